@@ -1,0 +1,1 @@
+//! Client library: publish, subscribe, resume.

@@ -1,0 +1,1 @@
+//! Sessions on TCP and Unix sockets.

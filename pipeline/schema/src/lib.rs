@@ -1,0 +1,1 @@
+//! JSON Type Definition over CBOR, compiled to a flat program that validates in place.

@@ -1,0 +1,1 @@
+//! Documents and the three stages: reception, validation, propagation.

@@ -1,0 +1,1 @@
+//! Pinned cores, rings, doorbells, chunks and the plan that places them.

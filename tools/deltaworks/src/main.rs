@@ -1,0 +1,3 @@
+//! Command line of deltaworks: pub, sub, replay, plan.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The deltaworks daemon.
+
+fn main() {}
