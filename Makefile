@@ -1,0 +1,48 @@
+# What a person or a machine runs here. Everything works without a terminal, and asks for root only
+# when something has to be installed.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help needs build demo test fmt lint docs unit loom test-wasm clean
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+needs: ## Installs what the build needs and this machine has not
+	@scripts/install-needs
+
+build: needs ## Builds the daemon and the command line, optimised
+	$(CARGO) build --release --locked -p deltaworksd -p deltaworks
+
+demo: build ## Replays a small editing trace through a daemon of its own, and verifies it
+	@scripts/demo
+
+test: needs fmt lint docs unit loom ## Formatting, lints, docs, all tests, and the models
+	@echo "make test: passed"
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@if command -v shellcheck >/dev/null; then \
+		shellcheck .ci/run scripts/*; \
+	else \
+		echo "SKIPPED: the scripts' lints, because shellcheck is not installed"; \
+	fi
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+unit:
+	$(CARGO) test --workspace --locked --no-fail-fast
+
+loom: ## The models of what two cores share, and their mutants
+	$(CARGO) run --release --locked -p deltaworks-loom-tests --bin loom-models
+
+test-wasm: needs ## The pipeline's inline form on wasm32, under Node
+	@scripts/test-wasm
+
+clean: ## Removes what was built
+	$(CARGO) clean
