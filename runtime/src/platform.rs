@@ -1,0 +1,14 @@
+//! The one place where platforms differ.
+//!
+//! Linux maps, binds and locks memory and pins threads. Everything else (a browser, a model) has
+//! plain allocations and no system. The rest of the crate names only what stands here.
+
+#[cfg(all(target_os = "linux", not(loom)))]
+mod linux;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub(crate) use linux::Memory;
+
+#[cfg(not(all(target_os = "linux", not(loom))))]
+mod portable;
+#[cfg(not(all(target_os = "linux", not(loom))))]
+pub(crate) use portable::Memory;

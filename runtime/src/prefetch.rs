@@ -1,0 +1,29 @@
+//! Hints to the processor that a line will be read or written soon.
+//!
+//! A stage that handles a run of batches knows early which lines it will touch: it asks for all
+//! of them first, so that their misses overlap. Hints change no result and fault on nothing.
+#![cfg_attr(
+    all(target_arch = "x86_64", not(loom)),
+    expect(unsafe_code, reason = "the intrinsic is declared unsafe")
+)]
+
+/// Asks for the cache line of `value`; about one instruction, nothing on other platforms.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint about an address that is a valid reference; it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = value;
+}
+
+/// Asks for entry `index` of `slice`, if there is one.
+#[inline(always)]
+pub fn prefetch_entry<T>(slice: &[T], index: usize) {
+    if let Some(value) = slice.get(index) {
+        prefetch(value);
+    }
+}

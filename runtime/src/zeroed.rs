@@ -1,0 +1,189 @@
+//! Large arrays that start as zeros and cost memory only where they are touched.
+//!
+//! Tables with one entry per document or node block are sized for the limit, but most daemons
+//! never reach it. Owned by whoever made it; never grows, never moves; an index past the end
+//! panics like a slice. On Linux huge pages are asked for, because a random walk over a hundred
+//! megabytes of small pages pays for a page walk at every step.
+#![cfg_attr(
+    all(target_os = "linux", not(loom)),
+    expect(unsafe_code, reason = "mmap: a safe allocation would touch every page at the start")
+)]
+
+use core::ops::{Deref, DerefMut};
+
+/// Types for which every bit pattern of zeros is a valid value.
+///
+/// # Safety
+/// The all-zero bit pattern must be a valid, fully initialised value, and the type must not need
+/// to be dropped.
+#[expect(unsafe_code, reason = "the promise is about bit patterns")]
+pub unsafe trait Zeroable: Sized {
+    /// A value of zeros, for the platforms that cannot map memory.
+    fn zeroed() -> Self;
+}
+
+/// A fixed array of `T`, all zeros at first, in pages that exist once they are touched.
+pub struct ZeroedArray<T: Zeroable> {
+    #[cfg(all(target_os = "linux", not(loom)))]
+    entries: mapped::Mapping<T>,
+    #[cfg(not(all(target_os = "linux", not(loom))))]
+    entries: Box<[T]>,
+}
+
+impl<T: Zeroable> ZeroedArray<T> {
+    /// An array of `length` zeros. One `mmap` and one `madvise` on Linux, an allocation elsewhere.
+    ///
+    /// # Panics
+    /// If address space or memory is refused.
+    pub fn new(length: usize) -> Self {
+        #[cfg(all(target_os = "linux", not(loom)))]
+        {
+            Self { entries: mapped::Mapping::new(length) }
+        }
+        #[cfg(not(all(target_os = "linux", not(loom))))]
+        {
+            Self { entries: (0..length).map(|_| T::zeroed()).collect() }
+        }
+    }
+}
+
+impl<T: Zeroable> Deref for ZeroedArray<T> {
+    type Target = [T];
+    #[inline]
+    fn deref(&self) -> &[T] {
+        &self.entries
+    }
+}
+
+impl<T: Zeroable> DerefMut for ZeroedArray<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.entries
+    }
+}
+
+impl<T: Zeroable> core::fmt::Debug for ZeroedArray<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "ZeroedArray({} entries)", self.len())
+    }
+}
+
+#[cfg(all(target_os = "linux", not(loom)))]
+mod mapped {
+    use super::Zeroable;
+    use core::ops::{Deref, DerefMut};
+    use core::ptr::NonNull;
+
+    const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+    pub(super) struct Mapping<T> {
+        base: NonNull<libc::c_void>,
+        mapped_bytes: usize,
+        entries: NonNull<T>,
+        length: usize,
+    }
+
+    impl<T: Zeroable> Mapping<T> {
+        pub(super) fn new(length: usize) -> Self {
+            assert!(align_of::<T>() <= HUGE_PAGE_BYTES);
+            let bytes = length.checked_mul(size_of::<T>()).expect("array size overflows");
+            if bytes == 0 {
+                return Self {
+                    base: NonNull::dangling(),
+                    mapped_bytes: 0,
+                    entries: NonNull::dangling(),
+                    length,
+                };
+            }
+            let mapped_bytes = bytes + HUGE_PAGE_BYTES;
+            // SAFETY: a new private anonymous mapping; no memory that exists is named.
+            let base = unsafe {
+                libc::mmap(
+                    core::ptr::null_mut(),
+                    mapped_bytes,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                    -1,
+                    0,
+                )
+            };
+            assert!(base != libc::MAP_FAILED, "mapping {mapped_bytes} bytes was refused");
+            let base = NonNull::new(base).expect("mmap gives no null page");
+            let entries = base.as_ptr().cast::<u8>();
+            let skip = entries.align_offset(HUGE_PAGE_BYTES);
+            // SAFETY: skip < HUGE_PAGE_BYTES, by which the mapping is larger than the array.
+            let entries = unsafe { entries.add(skip) };
+            if bytes >= HUGE_PAGE_BYTES {
+                // SAFETY: the range lies in the mapping made above. Advice only: a kernel that
+                // refuses leaves small pages, which are as right, only slower.
+                unsafe { libc::madvise(entries.cast(), bytes, libc::MADV_HUGEPAGE) };
+            }
+            Self {
+                base,
+                mapped_bytes,
+                entries: NonNull::new(entries.cast()).expect("inside a mapping"),
+                length,
+            }
+        }
+    }
+
+    impl<T> Deref for Mapping<T> {
+        type Target = [T];
+        #[inline]
+        fn deref(&self) -> &[T] {
+            // SAFETY: `length` entries lie in the mapping, aligned, and zeros are valid values
+            // (`Zeroable`); the mapping lives as long as self.
+            unsafe { core::slice::from_raw_parts(self.entries.as_ptr(), self.length) }
+        }
+    }
+
+    impl<T> DerefMut for Mapping<T> {
+        #[inline]
+        fn deref_mut(&mut self) -> &mut [T] {
+            // SAFETY: as above, and &mut self makes this the only reference.
+            unsafe { core::slice::from_raw_parts_mut(self.entries.as_ptr(), self.length) }
+        }
+    }
+
+    impl<T> Drop for Mapping<T> {
+        fn drop(&mut self) {
+            if self.mapped_bytes != 0 {
+                // SAFETY: base and length are those that mmap gave; nothing borrows it any more.
+                unsafe { libc::munmap(self.base.as_ptr(), self.mapped_bytes) };
+            }
+        }
+    }
+
+    // SAFETY: the mapping is plain owned memory, as a Box<[T]> would be.
+    unsafe impl<T: Send> Send for Mapping<T> {}
+    // SAFETY: shared access gives out &[T] only.
+    unsafe impl<T: Sync> Sync for Mapping<T> {}
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[expect(unsafe_code, reason = "the promise is about bit patterns")]
+    // SAFETY: zero is a valid integer, and integers need no drop.
+    unsafe impl Zeroable for u64 {
+        fn zeroed() -> Self {
+            0
+        }
+    }
+
+    #[test]
+    fn starts_as_zeros_and_keeps_what_is_written() {
+        let mut array = ZeroedArray::<u64>::new(1 << 20);
+        assert!(array.iter().step_by(4096).all(|entry| *entry == 0));
+        array[(1 << 20) - 1] = 7;
+        assert_eq!(array[(1 << 20) - 1], 7);
+        assert_eq!(array.len(), 1 << 20);
+        assert_eq!(array.as_ptr() as usize % (2 << 20), 0);
+    }
+
+    #[test]
+    fn an_empty_array_is_an_empty_slice() {
+        assert!(ZeroedArray::<u64>::new(0).is_empty());
+    }
+}
