@@ -1,3 +1,38 @@
 //! Command line of deltaworks: pub, sub, replay, plan.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use deltaworks::trace::command::TraceCommand;
+
+/// Command line of deltaworks
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes and checks editing traces
+    #[command(subcommand)]
+    Trace(TraceCommand),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Trace(command) => match command.run() {
+            Ok(told) => {
+                println!("{told}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("deltaworks: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
