@@ -190,14 +190,14 @@ mod tests {
             Just('\0'),
             any::<char>()
         ];
-        proptest::collection::vec(char, 0..80).prop_map(|chars| chars.into_iter().collect())
+        proptest::collection::vec(char, 0..24).prop_map(|chars| chars.into_iter().collect())
     }
 
     proptest! {
         #[test]
         fn agrees_with_a_string_that_is_rebuilt_at_every_edit(
             start in piece(),
-            edits in proptest::collection::vec((any::<u32>(), any::<u32>(), piece()), 0..60),
+            edits in proptest::collection::vec((any::<u32>(), any::<u32>(), piece()), 0..24),
         ) {
             let mut text = Text::new(&start);
             let mut model = start;
