@@ -1,0 +1,198 @@
+//! What reception demands of a message before anybody trusts a byte of it.
+//!
+//! Runs on the core that owns the session, in place, without allocation. It knows no document:
+//! whether the handle is open and the producer's number is next is asked elsewhere. The first fault
+//! is returned, typed; the message is not changed.
+
+use crate::crc::crc32c;
+use crate::header::{
+    COUNT, DOCUMENT, HEADER_BYTES, PAYLOAD_CRC, PRODUCER_SEQUENCE, read_u32, read_u64,
+};
+use crate::prelude::{
+    DELTAS_HARD_MAX, IMAGE_BYTES_HARD_MAX, ImageError, Kind, Limits, PADDING_MASK, PRELUDE_BYTES,
+    Prelude, VERSION,
+};
+
+/// Bytes of a delta's entry in the table of lengths.
+const ENTRY_BYTES: usize = 2;
+
+// The sum of `length - 1` over the longest table fits 32 bits, which lets it be summed in vectors.
+const _: () = assert!(DELTAS_HARD_MAX as u64 * u16::MAX as u64 <= u32::MAX as u64);
+
+/// What reception knows of an image that passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inbound {
+    /// The session's handle of the document.
+    pub handle: u32,
+    /// The batch's number at its producer; 1 or more.
+    pub producer_sequence: u64,
+    /// Deltas in the batch; 0 for an info.
+    pub count: u32,
+}
+
+/// The prelude of a message of which only these bytes have arrived.
+///
+/// # Errors
+/// Version, kind, flags and length, in this order; a length above the limit of its kind.
+#[inline]
+pub fn check_prelude(bytes: &[u8; PRELUDE_BYTES], limits: &Limits) -> Result<Prelude, ImageError> {
+    let word = u64::from_le_bytes(*bytes);
+    let (bytes, kind, flags) = (word as u32, (word >> 32) as u8, (word >> 40) as u8);
+    let version = (word >> 48) as u16;
+    if version != VERSION {
+        return Err(ImageError::Version(version));
+    }
+    let Some(kind) = Kind::from_number(kind) else {
+        return Err(ImageError::Kind(kind));
+    };
+    if flags & !PADDING_MASK != 0 {
+        return Err(ImageError::Flags(flags));
+    }
+    let (min, max) = match kind {
+        Kind::Batch => (HEADER_BYTES as u32, limits.image_bytes_max.min(IMAGE_BYTES_HARD_MAX)),
+        Kind::Info => {
+            let body = limits.info_bytes_max.min(Limits::HARD.info_bytes_max).next_multiple_of(8);
+            (HEADER_BYTES as u32, HEADER_BYTES as u32 + body)
+        }
+        _ => (PRELUDE_BYTES as u32, limits.control_bytes_max.min(Limits::HARD.control_bytes_max)),
+    };
+    if bytes > max {
+        return Err(ImageError::TooLong { bytes, max });
+    }
+    if !bytes.is_multiple_of(8) || bytes < min + u32::from(flags) {
+        return Err(ImageError::Length(bytes));
+    }
+    Ok(Prelude { bytes, kind, padding: flags })
+}
+
+/// Handle, number and count of a whole batch on its way in.
+///
+/// Costs one pass over the table and one CRC over the bytes; allocates nothing.
+///
+/// # Errors
+/// The first fault of: prelude, length, owner's fields not zero, count, table, padding, CRC.
+#[inline]
+pub fn check_batch(image: &[u8], limits: &Limits) -> Result<Inbound, ImageError> {
+    let (prelude, header) = split(image, limits, Kind::Batch)?;
+    let inbound = inbound(header)?;
+    let max = limits.deltas_per_batch_max.min(DELTAS_HARD_MAX);
+    check_table(image, prelude, inbound.count, max)?;
+    check_crc(image, header)?;
+    Ok(inbound)
+}
+
+/// Handle and number of a whole info on its way in; its map is [`Image::info_map`].
+///
+/// Whether the map is well-formed CBOR is not asked here.
+///
+/// # Errors
+/// The first fault of: prelude, length, owner's fields not zero, count not 0, map's length,
+/// padding, CRC.
+///
+/// [`Image::info_map`]: crate::view::Image::info_map
+pub fn check_info(image: &[u8], limits: &Limits) -> Result<Inbound, ImageError> {
+    let (prelude, header) = split(image, limits, Kind::Info)?;
+    let inbound = inbound(header)?;
+    check_map(image, prelude, inbound.count, limits.info_bytes_max)?;
+    check_crc(image, header)?;
+    Ok(inbound)
+}
+
+/// Checks that the slice is exactly one message of `kind`, and takes it apart.
+#[inline]
+pub(crate) fn split<'a>(
+    image: &'a [u8],
+    limits: &Limits,
+    kind: Kind,
+) -> Result<(Prelude, &'a [u8; HEADER_BYTES]), ImageError> {
+    let there = image.len();
+    let Some(bytes) = image.first_chunk::<PRELUDE_BYTES>() else {
+        return Err(ImageError::Truncated { announced: PRELUDE_BYTES as u32, there });
+    };
+    let prelude = check_prelude(bytes, limits)?;
+    if prelude.kind != kind {
+        return Err(ImageError::WrongKind(prelude.kind));
+    }
+    match image.first_chunk::<HEADER_BYTES>() {
+        Some(header) if there == prelude.bytes as usize => Ok((prelude, header)),
+        _ => Err(ImageError::Truncated { announced: prelude.bytes, there }),
+    }
+}
+
+/// Checks count, table of lengths and padding of a batch that [`split`] accepted.
+#[inline]
+pub(crate) fn check_table(
+    image: &[u8],
+    prelude: Prelude,
+    count: u32,
+    max: u32,
+) -> Result<(), ImageError> {
+    if count == 0 {
+        return Err(ImageError::Count(count));
+    }
+    if count > max {
+        return Err(ImageError::TooManyDeltas { count, max });
+    }
+    let body = &image[HEADER_BYTES..];
+    let Some(table) = body.get(..count as usize * ENTRY_BYTES) else {
+        return Err(ImageError::Table);
+    };
+    let (entries, _) = table.as_chunks::<ENTRY_BYTES>();
+    let above_one: u32 = entries.iter().map(|entry| u32::from(u16::from_le_bytes(*entry))).sum();
+    let payload = u64::from(above_one) + u64::from(count);
+    let unpadded = (HEADER_BYTES + table.len()) as u64 + payload;
+    if unpadded != u64::from(prelude.unpadded_bytes()) {
+        return Err(ImageError::Table);
+    }
+    check_padding(image, prelude)
+}
+
+/// Checks count, map's length and padding of an info that [`split`] accepted.
+pub(crate) fn check_map(
+    image: &[u8],
+    prelude: Prelude,
+    count: u32,
+    max: u32,
+) -> Result<(), ImageError> {
+    if count != 0 {
+        return Err(ImageError::Count(count));
+    }
+    let bytes = prelude.unpadded_bytes() - HEADER_BYTES as u32;
+    if bytes == 0 || bytes > max {
+        return Err(ImageError::InfoLength { bytes, max });
+    }
+    check_padding(image, prelude)
+}
+
+#[inline]
+pub(crate) fn check_crc(image: &[u8], header: &[u8; HEADER_BYTES]) -> Result<(), ImageError> {
+    if crc32c(&image[COUNT..]) == read_u32(header, PAYLOAD_CRC) {
+        Ok(())
+    } else {
+        Err(ImageError::PayloadCrc)
+    }
+}
+
+/// Reads the writer's fields and demands that the owner's are still zero.
+#[inline]
+fn inbound(header: &[u8; HEADER_BYTES]) -> Result<Inbound, ImageError> {
+    let owners = &header[DOCUMENT + 4..PAYLOAD_CRC];
+    if owners.iter().fold(0, |seen, &byte| seen | byte) != 0 {
+        return Err(ImageError::OwnerField);
+    }
+    let producer_sequence = read_u64(header, PRODUCER_SEQUENCE);
+    if producer_sequence == 0 {
+        return Err(ImageError::ProducerSequence);
+    }
+    let handle = read_u32(header, DOCUMENT);
+    Ok(Inbound { handle, producer_sequence, count: read_u32(header, COUNT) })
+}
+
+#[inline]
+fn check_padding(image: &[u8], prelude: Prelude) -> Result<(), ImageError> {
+    let padding = &image[prelude.unpadded_bytes() as usize..];
+    if padding.iter().fold(0, |seen, &byte| seen | byte) != 0 {
+        return Err(ImageError::Padding);
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! An image as its readers see it: fields, and the deltas one after another.
+//!
+//! A view borrows the bytes and copies none. It is what validation reads in place and what a
+//! subscriber reads from its socket. A table that lies ends the iteration early, never out of bounds.
+
+use crate::check::{check_crc, check_map, check_table, split};
+use crate::crc::crc32c;
+use crate::header::{
+    COUNT, DOCUMENT, DocumentId, FIRST_SEQUENCE, HEADER_BYTES, HEADER_CRC, ORIGIN, PAYLOAD_CRC,
+    PRODUCER_SEQUENCE, TIME_US, read_u32, read_u64,
+};
+use crate::prelude::{DELTAS_HARD_MAX, ImageError, Kind, Limits, PADDING_MASK, PRELUDE_BYTES};
+
+/// A batch or an info, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    bytes: &'a [u8],
+    header: &'a [u8; HEADER_BYTES],
+    kind: Kind,
+}
+
+impl<'a> Image<'a> {
+    /// The image whose bytes are exactly `bytes`; the CRCs are not compared, the rest is checked.
+    ///
+    /// # Errors
+    /// The first fault of: prelude, kind, length, count, table, padding.
+    pub fn parse(bytes: &'a [u8]) -> Result<Image<'a>, ImageError> {
+        let kind = match bytes.get(4) {
+            Some(2) => Kind::Info,
+            _ => Kind::Batch,
+        };
+        let (prelude, header) = split(bytes, &Limits::HARD, kind)?;
+        let count = read_u32(header, COUNT);
+        match kind {
+            Kind::Info => check_map(bytes, prelude, count, Limits::HARD.info_bytes_max)?,
+            _ => check_table(bytes, prelude, count, DELTAS_HARD_MAX)?,
+        }
+        Ok(Image { bytes, header, kind })
+    }
+
+    /// The image whose bytes passed [`check_batch`] or [`check_info`] before; costs nothing.
+    ///
+    /// On bytes that did not, the fields are what they are and the iteration may end early.
+    /// `None` if there are fewer than [`HEADER_BYTES`] or if the kind is a control message's.
+    ///
+    /// [`check_batch`]: crate::check::check_batch
+    /// [`check_info`]: crate::check::check_info
+    #[inline]
+    pub fn checked_before(bytes: &'a [u8]) -> Option<Image<'a>> {
+        let header = bytes.first_chunk::<HEADER_BYTES>()?;
+        let kind = Kind::from_number(header[4]).filter(|kind| kind.is_image())?;
+        Some(Image { bytes, header, kind })
+    }
+
+    /// Compares both CRCs with the bytes, as a receiver does.
+    ///
+    /// # Errors
+    /// `HeaderCrc` first, then `PayloadCrc`.
+    pub fn verify(&self) -> Result<(), ImageError> {
+        if crc32c(&self.header[..HEADER_CRC]) != read_u32(self.header, HEADER_CRC) {
+            return Err(ImageError::HeaderCrc);
+        }
+        check_crc(self.bytes, self.header)
+    }
+
+    /// The whole image.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// `Batch` or `Info`.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The session's handle, on the way in.
+    #[inline]
+    pub fn handle(&self) -> u32 {
+        read_u32(self.header, DOCUMENT)
+    }
+
+    /// The document, on the way out.
+    #[inline]
+    pub fn document(&self) -> DocumentId {
+        DocumentId::from_bits(read_u64(self.header, DOCUMENT))
+    }
+
+    /// The sequence of the first delta; of an info, the sequence of the delta that follows it.
+    #[inline]
+    pub fn first_sequence(&self) -> u64 {
+        read_u64(self.header, FIRST_SEQUENCE)
+    }
+
+    /// When the owner stamped it, in microseconds since the Unix epoch.
+    #[inline]
+    pub fn time_us(&self) -> u64 {
+        read_u64(self.header, TIME_US)
+    }
+
+    /// The number that `opened` gave the writer.
+    #[inline]
+    pub fn origin(&self) -> u32 {
+        read_u32(self.header, ORIGIN)
+    }
+
+    /// The CRC32C of count, producer sequence, body and padding, as the writer computed it.
+    #[inline]
+    pub fn payload_crc(&self) -> u32 {
+        read_u32(self.header, PAYLOAD_CRC)
+    }
+
+    /// Deltas in the batch; 0 for an info.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        read_u32(self.header, COUNT)
+    }
+
+    /// The number that the producer gave it; 1 or more.
+    #[inline]
+    pub fn producer_sequence(&self) -> u64 {
+        read_u64(self.header, PRODUCER_SEQUENCE)
+    }
+
+    /// The deltas in order; none for an info. Allocates nothing.
+    #[inline]
+    pub fn deltas(&self) -> Deltas<'a> {
+        let body = &self.bytes[HEADER_BYTES..];
+        let table_bytes = (self.count() as usize).saturating_mul(2);
+        match body.split_at_checked(table_bytes) {
+            Some((table, payloads)) => Deltas { table, payloads },
+            None => Deltas { table: &[], payloads: &[] },
+        }
+    }
+
+    /// The CBOR map of an info, without padding; empty for a batch.
+    pub fn info_map(&self) -> &'a [u8] {
+        if self.kind != Kind::Info {
+            return &[];
+        }
+        let padding = usize::from(self.header[PRELUDE_BYTES - 3] & PADDING_MASK);
+        self.bytes.get(HEADER_BYTES..self.bytes.len() - padding).unwrap_or(&[])
+    }
+}
+
+/// The deltas of a batch, first to last.
+#[derive(Clone, Debug)]
+pub struct Deltas<'a> {
+    table: &'a [u8],
+    payloads: &'a [u8],
+}
+
+impl<'a> Iterator for Deltas<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (entry, table) = self.table.split_first_chunk::<2>()?;
+        let len = usize::from(u16::from_le_bytes(*entry)) + 1;
+        let Some((delta, payloads)) = self.payloads.split_at_checked(len) else {
+            self.table = &[];
+            return None;
+        };
+        (self.table, self.payloads) = (table, payloads);
+        Some(delta)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.table.len() / 2))
+    }
+}
