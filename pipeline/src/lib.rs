@@ -1,1 +1,48 @@
 //! Documents and the three stages: reception, validation, propagation.
+//!
+//! The pipeline knows no socket, no file, no clock and no thread: bytes, time and the way out are
+//! given to it, so the same code runs on pinned cores, fused on one, inline on the caller's
+//! thread, and in a browser. It must not know how control messages are encoded.
+//!
+//! ```text
+//! reception ──ring──▶ validation ──stream──▶ propagation
+//!    ▲ chunk             │ registry, producers      │ subscriptions
+//!    └── retirement ◀────┴──────────────────────────┘
+//! ```
+#![deny(unsafe_code)]
+
+pub mod limits;
+
+pub mod collection;
+
+pub mod port;
+
+pub mod message;
+
+pub mod mailbox;
+
+pub mod chunk;
+
+pub mod reception;
+
+mod validation;
+
+mod registry;
+
+mod producer;
+
+pub mod document;
+
+pub mod stream;
+
+mod retirement;
+
+pub mod pending;
+
+pub mod propagation;
+
+mod subscription;
+
+pub mod stages;
+
+pub use validation::ValidationCounts;

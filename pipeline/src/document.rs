@@ -1,0 +1,274 @@
+//! Documents: what every core may read of one, what its owner knows, and what is rarely needed.
+//!
+//! A slot names a document: the high 8 bits its home worker, the low 24 its place in that
+//! worker's table. The generation tells one document from the next in the same slot.
+//!
+//! | part | bytes | who |
+//! |---|---|---|
+//! | [`SharedDocument`] | 32 | written by the owner, read by agents |
+//! | [`Document`] | 64 | the owner's, hot |
+//! | [`ColdDocument`] | 160 and the name | the owner's, touched by control only |
+
+use std::sync::Arc as StdArc;
+
+use deltaworks_runtime::sync::Arc;
+use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
+
+use crate::stream::{NO_BLOCK, Place};
+
+/// Bits of a slot that name the place in the home worker's table.
+pub const SLOT_INDEX_BITS: u32 = 24;
+
+/// The home worker of `slot`.
+#[inline]
+pub fn home(slot: u32) -> usize {
+    (slot >> SLOT_INDEX_BITS) as usize
+}
+
+/// The place of `slot` in its home table.
+#[inline]
+pub fn index(slot: u32) -> usize {
+    (slot & ((1 << SLOT_INDEX_BITS) - 1)) as usize
+}
+
+/// The slot at `index` of worker `home`.
+#[inline]
+pub fn slot(home: u16, index: u32) -> u32 {
+    u32::from(home) << SLOT_INDEX_BITS | index
+}
+
+/// The tail's highest bit: the stream has ended, no batch follows.
+const ENDED: u64 = 1 << 63;
+
+/// What agents read of a document.
+///
+/// | word | meaning | written by, ordering |
+/// |---|---|---|
+/// | tail | nodes published; high bit: ended | owner, Release: publishes nodes, blocks, images |
+/// | window_start | first node that may be read | owner, Release, before agents are told `Retiring` |
+/// | first_block | the block of node 0 | owner, before the first tail |
+#[repr(C, align(32))]
+#[derive(Debug)]
+pub struct SharedDocument {
+    tail: AtomicU64,
+    window_start: AtomicU64,
+    first_block: AtomicU32,
+}
+
+// SAFETY: atomic integers of value zero.
+#[expect(unsafe_code, reason = "the promise is about bit patterns")]
+unsafe impl Zeroable for SharedDocument {
+    fn zeroed() -> Self {
+        Self {
+            tail: AtomicU64::new(0),
+            window_start: AtomicU64::new(0),
+            first_block: AtomicU32::new(0),
+        }
+    }
+}
+
+impl SharedDocument {
+    /// Nodes published, and whether the stream has ended there.
+    #[inline]
+    pub fn tail(&self) -> (u64, bool) {
+        // Acquire: pairs with `publish`; nodes below and their images are seen.
+        let word = self.tail.load(Ordering::Acquire);
+        (word & !ENDED, word & ENDED != 0)
+    }
+
+    /// Number of the first node that the window holds.
+    #[inline]
+    pub fn window_start(&self) -> u64 {
+        // Acquire: not needed for the data behind (the `Retiring` message orders it); it keeps
+        // the reading self-contained.
+        self.window_start.load(Ordering::Acquire)
+    }
+
+    /// The block of node 0; only for a cursor that has stood there since the stream began.
+    #[inline]
+    pub fn first_block(&self) -> u32 {
+        // Relaxed: read after a tail above 0 was acquired.
+        self.first_block.load(Ordering::Relaxed)
+    }
+
+    /// Owner: publishes everything below node number `nodes`.
+    #[inline]
+    pub fn publish(&self, nodes: u64, ended: bool) {
+        // Release: pairs with `tail`.
+        self.tail.store(nodes | if ended { ENDED } else { 0 }, Ordering::Release);
+    }
+
+    /// Owner: moves the window's start.
+    #[inline]
+    pub fn set_window_start(&self, node: u64) {
+        // Release: pairs with `window_start`.
+        self.window_start.store(node, Ordering::Release);
+    }
+
+    /// Owner: names the block of node 0.
+    #[inline]
+    pub fn set_first_block(&self, block: u32) {
+        // Relaxed: published by the next tail.
+        self.first_block.store(block, Ordering::Relaxed);
+    }
+
+    /// Owner: makes the entry that of a new document, before any agent hears of it.
+    pub fn reset(&self) {
+        self.set_first_block(NO_BLOCK);
+        self.set_window_start(0);
+        self.publish(0, false);
+    }
+}
+
+/// The shared parts of all documents, by slot.
+#[derive(Debug)]
+pub struct SharedDocuments {
+    homes: Vec<ZeroedArray<SharedDocument>>,
+}
+
+impl SharedDocuments {
+    /// Tables of `documents` entries for each of `workers` workers, touched when used.
+    pub fn new(workers: usize, documents: usize) -> Arc<Self> {
+        assert!(workers <= 1 << (32 - SLOT_INDEX_BITS) && documents <= 1 << SLOT_INDEX_BITS);
+        Arc::new(Self { homes: (0..workers).map(|_| ZeroedArray::new(documents)).collect() })
+    }
+
+    /// The shared part of `slot`.
+    #[inline]
+    pub fn get(&self, slot: u32) -> &SharedDocument {
+        &self.homes[home(slot)][index(slot)]
+    }
+
+    /// Entries in each worker's table.
+    pub fn per_worker(&self) -> usize {
+        self.homes.first().map_or(0, |home| home.len())
+    }
+}
+
+/// The slot holds a document.
+pub(crate) const LIVE: u8 = 1;
+/// Dropped: no batch and no `open` any more; ends when its last handle has gone.
+pub(crate) const DROPPED: u8 = 2;
+/// A batch of it is being validated in slices; what follows waits behind.
+pub(crate) const STALLED: u8 = 4;
+/// Stands in the list of documents that grew this turn.
+pub(crate) const GREW: u8 = 8;
+/// Has `wait` subscriptions: credit comes back when they have read.
+pub(crate) const WAITED_FOR: u8 = 16;
+
+/// What the owner needs for every batch.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub next_sequence: u64,
+    /// Nodes appended, published or not.
+    pub nodes: u64,
+    pub window_start: u64,
+    /// Bit per core with an agent that has a subscriber.
+    pub readers: u64,
+    pub head_block: u32,
+    pub tail_block: u32,
+    /// The chunk of the newest node.
+    pub last_chunk: u32,
+    pub generation: u32,
+    pub collection: u16,
+    pub head_index: u8,
+    pub tail_index: u8,
+    pub flags: u8,
+}
+
+const _: () = assert!(size_of::<Document>() == 64);
+
+// SAFETY: plain integers.
+#[expect(unsafe_code, reason = "the promise is about bit patterns")]
+unsafe impl Zeroable for Document {
+    fn zeroed() -> Self {
+        Self {
+            next_sequence: 0,
+            nodes: 0,
+            window_start: 0,
+            readers: 0,
+            head_block: 0,
+            tail_block: 0,
+            last_chunk: 0,
+            generation: 0,
+            collection: 0,
+            head_index: 0,
+            tail_index: 0,
+            flags: 0,
+        }
+    }
+}
+
+impl Document {
+    /// Where the window starts.
+    pub fn window_place(&self) -> Place {
+        Place { node: self.window_start, block: self.head_block, index: self.head_index }
+    }
+
+    /// Where the next node will stand.
+    pub fn tail_place(&self) -> Place {
+        Place { node: self.nodes, block: self.tail_block, index: self.tail_index }
+    }
+
+    /// Makes the slot a new document's; the generation is the caller's to raise.
+    pub fn begin(&mut self, collection: u16) {
+        *self = Self {
+            next_sequence: 1,
+            head_block: NO_BLOCK,
+            tail_block: NO_BLOCK,
+            last_chunk: u32::MAX,
+            generation: self.generation,
+            collection,
+            flags: LIVE,
+            ..Self::zeroed()
+        };
+    }
+}
+
+/// Who waits for the `wait` subscriptions of a document, and how far those have come.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// `wait` subscriptions and lowest cursor, by core.
+    pub agents: Vec<WaitingAgent>,
+    /// Credit that comes back when a node has been taken: (number of the node, producer, its
+    /// origin, bytes). Bounded by the credit of the document's writers.
+    pub owed: std::collections::VecDeque<Owed>,
+}
+
+#[derive(Debug)]
+pub(crate) struct WaitingAgent {
+    pub core: u16,
+    pub subscriptions: u32,
+    pub node: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub node: u64,
+    pub producer: u32,
+    pub origin: u32,
+    pub bytes: u32,
+}
+
+/// What only control touches.
+#[derive(Debug)]
+pub(crate) struct ColdDocument {
+    pub name: StdArc<str>,
+    pub epoch: u64,
+    pub info: Option<StdArc<[u8]>>,
+    /// Handles on it, reading or writing.
+    pub handles: u32,
+    /// Subscriptions by core.
+    pub readers: Vec<(u16, u32)>,
+    pub waiting: Option<Box<Waiting>>,
+    /// First of its producers, or `u32::MAX`.
+    pub producers: u32,
+    pub producer_count: u32,
+    pub next_origin: u32,
+    /// Highest producer sequence of an evicted producer.
+    pub floor: u64,
+    /// When its last handle was closed, monotonic nanoseconds.
+    pub idle_since_ns: u64,
+}

@@ -1,0 +1,72 @@
+//! The limits of the pipeline: what input can make grow, and how far.
+
+/// Limits that the stages apply. Every field has a default and a worst-case memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one image at most (262,144; at most a quarter of a chunk). A larger one ends the
+    /// session.
+    pub image_bytes_max: u32,
+    /// Deltas in one batch at most (4,096).
+    pub deltas_per_batch_max: u32,
+    /// Bytes of an `info` map at most (1,024), kept once a document.
+    pub info_bytes_max: u32,
+    /// Bytes of a document's name at most (256), kept once a document.
+    pub name_bytes_max: u32,
+    /// Handles of one session at most (1,024): 64 bytes each on its core.
+    pub handles_per_session_max: u32,
+    /// Sessions of one core at most (16,384): about 400 bytes each without handles.
+    pub sessions_per_core_max: u32,
+    /// Documents of one worker at most (100,000 over all workers and an eighth more): at most
+    /// 512 bytes each without payload, names and producers.
+    pub documents_per_worker_max: u32,
+    /// Producers that a document remembers at most (64): 64 bytes each.
+    pub producers_per_document_max: u32,
+    /// Producers of one worker's documents at most (400,000 over all workers): 64 bytes each.
+    pub producers_per_worker_max: u32,
+    /// Subscriptions of one core at most (400,000 over all cores): 64 bytes each.
+    pub subscriptions_per_core_max: u32,
+    /// Credit of a new handle (262,144 bytes): what may be on its way at once.
+    pub credit_bytes: u32,
+    /// Bytes of unfinished messages kept aside on one core at most.
+    pub carry_bytes_per_core_max: u64,
+    /// Bytes copied out of retiring chunks for slow subscribers on one core at most.
+    pub spill_bytes_per_core_max: u64,
+    /// A message must be whole this long after its prelude (10 s).
+    pub message_deadline_ns: u64,
+    /// A document that nobody has opened for this long is unloaded (300 s); its history goes.
+    pub idle_unload_ns: u64,
+    /// Validation steps of one worker in a turn (65,536, some 0.3 ms).
+    pub steps_per_turn: u32,
+    /// Validation steps that one batch gets before others come (4,096).
+    pub steps_per_batch: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            image_bytes_max: 256 << 10,
+            deltas_per_batch_max: 4096,
+            info_bytes_max: 1024,
+            name_bytes_max: 256,
+            handles_per_session_max: 1024,
+            sessions_per_core_max: 16_384,
+            documents_per_worker_max: 112_500,
+            producers_per_document_max: 64,
+            producers_per_worker_max: 400_000,
+            subscriptions_per_core_max: 400_000,
+            credit_bytes: 256 << 10,
+            carry_bytes_per_core_max: 4 << 20,
+            spill_bytes_per_core_max: 16 << 20,
+            message_deadline_ns: 10_000_000_000,
+            idle_unload_ns: 300_000_000_000,
+            steps_per_turn: 1 << 16,
+            steps_per_batch: 4096,
+        }
+    }
+}
+
+/// The least credit that a handle is granted: below it nothing could be sent.
+pub const CREDIT_FLOOR_BYTES: u32 = 4096;
+
+/// Messages longer than this get contiguous room in a chunk at once.
+pub const RESERVE_ABOVE_BYTES: u32 = 16 << 10;

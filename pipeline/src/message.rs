@@ -1,0 +1,352 @@
+//! What one core tells another: one ring per ordered pair of cores carries all of it, in order.
+//!
+//! Small kinds travel by value; the rare ones (open, refusal) are boxed, so that a message stays
+//! within 40 bytes. What a full ring does not take waits in the sender's mailbox.
+
+use std::sync::Arc;
+
+use deltaworks_runtime::chunk_memory::ChunkId;
+
+use crate::chunk::Landed;
+use crate::stream::Place;
+
+/// A session's place in the table of its core. Reused only when nothing names it any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct SessionId(pub u32);
+
+/// What a session does with a document.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Access {
+    /// Subscribes to the stream.
+    pub read: bool,
+    /// Publishes batches.
+    pub write: bool,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum From {
+    /// With the next batch.
+    #[default]
+    Live,
+    /// With the oldest batch in the window.
+    Start,
+    /// With `sequence` of `epoch`; with the window's start if the epoch is another.
+    Sequence {
+        /// The next sequence wanted.
+        sequence: u64,
+        /// The epoch it counts in.
+        epoch: u64,
+    },
+}
+
+/// What happens to a subscription that falls behind the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Policy {
+    /// It moves to the window's start and is told from where to where.
+    #[default]
+    Gap,
+    /// The document's publishers get no more credit until it has read.
+    Wait,
+}
+
+/// What a client asks for with `open`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenRequest {
+    /// The client's own number for this request.
+    pub request: u32,
+    /// `collection/rest`, or a name without `/` in the default collection.
+    pub name: Arc<str>,
+    /// Reading, writing, or both.
+    pub access: Access,
+    /// Where the subscription begins.
+    pub from: From,
+    /// What happens when it falls behind.
+    pub policy: Policy,
+    /// The producer's identity; not 0 when writing.
+    pub producer: u64,
+}
+
+/// An [`OpenRequest`] on its way to the owner.
+#[derive(Debug)]
+pub struct Open {
+    /// The session that asks.
+    pub session: SessionId,
+    /// Its handle for the document.
+    pub handle: u32,
+    /// The request.
+    pub request: OpenRequest,
+}
+
+/// The owner's answer to an accepted `open`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// The session that asked.
+    pub session: SessionId,
+    /// Its handle for the document.
+    pub handle: u32,
+    /// The client's own number for the request.
+    pub request: u32,
+    /// The document's slot.
+    pub slot: u32,
+    /// The slot's generation.
+    pub generation: u32,
+    /// The worker that owns it.
+    pub worker: u16,
+    /// What was opened.
+    pub access: Access,
+    /// The subscription's policy.
+    pub policy: Policy,
+    /// The writer's place in the owner's producer table.
+    pub producer: u32,
+    /// The number by which a client knows its own batches.
+    pub origin: u32,
+    /// The last producer sequence that was answered.
+    pub producer_sequence: u64,
+    /// The document's epoch.
+    pub epoch: u64,
+    /// First sequence still in memory.
+    pub window_start: u64,
+    /// The next sequence to be given.
+    pub next_sequence: u64,
+    /// Where the subscription begins.
+    pub start_sequence: u64,
+    /// First missing sequence, when the wanted start has left the window.
+    pub gap_from: Option<u64>,
+    /// Where the cursor stands.
+    pub place: Place,
+    /// The newest `info`, a CBOR map.
+    pub info: Option<Arc<[u8]>>,
+    /// The collection's kind.
+    pub kind: &'static str,
+}
+
+/// Why an `open` was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenRefusal {
+    /// Empty, too long, or with control characters.
+    BadName,
+    /// The part before `/` names no collection.
+    UnknownCollection,
+    /// As many documents as the limit allows.
+    DocumentLimit,
+    /// As many handles as a session may have.
+    HandleLimit,
+    /// The collection does not allow this policy.
+    PolicyNotAllowed,
+    /// Neither reading nor writing, or writing without a producer.
+    BadAccess,
+    /// The wanted sequence has not been given yet.
+    SequenceAhead,
+    /// The document remembers as many producers as it may, and all are connected.
+    ProducerLimit,
+    /// The budget is used up.
+    Budget,
+}
+
+/// Why a batch was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BatchRefusal {
+    /// A delta breaks the schema, or is not well-formed.
+    Invalid {
+        /// Its index in the batch.
+        delta: u32,
+        /// The first error.
+        error: Arc<crate::collection::InvalidDelta>,
+    },
+    /// The producer sequence left out numbers; it is not consumed.
+    SequenceJump {
+        /// The number that should have come.
+        expected: u64,
+    },
+    /// A number below the document's floor: whether it was applied is no longer known.
+    ProducerForgotten,
+    /// Another session has opened the document as the same producer.
+    Fenced,
+    /// The document was dropped.
+    Dropped,
+    /// No room for another node; nothing was appended.
+    Budget,
+    /// An `info` that is no CBOR map, or too large.
+    BadInfo,
+}
+
+/// A refused batch, on its way to the session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The session that sent it.
+    pub session: SessionId,
+    /// Its handle for the document.
+    pub handle: u32,
+    /// The refused batch.
+    pub producer_sequence: u64,
+    /// Why.
+    pub reason: BatchRefusal,
+}
+
+/// Why a handle was closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// The client asked.
+    Asked,
+    /// The document was dropped; everything before was sent.
+    Dropped,
+    /// A newer session opened the document as the same producer.
+    Fenced,
+    /// The core has as many subscriptions as it may.
+    SubscriptionLimit,
+}
+
+/// Cumulative acknowledgement of one handle's batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ack {
+    /// The session.
+    pub session: SessionId,
+    /// Its handle for the document.
+    pub handle: u32,
+    /// All batches up to this one are answered.
+    pub producer_sequence: u64,
+    /// First sequence of that last batch; 0 if refused, or applied and no longer known.
+    pub sequence: u64,
+    /// Bytes of credit that come back.
+    pub credit_bytes: u32,
+    /// Resends among the newly answered.
+    pub duplicates: u32,
+}
+
+/// One message between two cores.
+#[derive(Debug)]
+pub enum Message {
+    // Session core to owner.
+    /// An image that has landed.
+    Batch {
+        /// The image.
+        landed: Landed,
+        /// Who sent it.
+        session: SessionId,
+        /// Its producer's place in the owner's table.
+        producer: u32,
+    },
+    /// Open a document.
+    Open(Box<Open>),
+    /// A handle has let go of its document.
+    Close {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+        /// The session.
+        session: SessionId,
+        /// Its handle.
+        handle: u32,
+        /// Its producer, or `u32::MAX`.
+        producer: u32,
+        /// Whether it had a subscription, and whether that one made publishers wait.
+        reader: Option<Policy>,
+        /// What the session is to be told.
+        reason: CloseReason,
+    },
+    /// Drop a document.
+    Drop {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// Let go of a chunk.
+    Retire {
+        /// The chunk.
+        chunk: ChunkId,
+    },
+    /// Agent to owner: no cursor of this agent stands before the new window starts.
+    Released {
+        /// The chunk.
+        chunk: ChunkId,
+    },
+    /// Agent to owner: all `wait` subscriptions of this agent have taken the nodes before this one.
+    Progress {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+        /// The lowest cursor.
+        node: u64,
+    },
+
+    // Owner to session core.
+    /// An open was accepted.
+    Opened(Box<Opened>),
+    /// An open was refused.
+    OpenRefused {
+        /// The session.
+        session: SessionId,
+        /// Its handle, now free.
+        handle: u32,
+        /// The client's own number for the request.
+        request: u32,
+        /// Why.
+        reason: OpenRefusal,
+    },
+    /// Batches were answered.
+    Ack(Ack),
+    /// A batch was refused.
+    Refused(Box<Refusal>),
+    /// Descriptors of a chunk were answered.
+    Answered {
+        /// The chunk.
+        chunk: ChunkId,
+        /// How many.
+        count: u32,
+    },
+    /// Owner to agent: move cursors past the new window starts, then answer.
+    Retiring {
+        /// The chunk.
+        chunk: ChunkId,
+        /// The worker to be answered.
+        worker: u16,
+    },
+    /// Owner to reception: nothing of this worker names the chunk any more.
+    Freed {
+        /// The chunk.
+        chunk: ChunkId,
+        /// The worker.
+        worker: u16,
+    },
+    /// Owner to session core: end this handle.
+    End {
+        /// The session.
+        session: SessionId,
+        /// Its handle.
+        handle: u32,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Owner to session core: the handle is closed; nothing of it is on its way any more.
+    Closed {
+        /// The session.
+        session: SessionId,
+        /// Its handle.
+        handle: u32,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+impl Message {
+    /// Whether it goes to the validation of its core, not to the sessions' side.
+    #[inline]
+    pub fn is_for_worker(&self) -> bool {
+        matches!(
+            self,
+            Self::Batch { .. }
+                | Self::Open(_)
+                | Self::Close { .. }
+                | Self::Drop { .. }
+                | Self::Retire { .. }
+                | Self::Released { .. }
+                | Self::Progress { .. }
+        )
+    }
+}
+
+const _: () = assert!(size_of::<Message>() <= 40);

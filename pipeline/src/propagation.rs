@@ -1,0 +1,702 @@
+//! Propagation: the agent that brings each document's stream to the sessions of its core.
+//!
+//! It takes the marks of documents that grew, and hands byte ranges of their images to sockets:
+//! one vectored send a session and wake, straight from chunk memory. A slow subscriber is a
+//! cursor that stands; nobody waits for it. Before it answers a retirement it moves cursors that
+//! stand too far back, by their policy, and copies what a socket has taken half.
+//! It never waits and never writes what it reads.
+//!
+//! ```text
+//! marks ─▶ subscriptions ─▶ sessions with something to send ─▶ [half][control][images …] ─▶ socket
+//! ```
+
+use std::collections::VecDeque;
+
+use deltaworks_image::Image;
+use deltaworks_runtime::chunk_memory::{ChunkId, ChunkMemory};
+use deltaworks_runtime::sync::Arc;
+
+use crate::chunk::{ImageRange, published, published_run};
+use crate::document::{SharedDocuments, home, index, slot};
+use crate::limits::Limits;
+use crate::mailbox::Mailboxes;
+use crate::message::{Message, Opened, Policy, SessionId};
+use crate::pending::Pending;
+use crate::port::{Sent, SessionFault, SessionPort};
+use crate::stream::{NO_BLOCK, NodeMemory, Place};
+use crate::subscription::{NO_SUBSCRIPTION, Subscription, Subscriptions};
+
+/// Documents whose marks are taken from one owner in a turn.
+const MARKS_PER_TURN: usize = 1024;
+/// Byte ranges of one send.
+const PARTS: usize = 64;
+/// Nodes of one subscription in one send.
+const NODES_PER_GROUP: u64 = 256;
+/// Bytes of one subscription in one send, about.
+const BYTES_PER_GROUP: u32 = 256 << 10;
+/// Sends of one session before the others of its core come.
+const SENDS_PER_TURN: usize = 16;
+
+/// What a socket has taken only half of.
+#[derive(Debug)]
+enum Half {
+    None,
+    InChunk { range: ImageRange, sent: u32, slot: u32, node: u64 },
+    Copied { bytes: Box<[u8]>, sent: usize },
+}
+
+#[derive(Debug)]
+struct Outlet {
+    half: Half,
+    first_ready: u32,
+    last_ready: u32,
+    /// Stands in the list of sessions to be sent to.
+    is_listed: bool,
+    is_blocked: bool,
+    is_open: bool,
+}
+
+/// What propagation has counted since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PropagationCounts {
+    /// Images that sockets took whole.
+    pub delivered_images: u64,
+    /// Bytes that sockets took.
+    pub delivered_bytes: u64,
+    /// Sends.
+    pub sends: u64,
+    /// Subscriptions moved to their window's start.
+    pub gaps: u64,
+    /// Images copied because a socket had taken them half, or for `wait`.
+    pub spilled_images: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Group {
+    subscription: u32,
+    nodes: u64,
+    bytes: usize,
+    after: Place,
+    /// The stream goes on, or ends, behind what was gathered.
+    more: bool,
+}
+
+impl Group {
+    const NONE: Self =
+        Self { subscription: NO_SUBSCRIPTION, nodes: 0, bytes: 0, after: Place::START, more: false };
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Propagation {
+    shared: Arc<SharedDocuments>,
+    nodes: Arc<NodeMemory>,
+    memory: Arc<ChunkMemory>,
+    /// By worker: its marks for this agent, and where to go on.
+    pending: Vec<(Arc<Pending>, usize)>,
+    worker_cores: std::sync::Arc<[u16]>,
+    subscriptions: Subscriptions,
+    outlets: Vec<Outlet>,
+    listed: VecDeque<u32>,
+    marks: Vec<u32>,
+    progressed: Vec<u32>,
+    ended: Vec<(SessionId, u32)>,
+    spill_bytes: u64,
+    spill_bytes_max: u64,
+    faults: Vec<SessionId>,
+    counts: PropagationCounts,
+}
+
+impl Propagation {
+    pub(crate) fn new(
+        shared: Arc<SharedDocuments>,
+        nodes: Arc<NodeMemory>,
+        memory: Arc<ChunkMemory>,
+        pending: Vec<Arc<Pending>>,
+        worker_cores: std::sync::Arc<[u16]>,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            shared,
+            nodes,
+            memory,
+            subscriptions: Subscriptions::new(pending.len(), limits.subscriptions_per_core_max),
+            pending: pending.into_iter().map(|marks| (marks, 0)).collect(),
+            worker_cores,
+            outlets: Vec::new(),
+            listed: VecDeque::new(),
+            marks: Vec::with_capacity(MARKS_PER_TURN + 64),
+            progressed: Vec::new(),
+            ended: Vec::new(),
+            spill_bytes: 0,
+            spill_bytes_max: limits.spill_bytes_per_core_max,
+            faults: Vec::new(),
+            counts: PropagationCounts::default(),
+        }
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> PropagationCounts {
+        self.counts
+    }
+
+    /// Bytes of the subscriptions of this core.
+    pub fn subscription_bytes(&self) -> u64 {
+        u64::from(self.subscriptions.used()) * size_of::<Subscription>() as u64
+    }
+
+    /// Bytes copied out of chunks that sockets have not taken yet.
+    pub fn spill_bytes(&self) -> u64 {
+        self.spill_bytes
+    }
+
+    /// Whether no owner has marked a document. Meant for the look before parking.
+    pub fn is_clear(&self) -> bool {
+        self.pending.iter().all(|(marks, _)| marks.is_clear())
+    }
+
+    /// Whether nothing can be sent now: what is left waits for sockets.
+    pub fn is_idle(&self) -> bool {
+        self.listed.is_empty() && self.is_clear() && self.progressed.is_empty()
+    }
+
+    /// Whether some session still has something to be sent.
+    pub fn has_backlog(&self) -> bool {
+        self.outlets.iter().any(|outlet| {
+            outlet.is_open
+                && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))
+        })
+    }
+
+    pub(crate) fn begin_session(&mut self, session: SessionId) {
+        let place = session.0 as usize;
+        while self.outlets.len() <= place {
+            self.outlets.push(Outlet {
+                half: Half::None,
+                first_ready: NO_SUBSCRIPTION,
+                last_ready: NO_SUBSCRIPTION,
+                is_listed: false,
+                is_blocked: false,
+                is_open: false,
+            });
+        }
+        let outlet = &mut self.outlets[place];
+        outlet.is_open = true;
+        outlet.is_blocked = false;
+    }
+
+    /// Nothing more is sent to the session; its subscriptions end one by one afterwards.
+    pub(crate) fn end_session(&mut self, session: SessionId) {
+        let outlet = &mut self.outlets[session.0 as usize];
+        outlet.is_open = false;
+        if let Half::Copied { bytes, .. } = core::mem::replace(&mut outlet.half, Half::None) {
+            self.spill_bytes -= bytes.len() as u64;
+        }
+    }
+
+    /// The session has control messages to send.
+    #[inline]
+    pub fn has_control(&mut self, session: SessionId) {
+        self.list(session);
+    }
+
+    /// The session's socket takes bytes again.
+    pub fn writable(&mut self, session: SessionId) {
+        if let Some(outlet) = self.outlets.get_mut(session.0 as usize) {
+            outlet.is_blocked = false;
+            self.list(session);
+        }
+    }
+
+    #[inline]
+    fn list(&mut self, session: SessionId) {
+        let outlet = &mut self.outlets[session.0 as usize];
+        if !outlet.is_listed && !outlet.is_blocked && outlet.is_open {
+            outlet.is_listed = true;
+            self.listed.push_back(session.0);
+        }
+    }
+
+    /// Adds a subscription where the owner says; `None` at the limit.
+    pub(crate) fn subscribe(&mut self, opened: &Opened) -> Option<u32> {
+        let subscription = Subscription {
+            place: opened.place,
+            slot: opened.slot,
+            generation: opened.generation,
+            session: opened.session,
+            handle: opened.handle,
+            next_of_document: NO_SUBSCRIPTION,
+            next_ready: NO_SUBSCRIPTION,
+            policy: opened.policy,
+            is_ready: false,
+            is_used: true,
+            aside: None,
+        };
+        let place =
+            self.subscriptions.insert(home(opened.slot), index(opened.slot), subscription)?;
+        // The owner's mark may have come before: look once.
+        self.make_ready(place);
+        Some(place)
+    }
+
+    /// Ends a subscription. What the socket took half is copied first.
+    pub(crate) fn unsubscribe(&mut self, place: u32, port: &mut impl SessionPort) {
+        let entry = self.subscriptions.peek(place);
+        let (slot, session, was_ready) = (entry.slot, entry.session, entry.is_ready);
+        let aside: usize =
+            entry.aside.iter().flat_map(|aside| aside.iter()).map(|(_, bytes)| bytes.len()).sum();
+        self.spill_bytes -= aside as u64;
+        if matches!(self.outlets[session.0 as usize].half, Half::InChunk { slot: of, .. } if of == slot)
+        {
+            self.copy_half(session, port);
+        }
+        if was_ready {
+            self.unlink_ready(session, place);
+        }
+        if self.subscriptions.peek(place).policy == Policy::Wait {
+            self.progressed.push(slot);
+        }
+        self.subscriptions.remove(home(slot), index(slot), place);
+    }
+
+    #[inline]
+    fn make_ready(&mut self, place: u32) {
+        let entry = self.subscriptions.get(place);
+        if entry.is_ready {
+            return;
+        }
+        entry.is_ready = true;
+        entry.next_ready = NO_SUBSCRIPTION;
+        let session = entry.session;
+        let outlet = &mut self.outlets[session.0 as usize];
+        let last = core::mem::replace(&mut outlet.last_ready, place);
+        if last == NO_SUBSCRIPTION {
+            outlet.first_ready = place;
+        } else {
+            self.subscriptions.get(last).next_ready = place;
+        }
+        self.list(session);
+    }
+
+    fn pop_ready(&mut self, session: u32) -> Option<u32> {
+        let outlet = &mut self.outlets[session as usize];
+        let place = outlet.first_ready;
+        if place == NO_SUBSCRIPTION {
+            return None;
+        }
+        let entry = self.subscriptions.get(place);
+        entry.is_ready = false;
+        outlet.first_ready = entry.next_ready;
+        if outlet.first_ready == NO_SUBSCRIPTION {
+            outlet.last_ready = NO_SUBSCRIPTION;
+        }
+        Some(place)
+    }
+
+    fn unlink_ready(&mut self, session: SessionId, place: u32) {
+        let mut kept = Vec::new();
+        while let Some(ready) = self.pop_ready(session.0) {
+            if ready != place {
+                kept.push(ready);
+            }
+        }
+        for ready in kept {
+            self.make_ready(ready);
+        }
+    }
+
+    /// Takes marks and sends. Returns how much was done.
+    pub(crate) fn do_work(&mut self, port: &mut impl SessionPort, boxes: &mut Mailboxes) -> usize {
+        let mut work = 0;
+        for worker in 0..self.pending.len() {
+            work += self.take_marks(worker, MARKS_PER_TURN);
+        }
+        for _ in 0..self.listed.len() {
+            let Some(session) = self.listed.pop_front() else { break };
+            self.outlets[session as usize].is_listed = false;
+            work += self.send(SessionId(session), port);
+        }
+        work + self.tell_progress(boxes)
+    }
+
+    /// Streams that have been sent to their end: (session, handle).
+    pub(crate) fn take_ended(&mut self) -> Option<(SessionId, u32)> {
+        self.ended.pop()
+    }
+
+    /// Sessions that must end because no room was left to copy for them.
+    pub(crate) fn take_fault(&mut self) -> Option<SessionId> {
+        self.faults.pop()
+    }
+
+    fn take_marks(&mut self, worker: usize, at_most: usize) -> usize {
+        const STEP: usize = 8;
+        let (pending, position) = &mut self.pending[worker];
+        let mut marks = core::mem::take(&mut self.marks);
+        pending.take(position, at_most, &mut marks);
+        for place in 0..marks.len() + 2 * STEP {
+            if let Some(mark) = marks.get(place) {
+                self.subscriptions.prefetch_head(worker, *mark as usize);
+            }
+            if let Some(mark) = place.checked_sub(STEP).and_then(|place| marks.get(place)) {
+                self.subscriptions.prefetch(worker, *mark as usize);
+                let slot = slot(worker as u16, *mark);
+                deltaworks_runtime::prefetch::prefetch(self.shared.get(slot));
+            }
+            if let Some(mark) = place.checked_sub(2 * STEP).and_then(|place| marks.get(place)) {
+                let mut next = self.subscriptions.head(worker, *mark as usize);
+                while next != NO_SUBSCRIPTION {
+                    self.make_ready(next);
+                    let entry = self.subscriptions.peek(next);
+                    self.nodes.prefetch(entry.place.block);
+                    next = entry.next_of_document;
+                }
+            }
+        }
+        let work = marks.len();
+        marks.clear();
+        self.marks = marks;
+        work
+    }
+
+    /// Sends to one session until its socket or its share of the turn is full.
+    fn send(&mut self, session: SessionId, port: &mut impl SessionPort) -> usize {
+        let mut work = 0;
+        for _ in 0..SENDS_PER_TURN {
+            if !self.outlets[session.0 as usize].is_open {
+                return work;
+            }
+            let (images, goes_on) = self.send_once(session, port);
+            work += images;
+            if !goes_on {
+                return work;
+            }
+        }
+        self.list(session);
+        work
+    }
+
+    fn send_once(&mut self, session: SessionId, port: &mut impl SessionPort) -> (usize, bool) {
+        let memory = Arc::clone(&self.memory);
+        let mut parts: [&[u8]; PARTS] = [&[]; PARTS];
+        let mut part_count = 0;
+        let mut groups = [Group::NONE; PARTS];
+        let mut group_count = 0;
+        // A copied image of a `wait` subscription goes alone: it becomes the half-sent one.
+        if matches!(self.outlets[session.0 as usize].half, Half::None) {
+            self.take_aside(session);
+        }
+        if !matches!(self.outlets[session.0 as usize].half, Half::Copied { .. }) {
+            while part_count < PARTS && group_count < PARTS {
+                let Some(place) = self.pop_ready(session.0) else { break };
+                if self.subscriptions.peek(place).aside.is_some() {
+                    self.make_ready(place);
+                    break;
+                }
+                let group = self.gather(place, &memory, &mut parts, &mut part_count);
+                if group.nodes != 0 {
+                    groups[group_count] = group;
+                    group_count += 1;
+                }
+            }
+        }
+        let half: &[u8] = match &self.outlets[session.0 as usize].half {
+            Half::None => &[],
+            Half::InChunk { range, sent, .. } => &published(&memory, *range)[*sent as usize..],
+            Half::Copied { bytes, sent } => &bytes[*sent..],
+        };
+        let half_length = half.len();
+        let sent = port.send(session, half, &parts[..part_count]);
+        self.counts.sends += 1;
+        self.counts.delivered_bytes += (sent.half_bytes + sent.parts_bytes) as u64;
+        self.settle_half(session, half_length, sent.half_bytes);
+        let images = self.settle_groups(session, &groups[..group_count], sent);
+        self.counts.delivered_images += images as u64;
+        let outlet = &mut self.outlets[session.0 as usize];
+        outlet.is_blocked = sent.blocked;
+        let goes_on = !sent.blocked
+            && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None));
+        (images + usize::from(half_length > 0), goes_on)
+    }
+
+    /// Collects byte ranges from the cursor on; neighbours in memory become one part.
+    #[inline]
+    fn gather<'a>(
+        &mut self,
+        place: u32,
+        memory: &'a ChunkMemory,
+        parts: &mut [&'a [u8]; PARTS],
+        part_count: &mut usize,
+    ) -> Group {
+        let entry = self.subscriptions.peek(place);
+        let (tail, ended) = self.shared.get(entry.slot).tail();
+        let mut at = self.resolve(entry);
+        let mut run: Option<(ImageRange, u32)> = None;
+        let (first, mut bytes) = (at.node, 0);
+        while at.node < tail && at.node - first < NODES_PER_GROUP && bytes < BYTES_PER_GROUP {
+            at = self.nodes.normalise(at);
+            let range = self.nodes.node(at.block, at.index).range;
+            match &mut run {
+                Some((start, length))
+                    if start.chunk() == range.chunk()
+                        && start.offset_bytes() + *length == range.offset_bytes() =>
+                {
+                    *length += range.bytes();
+                }
+                Some((start, length)) => {
+                    if *part_count + 2 > PARTS {
+                        break;
+                    }
+                    parts[*part_count] = published_run(memory, *start, *length);
+                    *part_count += 1;
+                    run = Some((range, range.bytes()));
+                }
+                None => run = Some((range, range.bytes())),
+            }
+            bytes += range.bytes();
+            at.node += 1;
+            at.index += 1;
+        }
+        if let Some((start, length)) = run {
+            parts[*part_count] = published_run(memory, start, length);
+            *part_count += 1;
+        }
+        let (session, handle) = (entry.session, entry.handle);
+        let nodes = at.node - first;
+        if nodes == 0 && ended {
+            self.ended.push((session, handle));
+        }
+        let more = at.node < tail || ended;
+        Group { subscription: place, nodes, bytes: bytes as usize, after: at, more }
+    }
+
+    /// The cursor, once the stream that it waited for has begun.
+    #[inline]
+    fn resolve(&self, entry: &Subscription) -> Place {
+        let mut place = entry.place;
+        if place.block == NO_BLOCK {
+            let shared = self.shared.get(entry.slot);
+            if shared.tail().0 > 0 {
+                place.block = shared.first_block();
+            }
+        }
+        place
+    }
+
+    fn settle_half(&mut self, session: SessionId, length: usize, taken: usize) {
+        if length == 0 {
+            return;
+        }
+        let outlet = &mut self.outlets[session.0 as usize];
+        if taken < length {
+            match &mut outlet.half {
+                Half::None => {}
+                Half::InChunk { sent, .. } => *sent += taken as u32,
+                Half::Copied { sent, .. } => *sent += taken,
+            }
+            return;
+        }
+        self.counts.delivered_images += 1;
+        match core::mem::replace(&mut outlet.half, Half::None) {
+            Half::Copied { bytes, .. } => self.spill_bytes -= bytes.len() as u64,
+            Half::InChunk { .. } | Half::None => {}
+        }
+    }
+
+    /// Moves the cursors over what the socket took; what it took half is remembered.
+    fn settle_groups(&mut self, session: SessionId, groups: &[Group], sent: Sent) -> usize {
+        let mut rest = sent.parts_bytes;
+        let mut images = 0;
+        for group in groups {
+            let resolved = self.resolve(self.subscriptions.peek(group.subscription));
+            if rest >= group.bytes {
+                rest -= group.bytes;
+                images += group.nodes as usize;
+                self.move_cursor(group.subscription, group.after);
+                if group.more {
+                    self.make_ready(group.subscription);
+                }
+                continue;
+            }
+            let mut at = resolved;
+            while rest > 0 {
+                at = self.nodes.normalise(at);
+                let range = self.nodes.node(at.block, at.index).range;
+                if rest < range.bytes() as usize {
+                    let slot = self.subscriptions.peek(group.subscription).slot;
+                    self.outlets[session.0 as usize].half =
+                        Half::InChunk { range, sent: rest as u32, slot, node: at.node };
+                    rest = 0;
+                } else {
+                    rest -= range.bytes() as usize;
+                    images += 1;
+                }
+                at.node += 1;
+                at.index += 1;
+            }
+            self.move_cursor(group.subscription, at);
+            self.make_ready(group.subscription);
+        }
+        images
+    }
+
+    #[inline]
+    fn move_cursor(&mut self, place: u32, to: Place) {
+        let entry = self.subscriptions.get(place);
+        entry.place = to;
+        if entry.policy == Policy::Wait {
+            let slot = entry.slot;
+            self.progressed.push(slot);
+        }
+    }
+
+    /// Makes the oldest copied image of a ready `wait` subscription the session's half-sent one.
+    fn take_aside(&mut self, session: SessionId) {
+        let first = self.outlets[session.0 as usize].first_ready;
+        if first == NO_SUBSCRIPTION {
+            return;
+        }
+        let entry = self.subscriptions.get(first);
+        let Some(aside) = &mut entry.aside else { return };
+        let slot = entry.slot;
+        if let Some((_, bytes)) = aside.pop_front() {
+            self.outlets[session.0 as usize].half = Half::Copied { bytes, sent: 0 };
+        }
+        if aside.is_empty() {
+            entry.aside = None;
+        }
+        self.progressed.push(slot);
+    }
+
+    /// Tells owners how far `wait` subscriptions have come; what finds no room merges here.
+    fn tell_progress(&mut self, boxes: &mut Mailboxes) -> usize {
+        if self.progressed.is_empty() {
+            return 0;
+        }
+        self.progressed.sort_unstable();
+        self.progressed.dedup();
+        let before = self.progressed.len();
+        let mut progressed = core::mem::take(&mut self.progressed);
+        progressed.retain(|slot| {
+            let (home, index) = (home(*slot), index(*slot));
+            let Some(node) = self.subscriptions.lowest_waiting(home, index) else { return false };
+            let mailbox = boxes.to(self.worker_cores[home]);
+            if mailbox.room() == 0 {
+                return true;
+            }
+            let head = self.subscriptions.head(home, index);
+            let generation = self.subscriptions.peek(head).generation;
+            mailbox.send(Message::Progress { slot: *slot, generation, node });
+            false
+        });
+        let work = before - progressed.len();
+        self.progressed = progressed;
+        work
+    }
+
+    /// Lets go of what `worker` has moved out of its windows, and answers.
+    pub(crate) fn retire(
+        &mut self,
+        chunk: ChunkId,
+        worker: u16,
+        port: &mut impl SessionPort,
+        boxes: &mut Mailboxes,
+    ) {
+        // Every cursor that stands before a tail is in a ready list afterwards.
+        while self.take_marks(worker as usize, usize::MAX) > 0 {}
+        for session in 0..self.outlets.len() as u32 {
+            let outlet = &self.outlets[session as usize];
+            if outlet.is_open && !outlet.is_blocked && outlet.first_ready != NO_SUBSCRIPTION {
+                // Served first, if the socket takes it.
+                self.send(SessionId(session), port);
+            }
+        }
+        for session in 0..self.outlets.len() as u32 {
+            let mut next = self.outlets[session as usize].first_ready;
+            while next != NO_SUBSCRIPTION {
+                let after = self.subscriptions.peek(next).next_ready;
+                if home(self.subscriptions.peek(next).slot) == worker as usize {
+                    self.clear_of_window(next, port);
+                }
+                next = after;
+            }
+            if let Half::InChunk { range, slot, node, .. } = self.outlets[session as usize].half
+                && home(slot) == worker as usize
+                && (range.chunk() == chunk || node < self.shared.get(slot).window_start())
+            {
+                self.copy_half(SessionId(session), port);
+            }
+        }
+        boxes.to(self.worker_cores[worker as usize]).send(Message::Released { chunk });
+    }
+
+    /// Moves a cursor that stands before its window, by its policy.
+    fn clear_of_window(&mut self, place: u32, port: &mut impl SessionPort) {
+        let entry = self.subscriptions.peek(place);
+        let (slot, policy, session) = (entry.slot, entry.policy, entry.session);
+        let start = self.shared.get(slot).window_start();
+        let at = self.nodes.normalise(self.resolve(entry));
+        if at.node >= start || !self.outlets[session.0 as usize].is_open {
+            let at = if at.node < start { self.nodes.seek(at, start) } else { at };
+            self.subscriptions.get(place).place = at;
+            return;
+        }
+        let to = self.nodes.seek(at, start);
+        match policy {
+            Policy::Gap => {
+                let from_sequence = self.nodes.node(at.block, at.index).first_sequence;
+                let to_sequence = self.end_of(self.nodes.seek(at, start - 1));
+                self.counts.gaps += 1;
+                port.gap(session, self.subscriptions.peek(place).handle, from_sequence, to_sequence);
+            }
+            Policy::Wait => self.copy_aside(place, at, start, port),
+        }
+        self.subscriptions.get(place).place = to;
+        self.list(session);
+    }
+
+    /// The sequence behind the node at `place`, which no retirement answered yet has passed.
+    fn end_of(&self, place: Place) -> u64 {
+        let node = self.nodes.node(place.block, place.index);
+        let count =
+            Image::checked_before(published(&self.memory, node.range)).map_or(0, |it| it.count());
+        node.first_sequence + u64::from(count)
+    }
+
+    /// Copies the images of a `wait` subscription that are about to go.
+    fn copy_aside(&mut self, place: u32, from: Place, to: u64, port: &mut impl SessionPort) {
+        let mut at = from;
+        while at.node < to {
+            at = self.nodes.normalise(at);
+            let range = self.nodes.node(at.block, at.index).range;
+            let bytes: Box<[u8]> = published(&self.memory, range).into();
+            self.spill_bytes += bytes.len() as u64;
+            self.counts.spilled_images += 1;
+            let aside = &mut self.subscriptions.get(place).aside;
+            aside.get_or_insert_default().push_back((at.node, bytes));
+            at.node += 1;
+            at.index += 1;
+        }
+        self.check_spills(self.subscriptions.peek(place).session, port);
+    }
+
+    fn copy_half(&mut self, session: SessionId, port: &mut impl SessionPort) {
+        let outlet = &mut self.outlets[session.0 as usize];
+        let Half::InChunk { range, sent, .. } = outlet.half else { return };
+        let bytes: Box<[u8]> = published(&self.memory, range)[sent as usize..].into();
+        self.spill_bytes += bytes.len() as u64;
+        self.counts.spilled_images += 1;
+        outlet.half = Half::Copied { bytes, sent: 0 };
+        self.check_spills(session, port);
+    }
+
+    fn check_spills(&mut self, session: SessionId, port: &mut impl SessionPort) {
+        if self.spill_bytes > self.spill_bytes_max
+            && self.outlets[session.0 as usize].is_open
+            && !self.faults.contains(&session)
+        {
+            port.fault(session, SessionFault::SpillLimit);
+            self.faults.push(session);
+        }
+    }
+}

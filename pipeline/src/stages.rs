@@ -1,0 +1,389 @@
+//! The stages of one core, and how those of several cores are joined.
+//!
+//! A core may serve sessions (reception and propagation), own documents (validation), or both.
+//! Everything here is single-threaded: whoever holds a [`CoreStages`] calls [`CoreStages::turn`]
+//! again and again, on a pinned thread, in a test, or inline. A turn takes what is there, up to a
+//! bound, never waits, and drains every ring, so that no core can block another.
+//!
+//! ```text
+//!  rings in ─▶ validation, reception ─▶ end of turn: tails, acks, retirements ─▶ propagation ─▶ doorbells
+//! ```
+
+use std::sync::Arc as StdArc;
+
+use deltaworks_image as image;
+use deltaworks_runtime::chunk_memory::{ChunkId, ChunkMemory, RegionId};
+use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::doorbell::Doorbell;
+use deltaworks_runtime::ring::{Consumer, ring};
+use deltaworks_runtime::sync::Arc;
+
+use crate::chunk::ChunkPool;
+use crate::collection::Collections;
+use crate::document::SharedDocuments;
+use crate::limits::Limits;
+use crate::mailbox::{Mailbox, Mailboxes};
+use crate::message::{Message, SessionId};
+use crate::pending::Pending;
+use crate::port::SessionPort;
+use crate::propagation::{Propagation, PropagationCounts};
+use crate::reception::{Around, Reception, ReceptionCounts};
+use crate::registry::Registry;
+use crate::stream::{BlockPool, NodeMemory};
+use crate::validation::{Validation, ValidationCounts};
+
+/// Messages taken from one ring in a turn.
+const MESSAGES_PER_TURN: usize = 1024;
+
+/// Cores that may serve sessions: readers are a mask of 64 bits.
+pub const CORES_MAX: usize = 64;
+
+/// What one core does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CoreRole {
+    /// It serves sessions.
+    pub serves_sessions: bool,
+    /// It owns documents.
+    pub owns_documents: bool,
+}
+
+/// What the stages are made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The cores, by index.
+    pub roles: Vec<CoreRole>,
+    /// Messages that each ring holds.
+    pub ring_capacity: usize,
+    /// One region for each core that serves sessions, in their order.
+    pub memory: Arc<ChunkMemory>,
+    /// The collections.
+    pub collections: StdArc<Collections>,
+    /// The limits, for each core.
+    pub limits: Limits,
+    /// How to wake each core.
+    pub doorbells: Vec<Doorbell>,
+    /// Node blocks over all workers.
+    pub node_blocks: u32,
+    /// What epochs are made from: another number at every start.
+    pub epoch_seed: u64,
+}
+
+/// Bytes that the rings of `parts` take: a table for the budget.
+pub fn ring_bytes(cores: usize, capacity: usize) -> u64 {
+    (cores * cores) as u64 * deltaworks_runtime::ring::ring_bytes::<Message>(capacity)
+}
+
+/// What one core's stages have counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reception.
+    pub reception: ReceptionCounts,
+    /// Validation.
+    pub validation: ValidationCounts,
+    /// Propagation.
+    pub propagation: PropagationCounts,
+    /// Chunks that came back to be filled again.
+    pub recycled_chunks: u64,
+}
+
+/// Bytes that are live now, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveBytes {
+    /// Chunks that are not free.
+    pub chunks: u64,
+    /// Node blocks that documents hold.
+    pub nodes: u64,
+    /// Document state.
+    pub documents: u64,
+    /// Names.
+    pub names: u64,
+    /// Producers.
+    pub producers: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Images copied for slow subscribers.
+    pub spills: u64,
+    /// Unfinished messages outside of chunks.
+    pub carries: u64,
+    /// Session state.
+    pub sessions: u64,
+}
+
+struct SessionSide {
+    reception: Reception,
+    propagation: Propagation,
+}
+
+/// The stages of one core.
+pub struct CoreStages {
+    inbox: Vec<(u16, Consumer<Message>)>,
+    boxes: Mailboxes,
+    sessions: Option<SessionSide>,
+    validation: Option<Validation>,
+    reading_stopped: bool,
+}
+
+impl core::fmt::Debug for CoreStages {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("CoreStages").finish_non_exhaustive()
+    }
+}
+
+/// Joins the stages of all cores: one ring for each ordered pair, one bitmap for each pair of an
+/// owner and an agent.
+///
+/// # Panics
+/// If roles, doorbells and regions do not fit each other, or with more than [`CORES_MAX`] cores.
+pub fn join(parts: Parts) -> Vec<CoreStages> {
+    let cores = parts.roles.len();
+    assert!(cores > 0 && cores <= CORES_MAX && parts.doorbells.len() == cores);
+    let with = |pick: fn(&CoreRole) -> bool| -> Vec<u16> {
+        let roles = parts.roles.iter().enumerate();
+        roles.filter(|(_, role)| pick(role)).map(|(core, _)| core as u16).collect()
+    };
+    let worker_cores: StdArc<[u16]> = with(|role| role.owns_documents).into();
+    let session_cores = with(|role| role.serves_sessions);
+    assert!(!worker_cores.is_empty() && session_cores.len() == parts.memory.regions() as usize);
+    let chunk_cores: StdArc<[u16]> = session_cores
+        .iter()
+        .enumerate()
+        .flat_map(|(region, core)| {
+            parts.memory.chunks_of(RegionId(region as u32)).map(|_| *core)
+        })
+        .collect();
+
+    let per_worker = parts.limits.documents_per_worker_max as usize;
+    let shared = SharedDocuments::new(worker_cores.len(), per_worker);
+    let nodes = NodeMemory::new(parts.node_blocks);
+    // By worker, by core.
+    let pending: Vec<Vec<Option<Arc<Pending>>>> = worker_cores
+        .iter()
+        .map(|_| {
+            let of_core = |role: &CoreRole| {
+                role.serves_sessions.then(|| Arc::new(Pending::new(per_worker)))
+            };
+            parts.roles.iter().map(of_core).collect()
+        })
+        .collect();
+
+    let mut inboxes: Vec<Vec<(u16, Consumer<Message>)>> = (0..cores).map(|_| vec![]).collect();
+    let mut outboxes = Vec::new();
+    for from in 0..cores {
+        let mut boxes = Vec::new();
+        for (to, inbox) in inboxes.iter_mut().enumerate() {
+            let (producer, consumer) = ring(parts.ring_capacity);
+            boxes.push(Mailbox::new(producer, parts.doorbells[to].clone()));
+            inbox.push((from as u16, consumer));
+        }
+        outboxes.push(Mailboxes::new(boxes));
+    }
+
+    let blocks_each = parts.node_blocks / worker_cores.len() as u32;
+    let image_limits = image::Limits {
+        image_bytes_max: parts.limits.image_bytes_max,
+        deltas_per_batch_max: parts.limits.deltas_per_batch_max,
+        info_bytes_max: parts.limits.info_bytes_max,
+        ..image::Limits::default()
+    };
+    let mut stages = Vec::new();
+    for (core, (inbox, boxes)) in inboxes.into_iter().zip(outboxes).enumerate() {
+        let region = session_cores.iter().position(|with| *with as usize == core);
+        let sessions = region.map(|region| {
+            let mut chunks = parts.memory.chunks_of(RegionId(region as u32));
+            let count = chunks.len() as u32;
+            let first = chunks.next().unwrap_or(ChunkId(0));
+            let marks = pending.iter().filter_map(|by_core| by_core[core].clone()).collect();
+            SessionSide {
+                reception: Reception::new(
+                    ChunkPool::new(Arc::clone(&parts.memory), first, count),
+                    worker_cores.clone(),
+                    image_limits,
+                    parts.limits.clone(),
+                ),
+                propagation: Propagation::new(
+                    Arc::clone(&shared),
+                    Arc::clone(&nodes),
+                    Arc::clone(&parts.memory),
+                    marks,
+                    worker_cores.clone(),
+                    &parts.limits,
+                ),
+            }
+        });
+        let worker = worker_cores.iter().position(|with| *with as usize == core);
+        let validation = worker.map(|worker| {
+            let first = worker as u32 * blocks_each;
+            let blocks = BlockPool::new(Arc::clone(&nodes), first, first + blocks_each);
+            let registry = Registry::new(
+                worker as u16,
+                Arc::clone(&shared),
+                parts.collections.clone(),
+                blocks,
+                parts.limits.clone(),
+                parts.epoch_seed,
+            );
+            Validation::new(
+                registry,
+                Arc::clone(&parts.memory),
+                chunk_cores.clone(),
+                pending[worker].clone(),
+                parts.limits.clone(),
+            )
+        });
+        stages.push(CoreStages { inbox, boxes, sessions, validation, reading_stopped: false });
+    }
+    stages
+}
+
+impl CoreStages {
+    /// A place for a new session on this core; `None` at the limit, or where none are served.
+    pub fn begin_session(&mut self) -> Option<SessionId> {
+        let side = self.sessions.as_mut()?;
+        let session = side.reception.begin_session()?;
+        side.propagation.begin_session(session);
+        Some(session)
+    }
+
+    /// Where the next bytes of `session` are to be read to; `None` until
+    /// [`SessionPort::resume_reading`].
+    #[inline]
+    pub fn read_room(&mut self, session: SessionId) -> Option<&mut [u8]> {
+        if self.reading_stopped {
+            return None;
+        }
+        self.sessions.as_mut()?.reception.read_room(session)
+    }
+
+    /// Takes `count` bytes that were read into that room.
+    pub fn received(
+        &mut self,
+        session: SessionId,
+        count: usize,
+        port: &mut impl SessionPort,
+        now: Now,
+    ) {
+        let Some(side) = &mut self.sessions else { return };
+        let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
+        side.reception.received(session, count, &mut Around { port, boxes, propagation, now });
+    }
+
+    /// The session's socket takes bytes again.
+    pub fn writable(&mut self, session: SessionId) {
+        if let Some(side) = &mut self.sessions {
+            side.propagation.writable(session);
+        }
+    }
+
+    /// The port has control messages to send to the session.
+    pub fn has_control(&mut self, session: SessionId) {
+        if let Some(side) = &mut self.sessions {
+            side.propagation.has_control(session);
+        }
+    }
+
+    /// Ends a session whose connection is gone or is to go; [`SessionPort::forgotten`] follows.
+    pub fn end_session(&mut self, session: SessionId, port: &mut impl SessionPort, now: Now) {
+        let Some(side) = &mut self.sessions else { return };
+        let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
+        side.reception.end_session(session, &mut Around { port, boxes, propagation, now });
+    }
+
+    /// No session is read any more: the first step of an orderly end.
+    pub fn stop_reading(&mut self) {
+        self.reading_stopped = true;
+    }
+
+    /// One turn: takes what is there, up to a bound, and returns how much was done.
+    pub fn turn(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
+        let mut work = self.boxes.flush();
+        work += self.drain_inbox(port, now);
+        if let Some(validation) = &mut self.validation {
+            work += validation.end_turn(&mut self.boxes, now);
+        }
+        if let Some(side) = &mut self.sessions {
+            work += side.propagation.do_work(port, &mut self.boxes);
+            let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
+            let mut around = Around { port, boxes, propagation, now };
+            while let Some((session, handle)) = around.propagation.take_ended() {
+                side.reception.stream_ended(session, handle, &mut around);
+            }
+            while let Some(session) = around.propagation.take_fault() {
+                side.reception.end_session(session, &mut around);
+            }
+            work += side.reception.do_work(&mut around);
+        }
+        self.boxes.ring_doorbells();
+        work
+    }
+
+    fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
+        let mut work = 0;
+        let Self { inbox, boxes, sessions, validation, .. } = self;
+        for (from, ring) in inbox {
+            work += ring.drain(MESSAGES_PER_TURN, |message| {
+                if message.is_for_worker() {
+                    if let Some(validation) = validation {
+                        validation.handle(*from, message, boxes, now);
+                    }
+                } else if let Some(side) = sessions {
+                    let propagation = &mut side.propagation;
+                    let mut around = Around { port: &mut *port, boxes, propagation, now };
+                    side.reception.handle_message(message, &mut around);
+                }
+            });
+        }
+        work
+    }
+
+    /// Whether nothing is left to do before a message, a mark or a socket comes. To be asked
+    /// behind the doorbell's fence.
+    pub fn may_park(&self) -> bool {
+        self.inbox.iter().all(|(_, ring)| ring.is_empty())
+            && self.boxes.waiting() == 0
+            && self.validation.as_ref().is_none_or(Validation::is_idle)
+            && self.sessions.as_ref().is_none_or(|side| side.propagation.is_idle())
+    }
+
+    /// Whether some subscriber of this core has not taken everything.
+    pub fn has_backlog(&self) -> bool {
+        self.sessions.as_ref().is_some_and(|side| side.propagation.has_backlog())
+    }
+
+    /// What the stages have counted.
+    pub fn counts(&self) -> Counts {
+        let side = self.sessions.as_ref();
+        Counts {
+            reception: side.map(|side| side.reception.counts()).unwrap_or_default(),
+            validation: self.validation.as_ref().map(Validation::counts).unwrap_or_default(),
+            propagation: side.map(|side| side.propagation.counts()).unwrap_or_default(),
+            recycled_chunks: side.map_or(0, |side| side.reception.pool().recycled()),
+        }
+    }
+
+    /// Bytes that are live now.
+    pub fn live_bytes(&self) -> LiveBytes {
+        let mut live = LiveBytes::default();
+        if let Some(side) = &self.sessions {
+            let pool = side.reception.pool();
+            let used = (pool.count() - pool.free_count()) as u64;
+            live.chunks = used * pool.memory().chunk_bytes() as u64;
+            live.subscriptions = side.propagation.subscription_bytes();
+            live.spills = side.propagation.spill_bytes();
+            live.carries = side.reception.carry_bytes();
+            live.sessions = side.reception.session_bytes();
+        }
+        if let Some(validation) = &self.validation {
+            let registry = &validation.registry;
+            live.nodes = u64::from(registry.blocks.used()) * crate::stream::BLOCK_BYTES as u64;
+            live.documents = registry.document_bytes();
+            live.names = registry.names_bytes();
+            live.producers = registry.producer_bytes();
+        }
+        live
+    }
+
+    /// Sessions served here.
+    pub fn session_count(&self) -> usize {
+        self.sessions.as_ref().map_or(0, |side| side.reception.session_count())
+    }
+}

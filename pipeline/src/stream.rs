@@ -1,0 +1,250 @@
+//! Document streams: linked blocks of nodes, one node a batch.
+//!
+//! A block belongs to the owner of its document, who alone writes it; agents read nodes below the
+//! tail that they acquired. A node is 16 bytes: where the image lies and its first sequence.
+//! Blocks are taken from a pool and given back once every agent has answered the retirement that
+//! passed them; when the pool is empty, a batch is refused.
+//!
+//! ```text
+//! head ─▶ [next|n n n n n n n] ─▶ [next|n n n n n n n] ─▶ [next|n n · · · · ·] ◀─ tail
+//!            ▲ window start            ▲ a cursor               ▲ published tail
+//! ```
+//!
+//! The words of a block are atomics, read and written Relaxed: they are plain moves, and what
+//! orders them is the Release of the document's tail. So a protocol error could show a wrong
+//! node, never undefined behaviour in this file.
+
+use deltaworks_runtime::sync::Arc;
+use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
+
+use crate::chunk::ImageRange;
+
+/// "No block": the end of a chain, or a stream without a batch.
+pub const NO_BLOCK: u32 = u32::MAX;
+
+/// Nodes in one block.
+pub const NODES_PER_BLOCK: u8 = 7;
+
+/// One batch in a document's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where the image lies.
+    pub range: ImageRange,
+    /// The sequence of its first delta.
+    pub first_sequence: u64,
+}
+
+#[repr(C, align(128))]
+struct Block {
+    next: AtomicU32,
+    slot: AtomicU32,
+    first_node: AtomicU64,
+    nodes: [[AtomicU64; 2]; NODES_PER_BLOCK as usize],
+}
+
+const _: () = assert!(size_of::<Block>() == 128 || cfg!(loom));
+
+// SAFETY: atomic integers of value zero.
+#[expect(unsafe_code, reason = "the promise is about bit patterns")]
+unsafe impl Zeroable for Block {
+    fn zeroed() -> Self {
+        Self {
+            next: AtomicU32::new(0),
+            slot: AtomicU32::new(0),
+            first_node: AtomicU64::new(0),
+            nodes: core::array::from_fn(|_| core::array::from_fn(|_| AtomicU64::new(0))),
+        }
+    }
+}
+
+/// Bytes of one block.
+pub const BLOCK_BYTES: usize = 128;
+
+/// A place between two nodes of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the next node, counted from the stream's beginning.
+    pub node: u64,
+    /// The block in which it stands or, with `index` at the end, whose successor will hold it.
+    pub block: u32,
+    /// Place in the block, at most [`NODES_PER_BLOCK`].
+    pub index: u8,
+}
+
+impl Place {
+    /// The beginning of a stream that has no batch yet.
+    pub const START: Self = Self { node: 0, block: NO_BLOCK, index: 0 };
+}
+
+/// The blocks of all streams, shared by owners and agents.
+#[derive(Debug)]
+pub struct NodeMemory {
+    blocks: ZeroedArray<Block>,
+}
+
+impl NodeMemory {
+    /// Memory for `blocks` blocks of [`BLOCK_BYTES`], touched when used.
+    pub fn new(blocks: u32) -> Arc<Self> {
+        assert!(blocks < NO_BLOCK);
+        Arc::new(Self { blocks: ZeroedArray::new(blocks as usize) })
+    }
+
+    /// The block behind `block`, or [`NO_BLOCK`].
+    #[inline]
+    pub fn next(&self, block: u32) -> u32 {
+        self.blocks[block as usize].next.load(Ordering::Relaxed)
+    }
+
+    /// The document slot that the block belongs to.
+    #[inline]
+    pub fn slot(&self, block: u32) -> u32 {
+        self.blocks[block as usize].slot.load(Ordering::Relaxed)
+    }
+
+    /// Number of the block's first node.
+    #[inline]
+    pub fn first_node(&self, block: u32) -> u64 {
+        self.blocks[block as usize].first_node.load(Ordering::Relaxed)
+    }
+
+    /// The node at `index` of `block`; the caller knows that it is published.
+    #[inline]
+    pub fn node(&self, block: u32, index: u8) -> Node {
+        let words = &self.blocks[block as usize].nodes[index as usize];
+        Node {
+            range: ImageRange::from_word(words[0].load(Ordering::Relaxed)),
+            first_sequence: words[1].load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks for the cache lines of `block`.
+    #[inline]
+    pub fn prefetch(&self, block: u32) {
+        if let Some(block) = self.blocks.get(block as usize) {
+            deltaworks_runtime::prefetch::prefetch(block);
+            deltaworks_runtime::prefetch::prefetch(&block.nodes[3][1]);
+        }
+    }
+
+    /// Steps over a block's end, if a successor is linked; returns the place and whether a node
+    /// can stand there.
+    #[inline]
+    pub fn normalise(&self, mut place: Place) -> Place {
+        if place.index == NODES_PER_BLOCK && place.block != NO_BLOCK {
+            let next = self.next(place.block);
+            if next != NO_BLOCK {
+                place.block = next;
+                place.index = 0;
+            }
+        }
+        place
+    }
+
+    /// The place of node number `node`, found by walking blocks from `from`.
+    ///
+    /// The chain from there must be linked up to that node. Costs one load per 7 nodes.
+    pub fn seek(&self, from: Place, node: u64) -> Place {
+        debug_assert!(node >= from.node);
+        let mut place = self.normalise(from);
+        loop {
+            let room = u64::from(NODES_PER_BLOCK - place.index);
+            let step = node - place.node;
+            if step < room || (step == room && self.next(place.block) == NO_BLOCK) {
+                return Place { node, block: place.block, index: place.index + step as u8 };
+            }
+            place =
+                Place { node: place.node + room, block: self.next(place.block), index: 0 };
+        }
+    }
+}
+
+/// One owner's free blocks.
+///
+/// When it is empty, [`BlockPool::take`] says so and the batch is refused.
+#[derive(Debug)]
+pub struct BlockPool {
+    memory: Arc<NodeMemory>,
+    free: u32,
+    fresh: u32,
+    fresh_end: u32,
+    used: u32,
+}
+
+impl BlockPool {
+    /// The pool of blocks `first..end` of `memory`.
+    pub fn new(memory: Arc<NodeMemory>, first: u32, end: u32) -> Self {
+        assert!(first <= end && end as usize <= memory.blocks.len());
+        Self { memory, free: NO_BLOCK, fresh: first, fresh_end: end, used: 0 }
+    }
+
+    /// The shared memory.
+    #[inline]
+    pub fn memory(&self) -> &NodeMemory {
+        &self.memory
+    }
+
+    /// Blocks that documents hold now.
+    pub fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Asks for the block that the next `take` gives.
+    #[inline]
+    pub fn prefetch_next(&self) {
+        let block = if self.free == NO_BLOCK { self.fresh } else { self.free };
+        self.memory.prefetch(block);
+    }
+
+    /// A block for document `slot` whose first node will be number `first_node`; `None` when all
+    /// are in use.
+    #[inline]
+    pub fn take(&mut self, slot: u32, first_node: u64) -> Option<u32> {
+        let index = if self.free != NO_BLOCK {
+            let index = self.free;
+            self.free = self.memory.next(index);
+            index
+        } else if self.fresh < self.fresh_end {
+            self.fresh += 1;
+            self.fresh - 1
+        } else {
+            return None;
+        };
+        self.used += 1;
+        let block = &self.memory.blocks[index as usize];
+        block.next.store(NO_BLOCK, Ordering::Relaxed);
+        block.slot.store(slot, Ordering::Relaxed);
+        block.first_node.store(first_node, Ordering::Relaxed);
+        Some(index)
+    }
+
+    /// Links `next` behind `block`.
+    #[inline]
+    pub fn link(&mut self, block: u32, next: u32) {
+        self.memory.blocks[block as usize].next.store(next, Ordering::Relaxed);
+    }
+
+    /// Writes a node that no agent can see until the document's tail is published.
+    #[inline]
+    pub fn write(&mut self, block: u32, index: u8, node: Node) {
+        let words = &self.memory.blocks[block as usize].nodes[index as usize];
+        words[0].store(node.range.to_word(), Ordering::Relaxed);
+        words[1].store(node.first_sequence, Ordering::Relaxed);
+    }
+
+    /// Gives the chain `first..end` back (`end` stays; [`NO_BLOCK`] for the whole chain).
+    ///
+    /// Only when no agent can reach it any more: all have answered the retirement.
+    pub fn give_back(&mut self, first: u32, end: u32) {
+        let mut index = first;
+        while index != end {
+            let next = self.memory.next(index);
+            let block = &self.memory.blocks[index as usize];
+            block.slot.store(NO_BLOCK, Ordering::Relaxed);
+            block.next.store(self.free, Ordering::Relaxed);
+            self.free = index;
+            self.used -= 1;
+            index = next;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Subscriptions: cursors into document streams, and what was copied for them.
+//!
+//! Belongs to one propagation agent. A subscription costs no payload: it is a place in a stream.
+//! Only when a chunk is retired under a `wait` subscription are its images copied aside, counted
+//! and bounded. At the limit of subscriptions an `open` is refused.
+
+use std::collections::VecDeque;
+
+use crate::message::{Policy, SessionId};
+use crate::stream::Place;
+
+/// "No subscription".
+pub const NO_SUBSCRIPTION: u32 = u32::MAX;
+
+/// One session's cursor into one document.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub place: Place,
+    pub slot: u32,
+    pub generation: u32,
+    pub session: SessionId,
+    pub handle: u32,
+    /// Next subscription of the same document on this core.
+    pub next_of_document: u32,
+    /// Next in its session's list of those with something to send.
+    pub next_ready: u32,
+    pub policy: Policy,
+    pub is_ready: bool,
+    pub is_used: bool,
+    /// Images copied out of retired chunks, oldest first, and their node numbers.
+    pub aside: Option<Box<VecDeque<(u64, Box<[u8]>)>>>,
+}
+
+impl Subscription {
+    /// Number of the first node that the socket has not taken.
+    pub fn taken_up_to(&self) -> u64 {
+        match &self.aside {
+            Some(aside) => aside.front().map_or(self.place.node, |(node, _)| *node),
+            None => self.place.node,
+        }
+    }
+}
+
+/// The subscriptions of one core, and which belong to which document.
+///
+/// Worst-case memory: 64 bytes each, and 4 bytes a document that was ever read here.
+#[derive(Debug)]
+pub(crate) struct Subscriptions {
+    entries: Vec<Subscription>,
+    free: Vec<u32>,
+    /// By home worker and place: the first subscription.
+    heads: Vec<Vec<u32>>,
+    limit: u32,
+}
+
+impl Subscriptions {
+    pub fn new(workers: usize, limit: u32) -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            heads: vec![Vec::new(); workers],
+            limit,
+        }
+    }
+
+    #[inline]
+    pub fn get(&mut self, index: u32) -> &mut Subscription {
+        &mut self.entries[index as usize]
+    }
+
+    #[inline]
+    pub fn peek(&self, index: u32) -> &Subscription {
+        &self.entries[index as usize]
+    }
+
+    pub fn used(&self) -> u32 {
+        (self.entries.len() - self.free.len()) as u32
+    }
+
+    #[inline]
+    pub fn head(&self, home: usize, index: usize) -> u32 {
+        self.heads[home].get(index).copied().unwrap_or(NO_SUBSCRIPTION)
+    }
+
+    /// Asks for the entry that a mark of the document leads to.
+    #[inline]
+    pub fn prefetch(&self, home: usize, index: usize) {
+        let head = self.head(home, index);
+        deltaworks_runtime::prefetch::prefetch_entry(&self.entries, head as usize);
+    }
+
+    /// Asks for the place where the document's first subscription is named.
+    #[inline]
+    pub fn prefetch_head(&self, home: usize, index: usize) {
+        deltaworks_runtime::prefetch::prefetch_entry(&self.heads[home], index);
+    }
+
+    /// Adds a subscription; `None` at the limit.
+    pub fn insert(
+        &mut self,
+        home: usize,
+        index: usize,
+        subscription: Subscription,
+    ) -> Option<u32> {
+        if self.free.is_empty() && self.entries.len() >= self.limit as usize {
+            return None;
+        }
+        let heads = &mut self.heads[home];
+        if heads.len() <= index {
+            heads.resize(index + 1, NO_SUBSCRIPTION);
+        }
+        let subscription = Subscription { next_of_document: heads[index], ..subscription };
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.entries[place as usize] = subscription;
+                place
+            }
+            None => {
+                self.entries.push(subscription);
+                self.entries.len() as u32 - 1
+            }
+        };
+        heads[index] = place;
+        Some(place)
+    }
+
+    /// Takes a subscription out of its document's list and frees it.
+    pub fn remove(&mut self, home: usize, index: usize, place: u32) {
+        let next = self.entries[place as usize].next_of_document;
+        let head = &mut self.heads[home][index];
+        if *head == place {
+            *head = next;
+        } else {
+            let mut before = *head;
+            while self.entries[before as usize].next_of_document != place {
+                before = self.entries[before as usize].next_of_document;
+            }
+            self.entries[before as usize].next_of_document = next;
+        }
+        let entry = &mut self.entries[place as usize];
+        entry.is_used = false;
+        entry.aside = None;
+        self.free.push(place);
+    }
+
+    /// The lowest cursor of the document's `wait` subscriptions.
+    pub fn lowest_waiting(&self, home: usize, index: usize) -> Option<u64> {
+        let mut lowest = None;
+        let mut place = self.head(home, index);
+        while place != NO_SUBSCRIPTION {
+            let entry = &self.entries[place as usize];
+            if entry.policy == Policy::Wait {
+                let node = entry.taken_up_to();
+                lowest = Some(lowest.map_or(node, |lowest: u64| lowest.min(node)));
+            }
+            place = entry.next_of_document;
+        }
+        lowest
+    }
+}

@@ -1,0 +1,725 @@
+//! Validation: the agent that owns documents, decides what is accepted, and gives sequences.
+//!
+//! One per worker core. It alone writes its documents' state and stamps their images. A batch is
+//! judged by its number, checked against the collection's schema under a budget of steps, stamped
+//! and appended as one node; tails are published once a turn.
+//! It never waits: a batch that needs more steps than its share is set aside with those behind it
+//! of the same document, and answers that find no room in a ring stay here, where they merge.
+//!
+//! ```text
+//! arrivals ─▶ number known? ─▶ schema ─▶ stamp, node ─▶ tail, pending bit ─▶ agents
+//!                 │               │                        │
+//!                 └── resend      └── refusal              └── ack, credit, chunk answered
+//! ```
+
+use std::collections::VecDeque;
+
+use deltaworks_image::{DocumentId, Image, Kind, Stamp, stamp};
+use deltaworks_runtime::chunk_memory::{ChunkId, ChunkMemory};
+use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::prefetch::{prefetch, prefetch_entry};
+use deltaworks_runtime::sync::Arc;
+use deltaworks_runtime::sync::atomic::{Ordering, fence};
+
+use crate::chunk::Landed;
+use crate::collection::{BatchCheck, Machine, Outcome};
+use crate::document::{DROPPED, GREW, STALLED, WAITED_FOR, index};
+use crate::limits::Limits;
+use crate::mailbox::Mailboxes;
+use crate::message::{Ack, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
+use crate::pending::Pending;
+use crate::producer::{BOUND, NO_PRODUCER, Numbered, TOUCHED};
+use crate::registry::{Closing, Evicted, Registry};
+use crate::retirement::{Notice, Retirements};
+use crate::stream::{NODES_PER_BLOCK, NO_BLOCK, Node};
+
+/// Batches whose lines are asked for together.
+pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
+
+/// Machines kept for batches that are validated in slices.
+const MACHINES: usize = 64;
+
+/// Turns between two looks for idle documents.
+const TURNS_BETWEEN_SWEEPS: u32 = 1024;
+
+/// What validation has counted since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ValidationCounts {
+    /// Batches appended.
+    pub accepted_batches: u64,
+    /// Deltas appended.
+    pub accepted_deltas: u64,
+    /// Batches refused.
+    pub refused_batches: u64,
+    /// Resends recognised.
+    pub duplicate_batches: u64,
+    /// Batches that needed more steps than their share.
+    pub stalled_batches: u64,
+}
+
+#[derive(Debug)]
+struct Arrival {
+    landed: Landed,
+    core: u16,
+    session: SessionId,
+    producer: u32,
+}
+
+/// What waits behind a batch that is validated in slices, in order.
+#[derive(Debug)]
+enum Behind {
+    Batch(Arrival),
+    Close(u16, Closing, CloseReason),
+    Drop { slot: u32, generation: u32 },
+    Open(u16, Box<Open>),
+}
+
+impl Arrival {
+    fn take(&mut self) -> Self {
+        let landed = core::mem::replace(&mut self.landed, Landed::nothing());
+        Self { landed, ..*self }
+    }
+}
+
+#[derive(Debug)]
+struct Stall {
+    index: usize,
+    /// `None` only between two batches.
+    current: Option<Arrival>,
+    check: BatchCheck,
+    machine: Option<Box<Machine>>,
+    behind: VecDeque<Behind>,
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Validation {
+    pub(crate) registry: Registry,
+    memory: Arc<ChunkMemory>,
+    /// The core of each chunk's reception.
+    chunk_cores: std::sync::Arc<[u16]>,
+    /// For each core, the bitmap of its agent; `None` where no agent runs.
+    pending: Vec<Option<Arc<Pending>>>,
+    retirements: Retirements,
+    /// Machines that check nothing now; one is kept for arrivals.
+    machines: Vec<Box<Machine>>,
+    arrivals: Vec<Arrival>,
+    grew: Vec<u32>,
+    owed_acks: VecDeque<u32>,
+    answered: Vec<u32>,
+    answered_chunks: VecDeque<u32>,
+    stalls: VecDeque<Stall>,
+    limits: Limits,
+    counts: ValidationCounts,
+    turns: u32,
+}
+
+impl Validation {
+    pub(crate) fn new(
+        registry: Registry,
+        memory: Arc<ChunkMemory>,
+        chunk_cores: std::sync::Arc<[u16]>,
+        pending: Vec<Option<Arc<Pending>>>,
+        limits: Limits,
+    ) -> Self {
+        let chunks = chunk_cores.len();
+        Self {
+            registry,
+            memory,
+            chunk_cores,
+            pending,
+            retirements: Retirements::new(chunks),
+            machines: (0..=MACHINES).map(|_| Box::default()).collect(),
+            arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
+            grew: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
+            owed_acks: VecDeque::with_capacity(2 * ARRIVALS_AT_ONCE),
+            answered: vec![0; chunks],
+            answered_chunks: VecDeque::new(),
+            stalls: VecDeque::new(),
+            limits,
+            counts: ValidationCounts::default(),
+            turns: 0,
+        }
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> ValidationCounts {
+        self.counts
+    }
+
+    /// Whether everything that was taken is answered.
+    pub fn is_idle(&self) -> bool {
+        self.arrivals.is_empty()
+            && self.stalls.is_empty()
+            && self.owed_acks.is_empty()
+            && self.answered_chunks.is_empty()
+            && self.retirements.is_idle()
+    }
+
+    /// Takes an image; it is judged by [`Validation::judge_arrivals`].
+    #[inline]
+    pub(crate) fn arrive(
+        &mut self,
+        core: u16,
+        landed: Landed,
+        session: SessionId,
+        producer: u32,
+        mailboxes: &mut Mailboxes,
+        now: Now,
+    ) {
+        self.arrivals.push(Arrival { landed, core, session, producer });
+        if self.arrivals.len() == ARRIVALS_AT_ONCE {
+            self.judge_arrivals(mailboxes, now);
+        }
+    }
+
+    /// Judges what has arrived, in order. The lines that a batch needs are asked for in three
+    /// steps ahead of it, because each step tells the address of the next.
+    pub(crate) fn judge_arrivals(&mut self, mailboxes: &mut Mailboxes, now: Now) {
+        const STEP: usize = 6;
+        let mut arrivals = core::mem::take(&mut self.arrivals);
+        for place in 0..arrivals.len() + 3 * STEP {
+            if let Some(ahead) = arrivals.get(place) {
+                self.registry.producers.prefetch(ahead.producer);
+            }
+            if let Some(ahead) = place.checked_sub(STEP).and_then(|place| arrivals.get(place)) {
+                let slot = self.registry.producers.get(ahead.producer).slot;
+                prefetch_entry(&self.registry.documents, index(slot));
+                prefetch(self.registry.shared.get(slot));
+            }
+            if let Some(ahead) = place.checked_sub(2 * STEP).and_then(|place| arrivals.get(place))
+            {
+                let slot = self.registry.producers.get(ahead.producer).slot;
+                let document = &self.registry.documents[index(slot)];
+                self.registry.nodes().prefetch(document.tail_block);
+            }
+            if let Some(arrival) =
+                place.checked_sub(3 * STEP).and_then(|place| arrivals.get_mut(place))
+            {
+                self.judge(arrival, mailboxes, now);
+            }
+        }
+        arrivals.clear();
+        self.arrivals = arrivals;
+    }
+
+    #[inline]
+    fn judge(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
+        let slot = self.registry.producers.get(arrival.producer).slot;
+        let index = index(slot);
+        if self.registry.documents[index].flags & STALLED != 0 {
+            self.wait_behind(index, Behind::Batch(arrival.take()));
+            return;
+        }
+        let mut check = BatchCheck::default();
+        let mut steps = self.limits.steps_per_batch;
+        let Some(mut machine) = self.machines.pop() else {
+            unreachable!("one machine is kept for arrivals")
+        };
+        let judged =
+            self.judge_with(arrival, index, &mut check, &mut machine, &mut steps, mailboxes, now);
+        if judged {
+            self.machines.push(machine);
+            return;
+        }
+        self.counts.stalled_batches += 1;
+        self.registry.documents[index].flags |= STALLED;
+        let machine = if self.machines.is_empty() {
+            self.machines.push(machine);
+            check = BatchCheck::default();
+            None
+        } else {
+            Some(machine)
+        };
+        let current = Some(arrival.take());
+        self.stalls.push_back(Stall { index, current, check, machine, behind: VecDeque::new() });
+    }
+
+    /// Judges one batch; `false` if its steps ran out before the verdict.
+    #[expect(clippy::too_many_arguments, reason = "the parts of self that the caller has taken out")]
+    #[inline]
+    fn judge_with(
+        &mut self,
+        arrival: &mut Arrival,
+        index: usize,
+        check: &mut BatchCheck,
+        machine: &mut Machine,
+        steps: &mut u32,
+        mailboxes: &mut Mailboxes,
+        now: Now,
+    ) -> bool {
+        let memory = Arc::clone(&self.memory);
+        let Some(image) = Image::checked_before(arrival.landed.bytes(&memory)) else {
+            unreachable!("reception passes on whole images")
+        };
+        let number = image.producer_sequence();
+        let producer = self.registry.producers.get(arrival.producer);
+        let document = &self.registry.documents[index];
+        let is_writer = producer.flags & BOUND != 0
+            && producer.session == arrival.session.0
+            && producer.core == arrival.core
+            && producer.handle == image.handle();
+        let verdict = if !is_writer {
+            Err(BatchRefusal::Fenced)
+        } else {
+            match producer.judge(number) {
+                Numbered::Next if document.flags & DROPPED != 0 => Err(BatchRefusal::Dropped),
+                Numbered::Next => {
+                    let collection = self.registry.collections.get(document.collection);
+                    match collection.check(&image, machine, check, steps) {
+                        Outcome::Valid => Ok(()),
+                        Outcome::OutOfSteps => return false,
+                        Outcome::Invalid(refusal) => Err(refusal),
+                    }
+                }
+                Numbered::Resent { sequence } => {
+                    producer.duplicates += 1;
+                    producer.credit_bytes += arrival.landed.range().bytes();
+                    if number == producer.last {
+                        producer.last_sequence = sequence;
+                    }
+                    self.counts.duplicate_batches += 1;
+                    self.touch(arrival.producer);
+                    self.answer(arrival.landed.range().chunk());
+                    return true;
+                }
+                Numbered::Jump { expected } => Err(BatchRefusal::SequenceJump { expected }),
+                Numbered::Forgotten => Err(BatchRefusal::ProducerForgotten),
+            }
+        };
+        let chunk = arrival.landed.range().chunk();
+        let verdict = match verdict {
+            Ok(()) => self.append(arrival, index, now),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(reason) = verdict {
+            self.refuse(arrival, number, reason, mailboxes);
+        }
+        self.answer(chunk);
+        true
+    }
+
+    /// Stamps the image and makes it the document's newest node.
+    #[inline]
+    fn append(&mut self, arrival: &mut Arrival, index: usize, now: Now) -> Result<(), BatchRefusal> {
+        let memory = &self.memory;
+        let image = Image::checked_before(arrival.landed.bytes(memory));
+        let Some(image) = image else { unreachable!("judged before") };
+        let (kind, number, count) = (image.kind(), image.producer_sequence(), image.count());
+        if kind == Kind::Info {
+            let info = image.info_map().into();
+            if let Some(cold) = self.registry.cold[index].as_mut() {
+                cold.info = Some(info);
+            }
+        }
+        let registry = &mut self.registry;
+        let document = &mut registry.documents[index];
+        let producer = registry.producers.get(arrival.producer);
+        if document.tail_block == NO_BLOCK || document.tail_index == NODES_PER_BLOCK {
+            let Some(block) = registry.blocks.take(producer.slot, document.nodes) else {
+                return Err(BatchRefusal::Budget);
+            };
+            if document.tail_block == NO_BLOCK {
+                document.head_block = block;
+                registry.shared.get(producer.slot).set_first_block(block);
+            } else {
+                registry.blocks.link(document.tail_block, block);
+                if document.head_block == document.tail_block
+                    && document.head_index == NODES_PER_BLOCK
+                {
+                    // The window was empty and stood at the block's end; the block stays until
+                    // the next retirement, because a cursor may stand in it.
+                    debug_assert!(document.window_start == document.nodes);
+                }
+            }
+            document.tail_block = block;
+            document.tail_index = 0;
+        }
+        stamp(
+            arrival.landed.bytes_mut(memory),
+            Stamp {
+                document: DocumentId { slot: producer.slot, generation: document.generation },
+                first_sequence: document.next_sequence,
+                time_us: now.unix_us,
+                origin: producer.origin,
+            },
+        );
+        let landed = core::mem::replace(&mut arrival.landed, Landed::nothing());
+        let range = landed.publish();
+        let node = Node { range, first_sequence: document.next_sequence };
+        registry.blocks.write(document.tail_block, document.tail_index, node);
+        if document.last_chunk != range.chunk().0 {
+            document.last_chunk = range.chunk().0;
+            self.retirements.touch(
+                range.chunk().0,
+                producer.slot,
+                document.tail_block,
+                document.tail_index,
+            );
+        }
+        producer.last = number;
+        producer.last_sequence = document.next_sequence;
+        document.next_sequence += u64::from(count);
+        document.nodes += 1;
+        document.tail_index += 1;
+        if document.flags & GREW == 0 {
+            document.flags |= GREW;
+            self.grew.push(producer.slot);
+        }
+        self.counts.accepted_batches += 1;
+        self.counts.accepted_deltas += u64::from(count);
+        if document.flags & WAITED_FOR == 0 {
+            producer.credit_bytes += range.bytes();
+        } else {
+            let (node, origin) = (document.nodes - 1, producer.origin);
+            registry.owes(index, node, arrival.producer, origin, range.bytes());
+        }
+        self.touch(arrival.producer);
+        Ok(())
+    }
+
+    fn refuse(
+        &mut self,
+        arrival: &Arrival,
+        number: u64,
+        reason: BatchRefusal,
+        mailboxes: &mut Mailboxes,
+    ) {
+        let memory = Arc::clone(&self.memory);
+        let handle = Image::checked_before(arrival.landed.bytes(&memory))
+            .map_or(u32::MAX, |image| image.handle());
+        let producer = self.registry.producers.get(arrival.producer);
+        if !matches!(reason, BatchRefusal::Fenced) {
+            producer.credit_bytes += arrival.landed.range().bytes();
+            // A refused batch consumes its number, except where the number itself is wrong.
+            if producer.judge(number) == Numbered::Next {
+                producer.last = number;
+                producer.last_sequence = 0;
+            }
+            self.touch(arrival.producer);
+        }
+        self.counts.refused_batches += 1;
+        mailboxes.to(arrival.core).send(Message::Refused(Box::new(Refusal {
+            session: arrival.session,
+            handle,
+            producer_sequence: number,
+            reason,
+        })));
+    }
+
+    /// Owes the producer's session an ack.
+    #[inline]
+    fn touch(&mut self, index: u32) {
+        let producer = self.registry.producers.get(index);
+        if producer.flags & TOUCHED == 0 {
+            producer.flags |= TOUCHED;
+            self.owed_acks.push_back(index);
+        }
+    }
+
+    /// Counts one descriptor of `chunk` as answered.
+    #[inline]
+    fn answer(&mut self, chunk: ChunkId) {
+        let count = &mut self.answered[chunk.0 as usize];
+        if *count == 0 {
+            self.answered_chunks.push_back(chunk.0);
+        }
+        *count += 1;
+    }
+
+    /// Handles control from the session cores.
+    pub(crate) fn handle(&mut self, core: u16, message: Message, boxes: &mut Mailboxes, now: Now) {
+        match message {
+            Message::Batch { landed, session, producer } => {
+                self.arrive(core, landed, session, producer, boxes, now);
+                return;
+            }
+            _ => self.judge_arrivals(boxes, now),
+        }
+        match message {
+            Message::Open(open) => self.open(core, open, boxes, now),
+            Message::Close { slot, generation, session, handle, producer, reader, reason } => {
+                let closing = Closing { slot, generation, session, handle, producer, reader };
+                self.close(core, closing, reason, boxes, now);
+            }
+            Message::Drop { slot, generation } => self.drop_document(slot, generation, boxes),
+            Message::Retire { chunk } => self.retirements.begin(chunk),
+            Message::Released { chunk } => self.retirements.released(chunk, core),
+            Message::Progress { slot, generation, node } => {
+                if self.registry.progress(core, slot, generation, node) {
+                    self.settle(slot);
+                }
+            }
+            _ => unreachable!("a message for a session core reached a worker"),
+        }
+    }
+
+    fn settle(&mut self, slot: u32) {
+        let owed_acks = &mut self.owed_acks;
+        self.registry.settle(slot, |producer| owed_acks.push_back(producer));
+    }
+
+    fn open(&mut self, core: u16, open: Box<Open>, boxes: &mut Mailboxes, now: Now) {
+        // An `open` keeps its place behind batches that wait: its cursor stands after them.
+        if let Some(index) = self.registry.known(&open.request.name)
+            && self.registry.documents[index].flags & STALLED != 0
+        {
+            self.wait_behind(index, Behind::Open(core, open));
+            return;
+        }
+        match self.registry.open(core, &open, now) {
+            Ok((opened, evicted)) => {
+                // The cursor may stand at nodes of this turn: they are published first.
+                self.publish_tails(boxes);
+                if let Some(evicted) = evicted {
+                    end(evicted, boxes);
+                }
+                boxes.to(core).send(Message::Opened(Box::new(opened)));
+            }
+            Err(reason) => boxes.to(core).send(Message::OpenRefused {
+                session: open.session,
+                handle: open.handle,
+                request: open.request.request,
+                reason,
+            }),
+        }
+    }
+
+    fn close(
+        &mut self,
+        core: u16,
+        closing: Closing,
+        reason: CloseReason,
+        boxes: &mut Mailboxes,
+        now: Now,
+    ) {
+        if let Some(index) = self.registry.live_index(closing.slot, closing.generation)
+            && self.registry.documents[index].flags & STALLED != 0
+        {
+            self.wait_behind(index, Behind::Close(core, closing, reason));
+            return;
+        }
+        if closing.producer != NO_PRODUCER {
+            self.send_ack(closing.producer, boxes);
+        }
+        if self.registry.close(core, &closing, now) {
+            self.settle(closing.slot);
+        }
+        let (session, handle) = (closing.session, closing.handle);
+        boxes.to(core).send(Message::Closed { session, handle, reason });
+        self.registry.free_if_done(closing.slot, closing.generation);
+    }
+
+    fn drop_document(&mut self, slot: u32, generation: u32, boxes: &mut Mailboxes) {
+        if let Some(index) = self.registry.live_index(slot, generation)
+            && self.registry.documents[index].flags & STALLED != 0
+        {
+            self.wait_behind(index, Behind::Drop { slot, generation });
+            return;
+        }
+        let Some(evicted) = self.registry.drop_document(slot, generation) else { return };
+        let index = index(slot);
+        self.registry.documents[index].flags |= GREW;
+        self.grew.push(slot);
+        self.publish_tails(boxes);
+        for evicted in evicted {
+            end(evicted, boxes);
+        }
+        self.registry.free_if_done(slot, generation);
+    }
+
+    fn wait_behind(&mut self, index: usize, behind: Behind) {
+        let stall = self.stalls.iter_mut().find(|stall| stall.index == index);
+        let Some(stall) = stall else { unreachable!("a stalled document has a stall") };
+        stall.behind.push_back(behind);
+    }
+
+    /// Goes on with batches that were set aside: each gets its share in turn.
+    fn resume_stalls(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
+        let mut turn_steps = self.limits.steps_per_turn;
+        let mut work = 0;
+        for _ in 0..self.stalls.len() {
+            if turn_steps == 0 {
+                break;
+            }
+            let Some(mut stall) = self.stalls.pop_front() else { break };
+            if stall.machine.is_none() && self.machines.len() > 1 {
+                stall.machine = self.machines.pop();
+            }
+            let Some(mut machine) = stall.machine.take() else {
+                self.stalls.push_back(stall);
+                continue;
+            };
+            work += 1;
+            let share = self.limits.steps_per_batch.min(turn_steps);
+            let mut steps = share;
+            let (index, current) = (stall.index, &mut stall.current);
+            let judged = match current {
+                Some(arrival) => self.judge_with(
+                    arrival,
+                    index,
+                    &mut stall.check,
+                    &mut machine,
+                    &mut steps,
+                    boxes,
+                    now,
+                ),
+                None => true,
+            };
+            turn_steps -= share - steps.min(share);
+            if !judged {
+                stall.machine = Some(machine);
+                self.stalls.push_back(stall);
+                continue;
+            }
+            self.machines.push(machine);
+            stall.check = BatchCheck::default();
+            stall.current = None;
+            self.go_on_behind(stall, boxes, now);
+        }
+        work
+    }
+
+    /// Lets control that stood behind a finished batch through, up to the next batch.
+    fn go_on_behind(&mut self, mut stall: Stall, boxes: &mut Mailboxes, now: Now) {
+        while let Some(behind) = stall.behind.pop_front() {
+            // Cleared for each step: what is handled now must not be put behind itself.
+            self.registry.documents[stall.index].flags &= !STALLED;
+            match behind {
+                Behind::Batch(arrival) => {
+                    self.registry.documents[stall.index].flags |= STALLED;
+                    stall.current = Some(arrival);
+                    self.stalls.push_back(stall);
+                    return;
+                }
+                Behind::Close(core, closing, reason) => {
+                    self.close(core, closing, reason, boxes, now);
+                }
+                Behind::Drop { slot, generation } => self.drop_document(slot, generation, boxes),
+                Behind::Open(core, open) => self.open(core, open, boxes, now),
+            }
+        }
+        self.registry.documents[stall.index].flags &= !STALLED;
+    }
+
+    /// Publishes the tails of documents that grew, and marks them for their agents.
+    fn publish_tails(&mut self, boxes: &mut Mailboxes) {
+        if self.grew.is_empty() {
+            return;
+        }
+        for &slot in &self.grew {
+            let document = &self.registry.documents[index(slot)];
+            self.registry.shared.get(slot).publish(document.nodes, document.flags & DROPPED != 0);
+        }
+        // Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.
+        fence(Ordering::SeqCst);
+        let mut woken = 0_u64;
+        for slot in self.grew.drain(..) {
+            let document = &mut self.registry.documents[index(slot)];
+            document.flags &= !GREW;
+            let mut readers = document.readers;
+            while readers != 0 {
+                let core = readers.trailing_zeros() as usize;
+                readers &= readers - 1;
+                if let Some(pending) = &self.pending[core]
+                    && pending.set(index(slot))
+                {
+                    woken |= 1 << core;
+                }
+            }
+        }
+        while woken != 0 {
+            boxes.to(woken.trailing_zeros() as u16).nudge();
+            woken &= woken - 1;
+        }
+    }
+
+    #[inline]
+    fn send_ack(&mut self, index: u32, boxes: &mut Mailboxes) {
+        let producer = self.registry.producers.get(index);
+        if producer.flags & TOUCHED == 0 {
+            return;
+        }
+        producer.flags &= !TOUCHED;
+        if producer.flags & BOUND == 0 {
+            return;
+        }
+        let ack = Ack {
+            session: SessionId(producer.session),
+            handle: producer.handle,
+            producer_sequence: producer.last,
+            sequence: producer.last_sequence,
+            credit_bytes: core::mem::take(&mut producer.credit_bytes),
+            duplicates: core::mem::take(&mut producer.duplicates),
+        };
+        boxes.to(producer.core).send(Message::Ack(ack));
+    }
+
+    /// Ends a turn: judges, publishes, answers. Returns how much was done.
+    pub(crate) fn end_turn(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
+        let mut work = self.arrivals.len();
+        self.judge_arrivals(boxes, now);
+        work += self.resume_stalls(boxes, now);
+        self.publish_tails(boxes);
+        work += self.send_answers(boxes);
+        work += self.advance_retirements(boxes);
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(TURNS_BETWEEN_SWEEPS) {
+            self.registry.unload_idle(now);
+        }
+        work
+    }
+
+    /// Sends acks and answered counts as far as the rings have room; the rest merges here.
+    fn send_answers(&mut self, boxes: &mut Mailboxes) -> usize {
+        let mut work = 0;
+        for _ in 0..self.owed_acks.len() {
+            let Some(index) = self.owed_acks.pop_front() else { break };
+            let core = self.registry.producers.get(index).core;
+            if boxes.to(core).room() == 0 {
+                self.owed_acks.push_back(index);
+                continue;
+            }
+            self.send_ack(index, boxes);
+            work += 1;
+        }
+        for _ in 0..self.answered_chunks.len() {
+            let Some(chunk) = self.answered_chunks.pop_front() else { break };
+            let core = self.chunk_cores[chunk as usize];
+            if boxes.to(core).room() == 0 {
+                self.answered_chunks.push_back(chunk);
+                continue;
+            }
+            let count = core::mem::take(&mut self.answered[chunk as usize]);
+            boxes.to(core).send(Message::Answered { chunk: ChunkId(chunk), count });
+            work += 1;
+        }
+        work
+    }
+
+    fn advance_retirements(&mut self, boxes: &mut Mailboxes) -> usize {
+        if self.retirements.is_idle() {
+            return 0;
+        }
+        let worker = self.registry.worker;
+        let chunk_cores = &self.chunk_cores;
+        self.retirements.advance(&mut self.registry, |notice| match notice {
+            Notice::AskAgents(chunk, mut agents) => {
+                while agents != 0 {
+                    let core = agents.trailing_zeros() as u16;
+                    agents &= agents - 1;
+                    boxes.to(core).send(Message::Retiring { chunk, worker });
+                }
+            }
+            Notice::Freed(chunk) => {
+                let core = chunk_cores[chunk.0 as usize];
+                boxes.to(core).send(Message::Freed { chunk, worker });
+            }
+        })
+    }
+}
+
+fn end(evicted: Evicted, boxes: &mut Mailboxes) {
+    let Evicted { core, session, handle, reason } = evicted;
+    boxes.to(core).send(Message::End { session, handle, reason });
+}
