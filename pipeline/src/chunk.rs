@@ -29,11 +29,7 @@ impl ImageRange {
     pub fn new(chunk: ChunkId, offset_bytes: u32, bytes: u32) -> Self {
         debug_assert!(offset_bytes.is_multiple_of(8) && bytes.is_multiple_of(8));
         debug_assert!(offset_bytes < 1 << 21 && bytes < 1 << 19 && chunk.0 < 1 << 30);
-        Self(
-            u64::from(chunk.0) << 34
-                | u64::from(offset_bytes / 8) << 16
-                | u64::from(bytes / 8),
-        )
+        Self(u64::from(chunk.0) << 34 | u64::from(offset_bytes / 8) << 16 | u64::from(bytes / 8))
     }
 
     /// The range of a word that [`ImageRange::to_word`] gave.

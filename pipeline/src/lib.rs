@@ -45,4 +45,6 @@ mod subscription;
 
 pub mod stages;
 
+pub mod inline;
+
 pub use validation::ValidationCounts;

@@ -82,8 +82,13 @@ struct Group {
 }
 
 impl Group {
-    const NONE: Self =
-        Self { subscription: NO_SUBSCRIPTION, nodes: 0, bytes: 0, after: Place::START, more: false };
+    const NONE: Self = Self {
+        subscription: NO_SUBSCRIPTION,
+        nodes: 0,
+        bytes: 0,
+        after: Place::START,
+        more: false,
+    };
 }
 
 /// The agent.
@@ -647,7 +652,12 @@ impl Propagation {
                 let from_sequence = self.nodes.node(at.block, at.index).first_sequence;
                 let to_sequence = self.end_of(self.nodes.seek(at, start - 1));
                 self.counts.gaps += 1;
-                port.gap(session, self.subscriptions.peek(place).handle, from_sequence, to_sequence);
+                port.gap(
+                    session,
+                    self.subscriptions.peek(place).handle,
+                    from_sequence,
+                    to_sequence,
+                );
             }
             Policy::Wait => self.copy_aside(place, at, start, port),
         }

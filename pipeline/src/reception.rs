@@ -19,8 +19,8 @@ use deltaworks_runtime::clock::Now;
 use crate::chunk::{ChunkPool, Landed, Reservation};
 use crate::limits::{CREDIT_FLOOR_BYTES, Limits, RESERVE_ABOVE_BYTES};
 use crate::mailbox::Mailboxes;
-use crate::message::{Ack, CloseReason, Message, Open, OpenRefusal, OpenRequest, Opened, Policy};
 use crate::message::{Access, SessionId};
+use crate::message::{Ack, CloseReason, Message, Open, OpenRefusal, OpenRequest, Opened, Policy};
 use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::producer::NO_PRODUCER;
 use crate::propagation::Propagation;
@@ -67,9 +67,15 @@ enum Partial {
     /// The beginning of a message; behind 8 bytes its length is known.
     Carried(Vec<u8>),
     /// A long message, filling its room in a chunk.
-    Reserved { reservation: Reservation, filled: u32 },
+    Reserved {
+        reservation: Reservation,
+        filled: u32,
+    },
     /// A long message that had to leave its chunk, or found no room in one.
-    Aside { buffer: Vec<u8>, filled: usize },
+    Aside {
+        buffer: Vec<u8>,
+        filled: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -133,10 +139,7 @@ impl Reception {
         image_limits: image::Limits,
         limits: Limits,
     ) -> Self {
-        assert!(
-            image_limits.image_bytes_max <= pool.chunk_bytes(),
-            "an image must fit a chunk"
-        );
+        assert!(image_limits.image_bytes_max <= pool.chunk_bytes(), "an image must fit a chunk");
         Self {
             pool,
             sessions: Vec::new(),
@@ -224,8 +227,9 @@ impl Reception {
             _ => None,
         };
         // A long message waits for room of its own; a complete one for a place to land.
-        let is_stuck =
-            is_aside_full || long.is_some() || (needs_tail && {
+        let is_stuck = is_aside_full
+            || long.is_some()
+            || (needs_tail && {
                 let least = carried + READ_BYTES_MIN.min(self.pool.chunk_bytes() / 2);
                 !self.pool.ensure_tail(least)
             });
@@ -301,9 +305,8 @@ impl Reception {
                 } else {
                     None
                 };
-                let is_short = |total| {
-                    carried + count < total && total <= RESERVE_ABOVE_BYTES as usize
-                };
+                let is_short =
+                    |total| carried + count < total && total <= RESERVE_ABOVE_BYTES as usize;
                 if total.is_none_or(is_short) {
                     // Still cut off: only what is new is copied.
                     bytes.extend_from_slice(&tail[carried..carried + count]);
@@ -362,7 +365,7 @@ impl Reception {
                 let body = &message[PRELUDE_BYTES..bytes - usize::from(prelude.padding)];
                 let action = around.port.control(id, prelude.kind.number(), body, around.now);
                 passed += bytes;
-                self.act(id, action, around)?;
+                self.try_act(id, action, around)?;
                 if self.sessions[id.0 as usize].is_ending {
                     return Ok(());
                 }
@@ -479,7 +482,20 @@ impl Reception {
         self.pass_on(id, inbound, landed, boxes)
     }
 
-    fn act<P: SessionPort>(
+    /// Does what a control message asks; ends the session if it may not ask that.
+    pub(crate) fn act<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        action: ControlAction,
+        around: &mut Around<'_, P>,
+    ) {
+        if let Err(fault) = self.try_act(id, action, around) {
+            around.port.fault(id, fault);
+            self.end_session(id, around);
+        }
+    }
+
+    fn try_act<P: SessionPort>(
         &mut self,
         id: SessionId,
         action: ControlAction,
@@ -743,7 +759,7 @@ impl Reception {
     fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort) {
         let session = &mut self.sessions[ack.session.0 as usize];
         let Some(handle) = session.handles.get_mut(ack.handle as usize) else { return };
-        if session.is_ending || handle.state != State::Open {
+        if session.is_ending || !matches!(handle.state, State::Open | State::Closing) {
             return;
         }
         if self.pool.is_short() && handle.balance_bytes > i64::from(CREDIT_FLOOR_BYTES) {
@@ -767,8 +783,7 @@ impl Reception {
         around: &mut Around<'_, P>,
     ) {
         let handle = &self.sessions[id.0 as usize].handles[number as usize];
-        let learns_later =
-            reason == CloseReason::Dropped && handle.subscription != NO_SUBSCRIPTION;
+        let learns_later = reason == CloseReason::Dropped && handle.subscription != NO_SUBSCRIPTION;
         if handle.state == State::Open && !learns_later {
             self.close_handle(id, number, reason, around);
         }

@@ -153,8 +153,7 @@ impl Registry {
         if !(request.access.read || writes) || (writes && request.producer == 0) {
             return Err(OpenRefusal::BadAccess);
         }
-        let collection =
-            self.collections.of_name(name).ok_or(OpenRefusal::UnknownCollection)?;
+        let collection = self.collections.of_name(name).ok_or(OpenRefusal::UnknownCollection)?;
         let waits = request.access.read && request.policy == Policy::Wait;
         if waits && !self.collections.get(collection).wait_allowed {
             return Err(OpenRefusal::PolicyNotAllowed);
@@ -295,9 +294,7 @@ impl Registry {
         let at_window =
             Start { place: window, sequence: window_start, window_start, gap_from: None };
         Ok(match from {
-            From::Live => {
-                Start { place: tail, sequence: document.next_sequence, ..at_window }
-            }
+            From::Live => Start { place: tail, sequence: document.next_sequence, ..at_window },
             From::Start => at_window,
             From::Sequence { epoch, .. } if epoch != cold.epoch => at_window,
             From::Sequence { sequence, .. } => {

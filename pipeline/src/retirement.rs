@@ -148,9 +148,7 @@ impl Retirements {
             }
         }
         if finished {
-            self.jobs.retain(
-                |job| !matches!(job.stage, Stage::Free(done) if done == job.detached),
-            );
+            self.jobs.retain(|job| !matches!(job.stage, Stage::Free(done) if done == job.detached));
         }
         SLICE - budget + usize::from(finished)
     }

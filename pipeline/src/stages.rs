@@ -25,7 +25,7 @@ use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::message::{Message, SessionId};
 use crate::pending::Pending;
-use crate::port::SessionPort;
+use crate::port::{ControlAction, SessionPort};
 use crate::propagation::{Propagation, PropagationCounts};
 use crate::reception::{Around, Reception, ReceptionCounts};
 use crate::registry::Registry;
@@ -147,9 +147,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
     let chunk_cores: StdArc<[u16]> = session_cores
         .iter()
         .enumerate()
-        .flat_map(|(region, core)| {
-            parts.memory.chunks_of(RegionId(region as u32)).map(|_| *core)
-        })
+        .flat_map(|(region, core)| parts.memory.chunks_of(RegionId(region as u32)).map(|_| *core))
         .collect();
 
     let per_worker = parts.limits.documents_per_worker_max as usize;
@@ -159,9 +157,8 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
     let pending: Vec<Vec<Option<Arc<Pending>>>> = worker_cores
         .iter()
         .map(|_| {
-            let of_core = |role: &CoreRole| {
-                role.serves_sessions.then(|| Arc::new(Pending::new(per_worker)))
-            };
+            let of_core =
+                |role: &CoreRole| role.serves_sessions.then(|| Arc::new(Pending::new(per_worker)));
             parts.roles.iter().map(of_core).collect()
         })
         .collect();
@@ -265,6 +262,19 @@ impl CoreStages {
         let Some(side) = &mut self.sessions else { return };
         let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
         side.reception.received(session, count, &mut Around { port, boxes, propagation, now });
+    }
+
+    /// Acts for a session on control that did not come as bytes.
+    pub fn act(
+        &mut self,
+        session: SessionId,
+        action: ControlAction,
+        port: &mut impl SessionPort,
+        now: Now,
+    ) {
+        let Some(side) = &mut self.sessions else { return };
+        let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
+        side.reception.act(session, action, &mut Around { port, boxes, propagation, now });
     }
 
     /// The session's socket takes bytes again.

@@ -153,8 +153,7 @@ impl NodeMemory {
             if step < room || (step == room && self.next(place.block) == NO_BLOCK) {
                 return Place { node, block: place.block, index: place.index + step as u8 };
             }
-            place =
-                Place { node: place.node + room, block: self.next(place.block), index: 0 };
+            place = Place { node: place.node + room, block: self.next(place.block), index: 0 };
         }
     }
 }

@@ -55,12 +55,7 @@ pub(crate) struct Subscriptions {
 
 impl Subscriptions {
     pub fn new(workers: usize, limit: u32) -> Self {
-        Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-            heads: vec![Vec::new(); workers],
-            limit,
-        }
+        Self { entries: Vec::new(), free: Vec::new(), heads: vec![Vec::new(); workers], limit }
     }
 
     #[inline]
@@ -96,12 +91,7 @@ impl Subscriptions {
     }
 
     /// Adds a subscription; `None` at the limit.
-    pub fn insert(
-        &mut self,
-        home: usize,
-        index: usize,
-        subscription: Subscription,
-    ) -> Option<u32> {
+    pub fn insert(&mut self, home: usize, index: usize, subscription: Subscription) -> Option<u32> {
         if self.free.is_empty() && self.entries.len() >= self.limit as usize {
             return None;
         }

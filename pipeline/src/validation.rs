@@ -31,7 +31,7 @@ use crate::pending::Pending;
 use crate::producer::{BOUND, NO_PRODUCER, Numbered, TOUCHED};
 use crate::registry::{Closing, Evicted, Registry};
 use crate::retirement::{Notice, Retirements};
-use crate::stream::{NODES_PER_BLOCK, NO_BLOCK, Node};
+use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
 
 /// Batches whose lines are asked for together.
 pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
@@ -187,8 +187,7 @@ impl Validation {
                 prefetch_entry(&self.registry.documents, index(slot));
                 prefetch(self.registry.shared.get(slot));
             }
-            if let Some(ahead) = place.checked_sub(2 * STEP).and_then(|place| arrivals.get(place))
-            {
+            if let Some(ahead) = place.checked_sub(2 * STEP).and_then(|place| arrivals.get(place)) {
                 let slot = self.registry.producers.get(ahead.producer).slot;
                 let document = &self.registry.documents[index(slot)];
                 self.registry.nodes().prefetch(document.tail_block);
@@ -236,7 +235,10 @@ impl Validation {
     }
 
     /// Judges one batch; `false` if its steps ran out before the verdict.
-    #[expect(clippy::too_many_arguments, reason = "the parts of self that the caller has taken out")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of self that the caller has taken out"
+    )]
     #[inline]
     fn judge_with(
         &mut self,
@@ -301,7 +303,12 @@ impl Validation {
 
     /// Stamps the image and makes it the document's newest node.
     #[inline]
-    fn append(&mut self, arrival: &mut Arrival, index: usize, now: Now) -> Result<(), BatchRefusal> {
+    fn append(
+        &mut self,
+        arrival: &mut Arrival,
+        index: usize,
+        now: Now,
+    ) -> Result<(), BatchRefusal> {
         let memory = &self.memory;
         let image = Image::checked_before(arrival.landed.bytes(memory));
         let Some(image) = image else { unreachable!("judged before") };

@@ -1,0 +1,105 @@
+//! Order: of each document, of control and data, with rings of every size.
+
+use super::world::{acknowledged, open, reading, received, world, writing};
+use deltaworks_pipeline::inline::Event;
+use deltaworks_pipeline::message::{CloseReason, From, Policy};
+
+/// 1, 2, 3 of A and 1, 2 of B, interleaved by one session, arrive in order within each.
+pub(crate) fn interleaved_documents_keep_their_order() {
+    let mut world = world(2, |config| config.ring_capacity = 1);
+    let publisher = world.connect(0).expect("room for a session");
+    let subscriber = world.connect(1).expect("room for a session");
+    let (a, _) = open(&mut world, publisher, writing("A", 1));
+    let (b, _) = open(&mut world, publisher, writing("B", 1));
+    for name in ["A", "B"] {
+        open(&mut world, subscriber, reading(name, From::Start, Policy::Gap));
+    }
+    for (document, number) in [(&a, 1_u64), (&b, 1), (&a, 2), (&b, 2), (&a, 3)] {
+        let delta = [document.slot as u8, number as u8];
+        world.publish(publisher, document.handle, number, &[&delta]);
+    }
+    world.run();
+    let got = received(&world.events(subscriber));
+    for (document, count) in [(&a, 3), (&b, 2)] {
+        let of: Vec<_> = got.iter().filter(|(slot, ..)| *slot == document.slot).collect();
+        let expected: Vec<_> = (1..=count)
+            .map(|number| (document.slot, number, vec![document.slot as u8, number as u8]))
+            .collect();
+        assert!(of.iter().copied().eq(&expected), "{of:?}");
+    }
+}
+
+/// Many documents, rings of one slot, closes between batches: `closed` stands behind every ack,
+/// and what was sent before a close is accepted.
+pub(crate) fn control_never_overtakes_data_nor_data_control() {
+    let mut world = world(2, |config| config.ring_capacity = 1);
+    let publisher = world.connect(0).expect("room for a session");
+    let subscriber = world.connect(1).expect("room for a session");
+    for round in 0..20_u64 {
+        let mut handles = vec![];
+        for document in 0..10 {
+            let name = format!("doc{document}");
+            if round == 0 {
+                open(&mut world, subscriber, reading(&name, From::Start, Policy::Gap));
+            }
+            handles.push(open(&mut world, publisher, writing(&name, 5)).0);
+        }
+        for number in 1..=5 {
+            for opened in &handles {
+                assert_eq!(opened.producer_sequence, round * 5);
+                let number = round * 5 + number;
+                world.publish(publisher, opened.handle, number, &[&number.to_le_bytes()]);
+            }
+        }
+        for opened in &handles {
+            world.close(publisher, opened.handle);
+        }
+        world.run();
+        let events = world.events(publisher);
+        for opened in &handles {
+            let last_ack = events
+                .iter()
+                .rposition(|event| matches!(event, Event::Ack(ack) if ack.handle == opened.handle))
+                .expect("acknowledged");
+            let closed = events
+                .iter()
+                .position(|event| *event == Event::Closed(opened.handle, CloseReason::Asked))
+                .expect("closed");
+            assert!(last_ack < closed, "closed is the last word");
+            assert_eq!(acknowledged(&events, opened.handle).0, round * 5 + 5);
+        }
+    }
+    let got = received(&world.events(subscriber));
+    for slot in got.iter().map(|(slot, ..)| *slot).collect::<std::collections::BTreeSet<_>>() {
+        let of: Vec<u64> = got.iter().filter(|it| it.0 == slot).map(|it| it.1).collect();
+        assert_eq!(of, (1..=100).collect::<Vec<_>>());
+    }
+}
+
+/// A dropped document: readers get everything before the end, then `closed`; the name is new.
+pub(crate) fn a_dropped_document_ends_in_order_and_its_name_begins_anew() {
+    let mut world = world(2, |_| ());
+    let publisher = world.connect(0).expect("room for a session");
+    let subscriber = world.connect(1).expect("room for a session");
+    let (writer, _) = open(&mut world, publisher, writing("d", 1));
+    let (reader, _) = open(&mut world, subscriber, reading("d", From::Start, Policy::Gap));
+    world.set_room(subscriber, 100);
+    for number in 1..=20 {
+        world.publish(publisher, writer.handle, number, &[b"before the end"]);
+    }
+    world.drop_document(publisher, writer.handle);
+    world.publish(publisher, writer.handle, 21, &[b"too late"]);
+    world.run();
+    let told = world.events(publisher);
+    assert!(told.contains(&Event::Closed(writer.handle, CloseReason::Dropped)), "{told:?}");
+    let (again, _) = open(&mut world, publisher, writing("d", 1));
+    assert_ne!((again.slot, again.generation), (writer.slot, writer.generation));
+    assert_ne!(again.epoch, writer.epoch);
+    assert_eq!((again.next_sequence, again.producer_sequence), (1, 0));
+
+    world.set_room(subscriber, usize::MAX);
+    world.run();
+    let events = world.events(subscriber);
+    assert_eq!(received(&events).len(), 20);
+    assert_eq!(events.last(), Some(&Event::Closed(reader.handle, CloseReason::Dropped)));
+}

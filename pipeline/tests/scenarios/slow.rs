@@ -1,0 +1,99 @@
+//! Reclamation under readers of every speed: the way back of chunks, credit and gaps.
+
+use super::world::{acknowledged, open, reading, received, world, writing};
+use deltaworks_pipeline::inline::Event;
+use deltaworks_pipeline::message::{From, Policy};
+
+/// One publisher, one document, a pool that recycles many times, a reader on another core that
+/// takes nothing for a while: it is told the gap, and what it gets before and after is whole.
+pub(crate) fn a_slow_subscriber_on_another_core_is_told_its_gap() {
+    let mut world = world(2, |_| ());
+    let publisher = world.connect(0).expect("room for a session");
+    let fast = world.connect(0).expect("room for a session");
+    let slow = world.connect(1).expect("room for a session");
+    let (writer, _) = open(&mut world, publisher, writing("d", 7));
+    open(&mut world, fast, reading("d", From::Live, Policy::Gap));
+    let (reader, _) = open(&mut world, slow, reading("d", From::Live, Policy::Gap));
+    world.set_room(slow, 1000);
+    let (mut sent, mut fast_events, mut slow_events) = (0_u64, vec![], vec![]);
+    for round in 0..40_u64 {
+        for _ in 0..50 {
+            sent += 1;
+            world.publish(publisher, writer.handle, sent, &[&[sent as u8; 200]]);
+            world.turn();
+        }
+        world.run();
+        let (last, _) = acknowledged(&world.events(publisher), writer.handle);
+        assert_eq!(last, sent, "round {round}");
+        fast_events.extend(world.events(fast));
+        slow_events.extend(world.events(slow));
+    }
+    assert!(world.counts(0).recycled_chunks > 4, "the pool came round");
+    world.set_room(slow, usize::MAX);
+    world.run();
+    slow_events.extend(world.events(slow));
+    fast_events.extend(world.events(fast));
+
+    let all: Vec<u64> = received(&fast_events).iter().map(|(_, sequence, _)| *sequence).collect();
+    assert_eq!(all, (1..=sent).collect::<Vec<_>>(), "the fast one misses nothing");
+    let mut next = 1;
+    let mut gaps = 0;
+    for event in &slow_events {
+        if let Event::Gap { handle, from, to } = event {
+            assert_eq!((*handle, *from), (reader.handle, next), "told where it stood");
+            assert!(to > from);
+            next = *to;
+            gaps += 1;
+        }
+        for (_, sequence, delta) in received(core::slice::from_ref(event)) {
+            assert_eq!(sequence, next, "nothing is missing silently, nothing comes twice");
+            assert_eq!(delta, [sequence as u8; 200], "the bytes are the writer's");
+            next += 1;
+        }
+    }
+    assert_eq!(next, sent + 1, "it comes to the end");
+    assert!(gaps > 0, "it was told");
+    assert_eq!(world.live_bytes(1).spills, 0, "what was copied for it is gone");
+}
+
+/// A `wait` reader that stands still stops the publisher by credit, loses nothing, and lets it go
+/// on when it reads.
+pub(crate) fn a_waiting_subscriber_slows_the_publisher_and_misses_nothing() {
+    let mut world = world(2, |config| config.limits.credit_bytes = 8 << 10);
+    let publisher = world.connect(0).expect("room for a session");
+    let slow = world.connect(1).expect("room for a session");
+    let (writer, credit) = open(&mut world, publisher, writing("d", 7));
+    open(&mut world, slow, reading("d", From::Live, Policy::Wait));
+    world.set_room(slow, 0);
+    let (mut sent, mut balance) = (0_u64, credit as i64);
+    let mut events = vec![];
+    let mut stopped = 0;
+    let mut room = 0;
+    while sent < 3000 {
+        if balance > 0 {
+            sent += 1;
+            let image = deltaworks_pipeline::inline::batch(writer.handle, sent, &[&[7; 200]]);
+            balance -= image.len() as i64;
+            world.send(publisher, &image);
+        } else {
+            stopped += 1;
+            room += 777;
+            world.set_room(slow, room % 5000);
+        }
+        world.turn();
+        if sent.is_multiple_of(10) || balance <= 0 {
+            world.run();
+        }
+        balance += acknowledged(&world.events(publisher), writer.handle).1 as i64;
+        events.extend(world.events(slow));
+    }
+    world.set_room(slow, usize::MAX);
+    world.run();
+    events.extend(world.events(slow));
+    assert!(stopped > 100, "credit was withheld");
+    let all: Vec<u64> = received(&events).iter().map(|(_, sequence, _)| *sequence).collect();
+    assert_eq!(all, (1..=3000).collect::<Vec<_>>());
+    assert!(!events.iter().any(|event| matches!(event, Event::Gap { .. })));
+    assert!(world.counts(0).recycled_chunks > 4, "the pool came round");
+    assert_eq!(world.live_bytes(1).spills, 0);
+}
