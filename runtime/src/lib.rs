@@ -9,13 +9,32 @@ pub mod sync;
 
 mod platform;
 
-pub mod budget;
-pub mod chunk_memory;
 pub mod clock;
-pub mod counters;
-pub mod doorbell;
+
 pub mod padded;
-pub mod parking;
-pub mod prefetch;
+
 pub mod ring;
+
+pub mod doorbell;
+
+pub mod parking;
+
 pub mod zeroed;
+
+pub mod prefetch;
+
+pub mod chunk_memory;
+
+pub mod counters;
+
+pub mod budget;
+
+pub mod agent;
+
+pub mod idle;
+
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod core;
+
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod pinned;

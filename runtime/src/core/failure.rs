@@ -1,0 +1,93 @@
+//! Why a core could not start, or how it ended.
+
+use glommio::{GlommioError, ReactorErrorKind};
+use std::fmt;
+use std::io;
+
+/// A core that does not run.
+#[derive(Debug)]
+pub enum CoreFailure {
+    /// The system gives no thread.
+    Thread(io::Error),
+    /// The process may lock too little memory for the executor's queues.
+    LockedMemory {
+        /// What it may lock in all, if it is known.
+        limit_bytes: Option<u64>,
+    },
+    /// The executor could not be made.
+    Executor {
+        /// The CPU that it was to be pinned to.
+        cpu: Option<usize>,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// An agent, a task or `main` panicked, with this message.
+    Panicked(String),
+}
+
+impl CoreFailure {
+    pub(super) fn from_executor(error: GlommioError<()>, cpu: Option<usize>) -> Self {
+        match error {
+            GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(limit_bytes, _)) => {
+                Self::LockedMemory { limit_bytes: Some(limit_bytes) }
+            }
+            GlommioError::IoError(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                Self::LockedMemory { limit_bytes: None }
+            }
+            error => Self::Executor { cpu, error: error.into() },
+        }
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: Box<dyn std::any::Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => panic
+            .downcast_ref::<&str>()
+            .map_or_else(|| "no message".to_owned(), |message| (*message).to_owned()),
+    }
+}
+
+impl fmt::Display for CoreFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread(error) => {
+                write!(f, "no thread for a core ({error}): raise TasksMax= or ulimit -u")
+            }
+            Self::LockedMemory { limit_bytes } => {
+                f.write_str("a core needs 512 KiB of locked memory for its io_uring queues")?;
+                if let Some(limit_bytes) = limit_bytes {
+                    write!(f, ", the limit is {} KiB", limit_bytes >> 10)?;
+                }
+                f.write_str(": LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited")
+            }
+            Self::Executor { cpu, error } => {
+                match cpu {
+                    Some(cpu) => write!(f, "no core on CPU {cpu} ({error})")?,
+                    None => write!(f, "no core ({error})")?,
+                }
+                match error.raw_os_error() {
+                    Some(libc::EPERM | libc::ENOSYS) => f.write_str(
+                        ": io_uring is forbidden here: sysctl kernel.io_uring_disabled=0, or a \
+                         seccomp profile that allows it",
+                    ),
+                    Some(libc::EMFILE | libc::ENFILE) => {
+                        f.write_str(": raise LimitNOFILE= or ulimit -n")
+                    }
+                    _ => f.write_str(": is the CPU in the mask of this process?"),
+                }
+            }
+            Self::Panicked(message) => write!(f, "a core ended by a panic: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for CoreFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Thread(error) | Self::Executor { error, .. } => Some(error),
+            Self::LockedMemory { .. } | Self::Panicked(_) => None,
+        }
+    }
+}

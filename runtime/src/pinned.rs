@@ -1,0 +1,182 @@
+//! Pinned threads without an executor: for generators, benches and cores without sockets.
+//!
+//! Owns its CPU as far as the system lets it; has no I/O but what its function does. Parks
+//! through the same doorbell as every core, woken by its parker.
+
+use crate::agent::Agent;
+use crate::clock::{Clock, SystemClock};
+use crate::doorbell::Sleeper;
+use crate::idle::{Idle, IdleBudget, Step};
+use crate::parking::Parker;
+use core_affinity::CoreId;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A thread that runs on one CPU only.
+#[derive(Debug)]
+pub struct PinnedThread<T> {
+    thread: JoinHandle<Option<T>>,
+}
+
+impl<T: Send + 'static> PinnedThread<T> {
+    /// A thread named `name` that runs `work` on `cpu`. Returns when it is pinned.
+    ///
+    /// # Errors
+    /// If the system gives no thread, or not on that CPU; `work` has not run then.
+    pub fn spawn(
+        cpu: usize,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Self, NotPinned> {
+        let (pinned, is_pinned) = std::sync::mpsc::sync_channel(1);
+        let builder = std::thread::Builder::new().name(name.to_owned());
+        let thread = builder.spawn(move || {
+            let done = core_affinity::set_for_current(CoreId { id: cpu });
+            let _ = pinned.send(done);
+            done.then(work)
+        });
+        let thread = thread.map_err(NotPinned::Thread)?;
+        if is_pinned.recv() != Ok(true) {
+            let _ = thread.join();
+            return Err(NotPinned::Cpu(cpu));
+        }
+        Ok(Self { thread })
+    }
+
+    /// What `work` came to.
+    ///
+    /// # Errors
+    /// The panic of `work`, as `std::thread::JoinHandle` gives it.
+    pub fn join(self) -> std::thread::Result<T> {
+        self.thread.join().map(|result| result.expect("pinned, so it ran"))
+    }
+
+    /// Whether `work` has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Runs `agent` on the calling thread until `stop` is set: ring the doorbell after setting it.
+pub fn run(
+    agent: &mut impl Agent,
+    budget: IdleBudget,
+    sleeper: &mut Sleeper,
+    parker: &mut Parker,
+    stop: &AtomicBool,
+) {
+    let mut clock = SystemClock::new();
+    let mut idle = Idle::new(budget);
+    // Acquire: what was arranged before the stop is seen by what follows the loop.
+    while !stop.load(Ordering::Acquire) {
+        let now = clock.now();
+        let work = agent.do_work(now);
+        match idle.after_turn(work, now) {
+            Step::Work => {}
+            Step::Spin => std::hint::spin_loop(),
+            Step::Yield => std::thread::yield_now(),
+            Step::Park => {
+                let now = clock.now();
+                let found = || agent.do_work(now) > 0 || stop.load(Ordering::Acquire);
+                if sleeper.may_sleep(found) {
+                    let sleep_ns = agent.wake_at_ns().saturating_sub(now.monotonic_ns);
+                    match agent.wake_at_ns() {
+                        u64::MAX => parker.park(),
+                        _ => parker.park_timeout(Duration::from_nanos(sleep_ns)),
+                    }
+                    sleeper.woke();
+                }
+            }
+        }
+    }
+}
+
+/// Why a pinned thread does not run.
+#[derive(Debug)]
+pub enum NotPinned {
+    /// The system gives no thread.
+    Thread(io::Error),
+    /// The system does not let this process run on that CPU.
+    Cpu(usize),
+}
+
+impl fmt::Display for NotPinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread(error) => {
+                write!(f, "no thread ({error}): raise TasksMax= or ulimit -u")
+            }
+            Self::Cpu(cpu) => {
+                write!(f, "no thread on CPU {cpu}: is it there, and in the mask of this process?")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotPinned {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Now;
+    use crate::doorbell::doorbell;
+    use crate::parking::parker;
+    use crate::ring::{Consumer, ring};
+    use std::sync::Arc;
+
+    fn first_cpu() -> usize {
+        core_affinity::get_core_ids().unwrap()[0].id
+    }
+
+    #[test]
+    fn a_pinned_thread_runs_on_its_cpu_only() {
+        let cpu = first_cpu();
+        let work = || core_affinity::get_core_ids().unwrap();
+        let cpus = PinnedThread::spawn(cpu, "pinned", work).unwrap().join().unwrap();
+        assert_eq!(cpus.iter().map(|cpu| cpu.id).collect::<Vec<_>>(), [cpu]);
+    }
+
+    #[test]
+    fn a_cpu_that_is_not_there_is_refused_and_nothing_runs() {
+        let refused = PinnedThread::spawn(1_000, "nowhere", || panic!("ran")).unwrap_err();
+        assert!(refused.to_string().contains("CPU 1000"), "{refused}");
+    }
+
+    struct Sum(Consumer<u64>, u64);
+
+    impl Agent for Sum {
+        fn do_work(&mut self, _: Now) -> usize {
+            self.0.drain(16, |value| self.1 += value)
+        }
+    }
+
+    #[test]
+    fn an_agent_on_a_plain_thread_parks_and_is_rung() {
+        let (mut producer, consumer) = ring(8);
+        let (mut parker, unparker) = parker();
+        let (bell, mut sleeper) = doorbell(unparker);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = stop.clone();
+        let work = move || {
+            let mut sum = Sum(consumer, 0);
+            run(&mut sum, IdleBudget::SHARED, &mut sleeper, &mut parker, &stopping);
+            sum.1
+        };
+        let thread = PinnedThread::spawn(first_cpu(), "sum", work).unwrap();
+        for value in 1..=1_000 {
+            while producer.push(value).is_err() {
+                std::thread::yield_now();
+            }
+            bell.ring();
+        }
+        while producer.free_slots() < producer.capacity() {
+            std::thread::yield_now();
+        }
+        stop.store(true, Ordering::Release);
+        bell.ring();
+        assert_eq!(thread.join().unwrap(), 500_500);
+    }
+}
