@@ -250,8 +250,7 @@ impl Validation {
         mailboxes: &mut Mailboxes,
         now: Now,
     ) -> bool {
-        let memory = Arc::clone(&self.memory);
-        let Some(image) = Image::checked_before(arrival.landed.bytes(&memory)) else {
+        let Some(image) = Image::checked_before(arrival.landed.bytes(&self.memory)) else {
             unreachable!("reception passes on whole images")
         };
         let number = image.producer_sequence();
@@ -392,8 +391,7 @@ impl Validation {
         reason: BatchRefusal,
         mailboxes: &mut Mailboxes,
     ) {
-        let memory = Arc::clone(&self.memory);
-        let handle = Image::checked_before(arrival.landed.bytes(&memory))
+        let handle = Image::checked_before(arrival.landed.bytes(&self.memory))
             .map_or(u32::MAX, |image| image.handle());
         let producer = self.registry.producers.get(arrival.producer);
         if !matches!(reason, BatchRefusal::Fenced) {

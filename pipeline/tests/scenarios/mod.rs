@@ -3,12 +3,25 @@
 //! native tests, or a table for wasm32.
 
 mod image;
+mod input;
 mod order;
 mod slow;
 mod world;
 
 scenarios! {
     image: [a_batch_has_the_same_bytes_at_the_writer_and_the_reader],
+    input: [
+        frames_cut_at_every_position_arrive_whole,
+        bytes_that_trickle_arrive_whole,
+        random_bytes_end_only_their_session,
+        resends_are_recognised_and_jumps_refused,
+        the_older_of_two_sessions_with_one_producer_is_fenced,
+        ignoring_credit_ends_the_session,
+        handles_and_limits_are_checked,
+        an_unfinished_message_has_a_deadline,
+        unfinished_large_messages_leave_room_for_others,
+        without_nodes_a_batch_is_refused,
+    ],
     order: [
         interleaved_documents_keep_their_order,
         control_never_overtakes_data_nor_data_control,
