@@ -41,7 +41,7 @@ unit:
 loom: ## The models of what two cores share, and their mutants
 	$(CARGO) run --release --locked -p deltaworks-loom-tests --bin loom-models
 
-test-wasm: needs ## The pipeline's inline form on wasm32, under Node
+test-wasm: ## The pipeline's inline form on wasm32, under Node
 	@scripts/test-wasm
 
 clean: ## Removes what was built
