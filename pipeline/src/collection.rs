@@ -25,6 +25,12 @@ pub struct InvalidDelta {
 pub enum Schema {
     /// Any bytes.
     Opaque,
+    /// Any bytes, at a price: each delta burns this many steps. For tests of the step budget.
+    #[cfg(feature = "testing")]
+    Busy {
+        /// Steps that each delta takes.
+        steps_per_delta: u64,
+    },
 }
 
 impl Schema {
@@ -32,6 +38,8 @@ impl Schema {
     pub fn kind_name(&self) -> &'static str {
         match self {
             Self::Opaque => "opaque",
+            #[cfg(feature = "testing")]
+            Self::Busy { .. } => "busy",
         }
     }
 }
@@ -55,7 +63,10 @@ pub(crate) struct BatchCheck {
 
 /// The state of a check that may be interrupted.
 #[derive(Debug, Default)]
-pub(crate) struct Machine {}
+pub(crate) struct Machine {
+    #[cfg(feature = "testing")]
+    burnt_steps: u64,
+}
 
 /// How a check ended, or did not.
 pub(crate) enum Outcome {
@@ -69,7 +80,7 @@ impl Collection {
     pub(crate) fn check(
         &self,
         image: &Image<'_>,
-        _machine: &mut Machine,
+        machine: &mut Machine,
         check: &mut BatchCheck,
         steps: &mut u32,
     ) -> Outcome {
@@ -81,6 +92,18 @@ impl Collection {
                 check.delta = image.count();
                 *steps = steps.saturating_sub(1);
                 Outcome::Valid
+            }
+            #[cfg(feature = "testing")]
+            Schema::Busy { steps_per_delta } => {
+                if check.delta == 0 {
+                    check.delta = 1;
+                    machine.burnt_steps = 0;
+                }
+                let left = steps_per_delta * u64::from(image.count()) - machine.burnt_steps;
+                let burns = left.min(u64::from(*steps));
+                machine.burnt_steps += burns;
+                *steps -= burns as u32;
+                if burns < left { Outcome::OutOfSteps } else { Outcome::Valid }
             }
         }
     }

@@ -284,6 +284,19 @@ impl CoreStages {
         }
     }
 
+    /// The next bytes for a session whose socket is blocked, to be offered alone; see
+    /// [`CoreStages::took`]. Empty if only control is left.
+    pub fn offer(&mut self, session: SessionId) -> &[u8] {
+        self.sessions.as_mut().map_or(&[], |side| side.propagation.offer(session))
+    }
+
+    /// The socket has taken `count` of the bytes that were offered.
+    pub fn took(&mut self, session: SessionId, count: usize) {
+        if let Some(side) = &mut self.sessions {
+            side.propagation.took(session, count);
+        }
+    }
+
     /// The port has control messages to send to the session.
     pub fn has_control(&mut self, session: SessionId) {
         if let Some(side) = &mut self.sessions {

@@ -25,6 +25,7 @@ scenarios! {
     order: [
         interleaved_documents_keep_their_order,
         control_never_overtakes_data_nor_data_control,
+        a_slow_batch_holds_no_other_document,
         a_dropped_document_ends_in_order_and_its_name_begins_anew,
     ],
     slow: [

@@ -1,7 +1,9 @@
 //! Order: of each document, of control and data, with rings of every size.
 
 use super::world::{acknowledged, open, reading, received, world, writing};
+use deltaworks_pipeline::collection::{Collection, Collections, Schema};
 use deltaworks_pipeline::inline::Event;
+use deltaworks_pipeline::inline::InlineConfig;
 use deltaworks_pipeline::message::{CloseReason, From, Policy};
 
 /// 1, 2, 3 of A and 1, 2 of B, interleaved by one session, arrive in order within each.
@@ -102,4 +104,45 @@ pub(crate) fn a_dropped_document_ends_in_order_and_its_name_begins_anew() {
     let events = world.events(subscriber);
     assert_eq!(received(&events).len(), 20);
     assert_eq!(events.last(), Some(&Event::Closed(reader.handle, CloseReason::Dropped)));
+}
+
+/// A document's slow batch holds neither another document's batch of the same session and core,
+/// nor lets anything of its own document pass it.
+pub(crate) fn a_slow_batch_holds_no_other_document() {
+    let collection =
+        |name: &str, schema| Collection { name: name.to_owned(), schema, wait_allowed: false };
+    let collections = Collections::new(vec![
+        collection("", Schema::Opaque),
+        collection("slow", Schema::Busy { steps_per_delta: 1_000_000 }),
+    ]);
+    let mut world = deltaworks_pipeline::inline::Inline::new(InlineConfig::fused(1, collections));
+    let peer = world.connect(0).expect("room");
+    let subscriber = world.connect(0).expect("room");
+    let (slow, _) = open(&mut world, peer, writing("slow/d", 1));
+    let (quick, _) = open(&mut world, peer, writing("quick", 1));
+    for name in ["slow/d", "quick"] {
+        open(&mut world, subscriber, reading(name, From::Start, Policy::Gap));
+    }
+    world.publish(peer, slow.handle, 1, &[b"takes long"]);
+    world.publish(peer, slow.handle, 2, &[b"waits behind it"]);
+    world.publish(peer, quick.handle, 1, &[b"does not"]);
+    world.open(peer, writing("slow/d", 2));
+    world.close(peer, slow.handle);
+    for _ in 0..4 {
+        world.turn();
+    }
+    let got = received(&world.events(subscriber));
+    assert_eq!(got, [(quick.slot, 1, b"does not".to_vec())]);
+    assert_eq!(acknowledged(&world.events(peer), quick.handle).0, 1);
+    assert_eq!(world.counts(0).validation.stalled_batches, 1);
+    world.run();
+    let got: Vec<_> =
+        received(&world.events(subscriber)).into_iter().map(|it| (it.0, it.1)).collect();
+    assert_eq!(got, [(slow.slot, 1), (slow.slot, 2)]);
+    let told = world.events(peer);
+    let place = |wanted: &dyn Fn(&Event) -> bool| told.iter().position(wanted).expect("told");
+    let acked = place(&|it| matches!(it, Event::Ack(ack) if ack.producer_sequence == 2));
+    let opened = place(&|it| matches!(it, Event::Opened(opened, _) if opened.next_sequence == 3));
+    let closed = place(&|it| *it == Event::Closed(slow.handle, CloseReason::Asked));
+    assert!(acked < closed && opened < closed, "in the order in which they were asked");
 }
