@@ -12,18 +12,22 @@ pub struct Limits {
     pub info_bytes_max: u32,
     /// Bytes of a document's name at most (256), kept once a document.
     pub name_bytes_max: u32,
-    /// Handles of one session at most (1,024): 64 bytes each on its core.
+    /// Handles of one session at most (1,024).
     pub handles_per_session_max: u32,
-    /// Sessions of one core at most (16,384): about 400 bytes each without handles.
+    /// Handles of all sessions of one core at most (200,000 over all cores): 144 bytes each.
+    pub handles_per_core_max: u32,
+    /// Sessions of one core at most (4,096 over all cores): about 2 KiB each without handles.
     pub sessions_per_core_max: u32,
     /// Documents of one worker at most (100,000 over all workers and an eighth more): at most
     /// 512 bytes each without payload, names and producers.
     pub documents_per_worker_max: u32,
+    /// Bytes of the names of one worker's documents at most (64 a document).
+    pub names_bytes_per_worker_max: u64,
     /// Producers that a document remembers at most (64): 64 bytes each.
     pub producers_per_document_max: u32,
-    /// Producers of one worker's documents at most (400,000 over all workers): 64 bytes each.
+    /// Producers of one worker's documents at most (200,000 over all workers): 64 bytes each.
     pub producers_per_worker_max: u32,
-    /// Subscriptions of one core at most (400,000 over all cores): 64 bytes each.
+    /// Subscriptions of one core at most (200,000 over all cores): 80 bytes each.
     pub subscriptions_per_core_max: u32,
     /// Credit of a new handle (262,144 bytes): what may be on its way at once.
     pub credit_bytes: u32,
@@ -31,6 +35,12 @@ pub struct Limits {
     pub carry_bytes_per_core_max: u64,
     /// Bytes copied out of retiring chunks for slow subscribers on one core at most.
     pub spill_bytes_per_core_max: u64,
+    /// Messages of one core that may wait for room in rings (65,536 over all cores): 40 bytes
+    /// each. Beyond it the core reads no more until they have gone.
+    pub waiting_messages_max: u32,
+    /// Batches of one worker whose credit waits for `wait` subscriptions at most (100,000 over
+    /// all workers): 24 bytes each. Beyond it a batch is refused.
+    pub owed_per_worker_max: u32,
     /// A message must be whole this long after its prelude (10 s).
     pub message_deadline_ns: u64,
     /// A document that nobody has opened for this long is unloaded (300 s); its history goes.
@@ -49,14 +59,18 @@ impl Default for Limits {
             info_bytes_max: 1024,
             name_bytes_max: 256,
             handles_per_session_max: 1024,
-            sessions_per_core_max: 16_384,
+            handles_per_core_max: 200_000,
+            sessions_per_core_max: 4096,
             documents_per_worker_max: 112_500,
+            names_bytes_per_worker_max: 6_400_000,
             producers_per_document_max: 64,
-            producers_per_worker_max: 400_000,
-            subscriptions_per_core_max: 400_000,
+            producers_per_worker_max: 200_000,
+            subscriptions_per_core_max: 200_000,
             credit_bytes: 256 << 10,
             carry_bytes_per_core_max: 4 << 20,
-            spill_bytes_per_core_max: 16 << 20,
+            spill_bytes_per_core_max: 12 << 20,
+            waiting_messages_max: 65_536,
+            owed_per_worker_max: 100_000,
             message_deadline_ns: 10_000_000_000,
             idle_unload_ns: 300_000_000_000,
             steps_per_turn: 1 << 16,

@@ -125,6 +125,7 @@ pub struct Reception {
     withholding: VecDeque<(SessionId, u32)>,
     reserved_bytes: u64,
     carry_bytes: u64,
+    open_handles: u32,
     worker_cores: std::sync::Arc<[u16]>,
     image_limits: image::Limits,
     limits: Limits,
@@ -148,6 +149,7 @@ impl Reception {
             withholding: VecDeque::new(),
             reserved_bytes: 0,
             carry_bytes: 0,
+            open_handles: 0,
             worker_cores,
             image_limits,
             limits,
@@ -255,7 +257,7 @@ impl Reception {
         }
     }
 
-    fn pause(&mut self, id: SessionId) {
+    pub(crate) fn pause(&mut self, id: SessionId) {
         let session = &mut self.sessions[id.0 as usize];
         if !session.is_paused {
             session.is_paused = true;
@@ -565,7 +567,12 @@ impl Reception {
             balance_bytes: 0,
             withheld_bytes: 0,
         };
+        let is_full = self.open_handles >= self.limits.handles_per_core_max;
         let handle = match session.free_handles.pop() {
+            _ if is_full => {
+                around.port.open_refused(id, request.request, OpenRefusal::Budget);
+                return;
+            }
             Some(handle) => {
                 session.handles[handle as usize] = entry;
                 handle
@@ -580,6 +587,7 @@ impl Reception {
             }
         };
         session.open_handles += 1;
+        self.open_handles += 1;
         let core = self.worker_cores[worker_of_name(&request.name, self.worker_cores.len())];
         let open = Open { session: id, handle, request };
         around.boxes.to(core).send(Message::Open(Box::new(open)));
@@ -682,6 +690,7 @@ impl Reception {
             Message::OpenRefused { session, handle, request, reason } => {
                 self.free_handle(session, handle);
                 self.sessions[session.0 as usize].open_handles -= 1;
+                self.open_handles -= 1;
                 if self.sessions[session.0 as usize].is_ending {
                     self.forget_if_done(session, around.port);
                 } else {
@@ -810,6 +819,7 @@ impl Reception {
     ) {
         let session = &mut self.sessions[id.0 as usize];
         session.open_handles -= 1;
+        self.open_handles -= 1;
         if session.is_ending {
             self.forget_if_done(id, port);
             return;
@@ -823,12 +833,16 @@ impl Reception {
     }
 
     /// Retires chunks, gives withheld credit, resumes reading, and looks for overdue messages.
-    pub(crate) fn do_work<P: SessionPort>(&mut self, around: &mut Around<'_, P>) -> usize {
+    pub(crate) fn do_work<P: SessionPort>(
+        &mut self,
+        may_read: bool,
+        around: &mut Around<'_, P>,
+    ) -> usize {
         let mut work = self.retire_chunks(around);
         if !self.withholding.is_empty() && !self.pool.is_short() {
             work += self.give_withheld(around.port);
         }
-        if !self.paused.is_empty() {
+        if may_read && !self.paused.is_empty() {
             work += self.resume_paused(around);
         }
         if around.now.monotonic_ns >= self.next_look_ns {

@@ -59,6 +59,7 @@ pub(crate) struct Registry {
     epoch_seed: u64,
     epochs: u64,
     sweep: usize,
+    owed: u32,
 }
 
 impl Registry {
@@ -86,6 +87,7 @@ impl Registry {
             epoch_seed,
             epochs: 0,
             sweep: 0,
+            owed: 0,
             shared,
         }
     }
@@ -247,6 +249,9 @@ impl Registry {
     fn make(&mut self, name: StdArc<str>, collection: u16) -> Result<usize, OpenRefusal> {
         if self.live >= self.limits.documents_per_worker_max {
             return Err(OpenRefusal::DocumentLimit);
+        }
+        if self.names_bytes + name.len() as u64 > self.limits.names_bytes_per_worker_max {
+            return Err(OpenRefusal::Budget);
         }
         let index = match self.free.pop() {
             Some(index) => index as usize,
@@ -467,6 +472,7 @@ impl Registry {
                     touched(owed.producer);
                 }
             }
+            self.owed -= 1;
             waiting.owed.pop_front();
         }
         if waiting.agents.is_empty() {
@@ -475,12 +481,18 @@ impl Registry {
         }
     }
 
+    /// Whether one more batch may wait for `wait` subscriptions.
+    pub fn may_owe(&self) -> bool {
+        self.owed < self.limits.owed_per_worker_max
+    }
+
     /// Whether the batch just appended must be taken by `wait` subscriptions before its credit
     /// comes back; notes it if so.
     pub fn owes(&mut self, index: usize, node: u64, producer: u32, origin: u32, bytes: u32) {
         let cold: &mut ColdDocument =
             self.cold[index].as_mut().expect("a live document has a cold part");
         let waiting: &mut Waiting = cold.waiting.get_or_insert_default();
+        self.owed += 1;
         waiting.owed.push_back(crate::document::Owed { node, producer, origin, bytes });
     }
 
@@ -534,6 +546,7 @@ impl Registry {
         document.flags = 0;
         document.generation = document.generation.wrapping_add(1);
         let mut cold = self.cold[index].take().expect("a live document has a cold part");
+        self.owed -= cold.waiting.take().map_or(0, |waiting| waiting.owed.len() as u32);
         while cold.producers != NO_PRODUCER {
             cold.producers = self.producers.remove(cold.producers, cold.producers);
         }

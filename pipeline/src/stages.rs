@@ -121,6 +121,7 @@ pub struct CoreStages {
     sessions: Option<SessionSide>,
     validation: Option<Validation>,
     reading_stopped: bool,
+    waiting_messages_max: usize,
 }
 
 impl core::fmt::Debug for CoreStages {
@@ -227,7 +228,14 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                 parts.limits.clone(),
             )
         });
-        stages.push(CoreStages { inbox, boxes, sessions, validation, reading_stopped: false });
+        stages.push(CoreStages {
+            inbox,
+            boxes,
+            sessions,
+            validation,
+            reading_stopped: false,
+            waiting_messages_max: parts.limits.waiting_messages_max as usize,
+        });
     }
     stages
 }
@@ -245,10 +253,13 @@ impl CoreStages {
     /// [`SessionPort::resume_reading`].
     #[inline]
     pub fn read_room(&mut self, session: SessionId) -> Option<&mut [u8]> {
-        if self.reading_stopped {
+        let is_crowded = self.boxes.waiting() >= self.waiting_messages_max;
+        let reception = &mut self.sessions.as_mut()?.reception;
+        if self.reading_stopped || is_crowded {
+            reception.pause(session);
             return None;
         }
-        self.sessions.as_mut()?.reception.read_room(session)
+        reception.read_room(session)
     }
 
     /// Takes `count` bytes that were read into that room.
@@ -333,7 +344,9 @@ impl CoreStages {
             while let Some(session) = around.propagation.take_fault() {
                 side.reception.end_session(session, &mut around);
             }
-            work += side.reception.do_work(&mut around);
+            let may_read =
+                !self.reading_stopped && around.boxes.waiting() < self.waiting_messages_max;
+            work += side.reception.do_work(may_read, &mut around);
         }
         self.boxes.ring_doorbells();
         work

@@ -319,8 +319,12 @@ impl Validation {
             }
         }
         let registry = &mut self.registry;
+        let may_owe = registry.may_owe();
         let document = &mut registry.documents[index];
         let producer = registry.producers.get(arrival.producer);
+        if document.flags & WAITED_FOR != 0 && !may_owe {
+            return Err(BatchRefusal::Budget);
+        }
         if document.tail_block == NO_BLOCK || document.tail_index == NODES_PER_BLOCK {
             let Some(block) = registry.blocks.take(producer.slot, document.nodes) else {
                 return Err(BatchRefusal::Budget);
@@ -330,13 +334,6 @@ impl Validation {
                 registry.shared.get(producer.slot).set_first_block(block);
             } else {
                 registry.blocks.link(document.tail_block, block);
-                if document.head_block == document.tail_block
-                    && document.head_index == NODES_PER_BLOCK
-                {
-                    // The window was empty and stood at the block's end; the block stays until
-                    // the next retirement, because a cursor may stand in it.
-                    debug_assert!(document.window_start == document.nodes);
-                }
             }
             document.tail_block = block;
             document.tail_index = 0;
