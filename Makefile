@@ -39,7 +39,7 @@ unit:
 	$(CARGO) test --workspace --locked --no-fail-fast
 
 loom: ## The models of what two cores share, and their mutants
-	$(CARGO) run --release --locked -p deltaworks-loom-tests --bin loom-models
+	$(CARGO) run --locked -p deltaworks-loom-tests --bin loom-models
 
 test-wasm: ## The pipeline's inline form on wasm32, under Node
 	@scripts/test-wasm
