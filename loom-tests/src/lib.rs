@@ -1,1 +1,19 @@
-//! Models of what two cores share.
+//! Models of what two cores share, and the mutants that prove them.
+//!
+//! A model is a story of two or three threads over the shipping code, small enough that every
+//! order of its steps can be tried. Beside each stand its mutants: one exact text of a source
+//! file and what replaces it. A mutant that its model does not catch means that the model proves
+//! nothing. `cargo run -p deltaworks-loom-tests --bin loom-models` runs both; without `cfg(loom)`
+//! this library holds nothing but the tables.
+#![cfg_attr(not(loom), forbid(unsafe_code))]
+
+#[cfg(all(loom, test))]
+mod explore;
+
+pub mod chunk;
+pub mod doorbell;
+pub mod ring;
+pub mod table;
+
+/// Every model with its mutants, in reading order.
+pub const STORIES: &[&[table::Model]] = &[ring::MODELS, doorbell::MODELS, chunk::MODELS];

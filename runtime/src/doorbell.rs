@@ -68,9 +68,10 @@ impl Doorbell {
 
     #[cold]
     fn wake_once(&self) {
-        // Relaxed: who of several ringers wakes is decided by the word alone, and what was
-        // published travels with the wake.
-        if self.shared.sleeping.swap(AWAKE, Ordering::Relaxed) == SLEEPING {
+        // Release: pairs with the Acquire in `woke`, so that the sleeper's next 1 comes after
+        // this 0 for everybody. Relaxed on failure: another ringer wakes, or nobody sleeps.
+        let word = &self.shared.sleeping;
+        if word.compare_exchange(SLEEPING, AWAKE, Ordering::Release, Ordering::Relaxed).is_ok() {
             self.shared.wake.wake();
         }
     }
@@ -108,8 +109,8 @@ impl Sleeper {
 
     /// Says that this side is awake, whoever woke it.
     pub fn woke(&mut self) {
-        // Relaxed: a ringer that still reads 1 wakes once too often, which is harmless.
-        self.shared.sleeping.store(AWAKE, Ordering::Relaxed);
+        // Acquire: pairs with the Release in `wake_once`. A swap, so that it reads the latest.
+        self.shared.sleeping.swap(AWAKE, Ordering::Acquire);
     }
 
     /// A doorbell of this sleeper.
