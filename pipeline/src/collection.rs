@@ -16,6 +16,8 @@ pub struct InvalidDelta {
     pub instance_path: String,
     /// Where in the schema (RFC 6901).
     pub schema_path: String,
+    /// It is no well-formed CBOR, or nested too deep; else it breaks the schema.
+    pub is_malformed: bool,
     /// Byte of the delta at which it was seen.
     pub offset_bytes: u32,
 }

@@ -170,6 +170,7 @@ impl SessionPort for InlinePort {
         outbox.events.extend(control);
         outbox.events.push_back(Event::Fault(fault));
     }
+    fn remainder(&mut self, _: SessionId, _: &[u8]) {}
     fn resume_reading(&mut self, _: SessionId) {}
     fn forgotten(&mut self, session: SessionId) {
         self.outboxes[session.0 as usize].is_forgotten = true;

@@ -140,6 +140,8 @@ pub enum OpenRefusal {
     SequenceAhead,
     /// The document remembers as many producers as it may, and all are connected.
     ProducerLimit,
+    /// The session reads the document already.
+    AlreadyOpen,
     /// The budget is used up.
     Budget,
 }
@@ -193,8 +195,8 @@ pub enum CloseReason {
     Dropped,
     /// A newer session opened the document as the same producer.
     Fenced,
-    /// The core has as many subscriptions as it may.
-    SubscriptionLimit,
+    /// The session has been told otherwise: nothing is left to tell.
+    Silent,
 }
 
 /// Cumulative acknowledgement of one handle's batches.

@@ -88,6 +88,9 @@ pub trait SessionPort {
     fn closed(&mut self, session: SessionId, handle: u32, reason: CloseReason);
     /// Tells why the session ends.
     fn fault(&mut self, session: SessionId, fault: SessionFault);
+    /// The session has ended behind the first part of an image: these bytes end the image, and
+    /// come before anything that the port still has to say.
+    fn remainder(&mut self, session: SessionId, bytes: &[u8]);
     /// The session may be read again after `read_room` had none.
     fn resume_reading(&mut self, session: SessionId);
     /// Nothing names the session any more; its place may be given to another.

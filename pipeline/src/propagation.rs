@@ -41,8 +41,18 @@ const SENDS_PER_TURN: usize = 16;
 #[derive(Debug)]
 enum Half {
     None,
-    InChunk { range: ImageRange, sent: u32, slot: u32, node: u64 },
-    Copied { bytes: Box<[u8]>, sent: usize },
+    InChunk {
+        range: ImageRange,
+        sent: u32,
+        slot: u32,
+        node: u64,
+    },
+    /// `is_cut`: the image's beginning went out before it was copied.
+    Copied {
+        bytes: Box<[u8]>,
+        sent: usize,
+        is_cut: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -191,11 +201,21 @@ impl Propagation {
     }
 
     /// Nothing more is sent to the session; its subscriptions end one by one afterwards.
-    pub(crate) fn end_session(&mut self, session: SessionId) {
+    pub(crate) fn end_session(&mut self, session: SessionId, port: &mut impl SessionPort) {
         let outlet = &mut self.outlets[session.0 as usize];
         outlet.is_open = false;
-        if let Half::Copied { bytes, .. } = core::mem::replace(&mut outlet.half, Half::None) {
-            self.spill_bytes -= bytes.len() as u64;
+        match core::mem::replace(&mut outlet.half, Half::None) {
+            Half::None => {}
+            Half::InChunk { sent: 0, .. } => {}
+            Half::InChunk { range, sent, .. } => {
+                port.remainder(session, &published(&self.memory, range)[sent as usize..]);
+            }
+            Half::Copied { bytes, sent, is_cut } => {
+                self.spill_bytes -= bytes.len() as u64;
+                if sent > 0 || is_cut {
+                    port.remainder(session, &bytes[sent..]);
+                }
+            }
         }
     }
 
@@ -408,7 +428,7 @@ impl Propagation {
         let half: &[u8] = match &self.outlets[session.0 as usize].half {
             Half::None => &[],
             Half::InChunk { range, sent, .. } => &published(&memory, *range)[*sent as usize..],
-            Half::Copied { bytes, sent } => &bytes[*sent..],
+            Half::Copied { bytes, sent, .. } => &bytes[*sent..],
         };
         let half_length = half.len();
         let sent = port.send(session, half, &parts[..part_count]);
@@ -523,7 +543,7 @@ impl Propagation {
         match &self.outlets[session.0 as usize].half {
             Half::None => &[],
             Half::InChunk { range, sent, .. } => &published(&self.memory, *range)[*sent as usize..],
-            Half::Copied { bytes, sent } => &bytes[*sent..],
+            Half::Copied { bytes, sent, .. } => &bytes[*sent..],
         }
     }
 
@@ -610,7 +630,7 @@ impl Propagation {
         let Some(aside) = &mut entry.aside else { return };
         let slot = entry.slot;
         if let Some((_, bytes)) = aside.pop_front() {
-            self.outlets[session.0 as usize].half = Half::Copied { bytes, sent: 0 };
+            self.outlets[session.0 as usize].half = Half::Copied { bytes, sent: 0, is_cut: false };
         }
         if aside.is_empty() {
             entry.aside = None;
@@ -741,7 +761,7 @@ impl Propagation {
         let bytes: Box<[u8]> = published(&self.memory, range)[sent as usize..].into();
         self.spill_bytes += bytes.len() as u64;
         self.counts.spilled_images += 1;
-        outlet.half = Half::Copied { bytes, sent: 0 };
+        outlet.half = Half::Copied { bytes, sent: 0, is_cut: sent > 0 };
         self.check_spills(session, port);
     }
 

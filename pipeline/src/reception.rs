@@ -647,7 +647,7 @@ impl Reception {
             }
             Partial::Aside { buffer, .. } => self.carry_bytes -= buffer.len() as u64,
         }
-        around.propagation.end_session(id);
+        around.propagation.end_session(id, around.port);
         for number in 0..self.sessions[id.0 as usize].handles.len() as u32 {
             let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
             match &mut handle.state {
@@ -734,25 +734,25 @@ impl Reception {
                 self.counts.withheld_credits += 1;
             }
         }
-        if opened.access.read {
-            match around.propagation.subscribe(opened) {
-                Some(subscription) => handle.subscription = subscription,
-                None => {
-                    // The owner counts a reader that this core has no room for: it is told.
-                    handle.state = State::Closing;
-                    let message = Message::Close {
-                        slot: opened.slot,
-                        generation: opened.generation,
-                        session: id,
-                        handle: opened.handle,
-                        producer: opened.producer,
-                        reader: Some(opened.policy),
-                        reason: CloseReason::SubscriptionLimit,
-                    };
-                    around.boxes.to(self.worker_cores[opened.worker as usize]).send(message);
-                    return;
-                }
+        if opened.access.read
+            && let Err(reason) = self.subscribe(opened, around)
+        {
+            let handle = &mut self.sessions[id.0 as usize].handles[opened.handle as usize];
+            handle.state = State::Closing;
+            let message = Message::Close {
+                slot: opened.slot,
+                generation: opened.generation,
+                session: id,
+                handle: opened.handle,
+                producer: opened.producer,
+                reader: Some(opened.policy),
+                reason: CloseReason::Silent,
+            };
+            around.boxes.to(self.worker_cores[opened.worker as usize]).send(message);
+            if !is_to_close {
+                around.port.open_refused(id, opened.request, reason);
             }
+            return;
         }
         if is_to_close {
             self.close_handle(id, opened.handle, CloseReason::Asked, around);
@@ -762,6 +762,25 @@ impl Reception {
         if let Some(from) = opened.gap_from {
             around.port.gap(id, opened.handle, from, opened.start_sequence);
         }
+    }
+
+    /// Images name the document, not the handle: a session reads a document once.
+    fn subscribe<P: SessionPort>(
+        &mut self,
+        opened: &Opened,
+        around: &mut Around<'_, P>,
+    ) -> Result<(), OpenRefusal> {
+        let handles = &mut self.sessions[opened.session.0 as usize].handles;
+        let reads_it = |handle: &Handle| {
+            handle.subscription != NO_SUBSCRIPTION
+                && (handle.slot, handle.generation) == (opened.slot, opened.generation)
+        };
+        if handles.iter().any(reads_it) {
+            return Err(OpenRefusal::AlreadyOpen);
+        }
+        let subscription = around.propagation.subscribe(opened).ok_or(OpenRefusal::Budget)?;
+        handles[opened.handle as usize].subscription = subscription;
+        Ok(())
     }
 
     #[inline]
@@ -824,12 +843,15 @@ impl Reception {
             self.forget_if_done(id, port);
             return;
         }
-        if reason == CloseReason::Asked {
-            self.free_handle(id, number);
-        } else {
-            session.handles[number as usize].state = State::Dead;
+        match reason {
+            CloseReason::Asked | CloseReason::Silent => self.free_handle(id, number),
+            CloseReason::Dropped | CloseReason::Fenced => {
+                session.handles[number as usize].state = State::Dead;
+            }
         }
-        port.closed(id, number, reason);
+        if reason != CloseReason::Silent {
+            port.closed(id, number, reason);
+        }
     }
 
     /// Retires chunks, gives withheld credit, resumes reading, and looks for overdue messages.

@@ -32,8 +32,7 @@ pub(crate) fn send_vectored(fd: RawFd, slices: &[&[u8]]) -> io::Result<usize> {
     loop {
         // SAFETY: the vectors name `count` slices that are borrowed for this call, which only
         // reads them and returns before the borrows end.
-        let sent =
-            unsafe { libc::sendmsg(fd, &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+        let sent = unsafe { libc::sendmsg(fd, &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
         if sent >= 0 {
             return Ok(sent as usize);
         }

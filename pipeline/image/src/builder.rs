@@ -203,6 +203,16 @@ pub fn set_handle(image: &mut [u8], handle: u32) {
     write_u32(header, DOCUMENT, handle);
 }
 
+/// Writes another producer sequence into an image that was not sent, and computes its CRC anew.
+///
+/// # Panics
+/// If `image` is shorter than [`HEADER_BYTES`].
+pub fn set_producer_sequence(image: &mut [u8], producer_sequence: u64) {
+    let header = image.first_chunk_mut::<HEADER_BYTES>().expect("an image begins with its header");
+    write_u64(header, PRODUCER_SEQUENCE, producer_sequence);
+    seal_payload(image);
+}
+
 /// Bytes of an image with so many deltas and payload bytes.
 pub fn image_bytes(count: usize, payload_bytes: usize) -> usize {
     (HEADER_BYTES + count * 2 + payload_bytes).next_multiple_of(8)
@@ -237,6 +247,10 @@ fn seal(image: &mut [u8], prelude: Prelude, count: u32, handle: u32, producer_se
     write_u32(header, DOCUMENT, handle);
     write_u32(header, COUNT, count);
     write_u64(header, PRODUCER_SEQUENCE, producer_sequence);
+    seal_payload(image);
+}
+
+fn seal_payload(image: &mut [u8]) {
     let crc = crc32c(&image[COUNT..]);
     image[PAYLOAD_CRC..COUNT].copy_from_slice(&crc.to_le_bytes());
 }

@@ -1,7 +1,7 @@
 //! Images as a whole: what a writer builds, reception accepts, an owner stamps and a reader sees;
 //! and every planted fault is told.
 
-use deltaworks_image::builder::{info, set_handle, write_batch};
+use deltaworks_image::builder::{info, set_handle, set_producer_sequence, write_batch};
 use deltaworks_image::{
     BatchBuilder, BuildError, DocumentId, HEADER_BYTES, Image, ImageError, Kind, Limits, Stamp,
     check_batch, check_info, check_prelude, stamp,
@@ -190,6 +190,15 @@ fn another_handle_needs_no_new_crc() {
     let mut image = batch(&[b"abc"]);
     set_handle(&mut image, 1_234);
     assert_eq!(check_batch(&image, &LIMITS).unwrap().handle, 1_234);
+}
+
+#[test]
+fn another_number_makes_the_image_that_the_builder_would_have_made() {
+    let mut builder = BatchBuilder::new(LIMITS);
+    builder.append(b"abc").unwrap();
+    let mut image = builder.finish(7, 1).unwrap();
+    set_producer_sequence(&mut image, 42);
+    assert_eq!(image, batch(&[b"abc"]));
 }
 
 #[test]

@@ -198,22 +198,28 @@ pub(crate) fn handles_and_limits_are_checked() {
         ]
         .map(Some)
     );
-    let twice: Vec<_> =
-        (0..2).map(|_| open(&mut world, peer, reading("d", From::Live, Policy::Gap)).0).collect();
-    assert_ne!(twice[0].handle, twice[1].handle, "a document may be opened twice");
+    let reader = open(&mut world, peer, reading("d", From::Live, Policy::Gap)).0;
+    let writer = open(&mut world, peer, writing("d", 1)).0;
+    assert_ne!(reader.handle, writer.handle, "one handle reads, another writes");
+    world.open(peer, reading("d", From::Live, Policy::Gap));
+    world.run();
+    assert_eq!(world.events(peer), [Event::OpenRefused(1, OpenRefusal::AlreadyOpen)]);
     for name in ["e", "f", "g"] {
         world.open(peer, reading(name, From::Live, Policy::Gap));
         world.run();
     }
-    world.open(peer, reading("d", From::Live, Policy::Gap));
-    world.open(peer, reading("d", From::Live, Policy::Gap));
+    world.open(peer, writing("d", 2));
+    world.open(peer, writing("d", 3));
     world.run();
     let events = world.events(peer);
-    let refused = |why| events.iter().filter(|it| **it == Event::OpenRefused(1, why)).count();
+    let refused = |why| {
+        let is_it = |it: &&Event| matches!(it, Event::OpenRefused(_, told) if *told == why);
+        events.iter().filter(is_it).count()
+    };
     assert_eq!(refused(OpenRefusal::DocumentLimit), 1);
     assert_eq!(refused(OpenRefusal::HandleLimit), 1);
 
-    world.publish(peer, twice[0].handle, 1, &[b"a reader may not write"]);
+    world.publish(peer, reader.handle, 1, &[b"a reader may not write"]);
     world.run();
     assert!(matches!(fault(&mut world, peer), Some(SessionFault::NotAWriter { .. })));
     let other = world.connect(0).expect("room");

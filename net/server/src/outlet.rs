@@ -1,0 +1,400 @@
+//! The way out of one core: control messages encoded, images handed to sockets by range.
+//!
+//! Belongs to the core of its sessions and implements [`SessionPort`] for its stages. Bytes of
+//! images are never copied here. What is told to a session waits in its control buffer, bounded:
+//! acknowledgements merge while the socket is blocked, and a session that asks more than it reads
+//! answers for is ended with its number.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::task::Waker;
+
+use deltaworks_image::Kind;
+use deltaworks_pipeline::message::{
+    Access, Ack, BatchRefusal, CloseReason, From, OpenRefusal, OpenRequest, Opened, Policy,
+    Refusal, SessionId,
+};
+use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
+use deltaworks_protocol::message as wire;
+use deltaworks_protocol::server::{Config, Request, Session as Protocol};
+use deltaworks_protocol::{Control, ErrorCode};
+use deltaworks_runtime::clock::Now;
+
+use crate::socket::{SLICES, send_vectored};
+
+/// Control bytes that a session may leave unread.
+const CONTROL_BYTES_MAX: usize = 256 << 10;
+/// A buffer larger than this is given back once it is empty.
+const CONTROL_BYTES_KEPT: usize = 16 << 10;
+
+/// One session as its socket's task and the stages see it.
+#[derive(Debug)]
+pub(crate) struct SocketSession {
+    pub protocol: Protocol,
+    fd: RawFd,
+    control: Vec<u8>,
+    control_sent: usize,
+    acks: Vec<Ack>,
+    /// Wakes the socket's task.
+    pub waker: Option<Waker>,
+    /// The socket took less than it was given; its task waits until it takes more.
+    pub is_blocked: bool,
+    /// The connection is gone.
+    pub is_broken: bool,
+}
+
+impl SocketSession {
+    pub fn new(fd: RawFd, now: Now) -> Self {
+        Self {
+            protocol: Protocol::new(now.monotonic_ns),
+            fd,
+            control: Vec::new(),
+            control_sent: 0,
+            acks: Vec::new(),
+            waker: None,
+            is_blocked: false,
+            is_broken: false,
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Control that has not gone out.
+    pub fn unsent(&self) -> &[u8] {
+        &self.control[self.control_sent..]
+    }
+
+    /// Whether a control message has gone out in part: nothing may come before its rest.
+    pub fn is_in_control(&self) -> bool {
+        self.control_sent > 0
+    }
+
+    /// The socket has taken `count` bytes of control.
+    pub fn control_took(&mut self, count: usize) {
+        self.control_sent += count;
+        if self.control_sent == self.control.len() {
+            self.control_sent = 0;
+            self.control.clear();
+            if self.control.capacity() > CONTROL_BYTES_KEPT {
+                self.control = Vec::new();
+            }
+        }
+    }
+
+    /// Encodes what has merged, and what the protocol itself has to say.
+    pub fn encode_owed(&mut self, config: &Config) {
+        for ack in core::mem::take(&mut self.acks) {
+            encode_ack(&ack, &mut self.control);
+        }
+        if self.protocol.has_transmit() {
+            self.protocol.poll_transmit(config, &mut self.control);
+        }
+    }
+
+    fn ack(&mut self, ack: &Ack) {
+        if !self.is_blocked {
+            encode_ack(ack, &mut self.control);
+            return;
+        }
+        match self.acks.iter_mut().find(|owed| owed.handle == ack.handle) {
+            Some(owed) => {
+                owed.producer_sequence = ack.producer_sequence;
+                owed.sequence = ack.sequence;
+                owed.credit_bytes += ack.credit_bytes;
+                owed.duplicates += ack.duplicates;
+            }
+            None => self.acks.push(*ack),
+        }
+    }
+}
+
+fn encode_ack(ack: &Ack, out: &mut Vec<u8>) {
+    let Ack { handle, producer_sequence, sequence, credit_bytes, duplicates, .. } = *ack;
+    let credit = u64::from(credit_bytes);
+    wire::Ack { handle, producer_sequence, sequence, credit, duplicates }.encode_to(out);
+}
+
+/// The sessions of one core, by their place.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    pub config: Rc<Config>,
+    sessions: Vec<Option<Rc<RefCell<SocketSession>>>>,
+    /// Sessions with new control; the stages are to be told.
+    pub with_control: Vec<SessionId>,
+    /// Sessions that have left too much unread.
+    pub overdrawn: Vec<SessionId>,
+}
+
+impl Outlet {
+    pub fn new(config: Rc<Config>) -> Self {
+        Self { config, sessions: Vec::new(), with_control: Vec::new(), overdrawn: Vec::new() }
+    }
+
+    pub fn begin(&mut self, id: SessionId, session: Rc<RefCell<SocketSession>>) {
+        let place = id.0 as usize;
+        if self.sessions.len() <= place {
+            self.sessions.resize_with(place + 1, || None);
+        }
+        self.sessions[place] = Some(session);
+    }
+
+    /// The sessions that have not been forgotten.
+    pub fn ids(&self) -> Vec<SessionId> {
+        let used = self.sessions.iter().enumerate().filter(|(_, session)| session.is_some());
+        used.map(|(place, _)| SessionId(place as u32)).collect()
+    }
+
+    pub fn get(&self, id: SessionId) -> Option<&Rc<RefCell<SocketSession>>> {
+        self.sessions.get(id.0 as usize)?.as_ref()
+    }
+
+    fn tell(&mut self, id: SessionId, message: &impl Control) {
+        self.with(id, |session, config| {
+            session.encode_owed(config);
+            message.encode_to(&mut session.control);
+        });
+    }
+
+    fn with(&mut self, id: SessionId, change: impl FnOnce(&mut SocketSession, &Config)) {
+        let Some(session) = self.sessions.get(id.0 as usize).and_then(Option::as_ref) else {
+            return;
+        };
+        let mut session = session.borrow_mut();
+        change(&mut session, &self.config);
+        if session.unsent().len() > CONTROL_BYTES_MAX {
+            self.overdrawn.push(id);
+        }
+        self.with_control.push(id);
+    }
+
+    /// Ends a session by number; its task sends what is left.
+    pub fn end(&mut self, id: SessionId, code: ErrorCode) {
+        self.with(id, |session, config| {
+            session.protocol.handle_fault(code);
+            session.encode_owed(config);
+            session.wake();
+        });
+    }
+}
+
+impl SessionPort for Outlet {
+    fn control(&mut self, id: SessionId, kind: u8, body: &[u8], now: Now) -> ControlAction {
+        let Some(kind) = Kind::from_number(kind) else { return ControlAction::Done };
+        let mut action = ControlAction::Done;
+        self.with(id, |session, config| {
+            let request = session.protocol.handle_message(config, now.monotonic_ns, kind, body);
+            action = match request {
+                Request::None => ControlAction::Done,
+                Request::Open { request, name, options } => {
+                    ControlAction::Open(open_request(request, name, &options))
+                }
+                Request::RefuseOpen { request, code } => {
+                    let mut error = wire::ErrorMessage::new(code, code.advice());
+                    error.request = Some(request);
+                    error.encode_to(&mut session.control);
+                    ControlAction::Done
+                }
+                Request::Close { handle } => ControlAction::Close { handle },
+                Request::Drop { handle } => ControlAction::Drop { handle },
+                Request::End => ControlAction::End,
+            };
+            if session.protocol.has_transmit() {
+                session.encode_owed(config);
+            }
+            if session.protocol.is_ended() {
+                session.wake();
+            }
+        });
+        action
+    }
+
+    fn opened(&mut self, opened: &Opened, credit_bytes: u64) {
+        let message = wire::Opened {
+            request: opened.request,
+            handle: opened.handle,
+            document: u64::from(opened.slot) | u64::from(opened.generation) << 32,
+            epoch: opened.epoch,
+            window_start: opened.window_start,
+            next_sequence: opened.next_sequence,
+            start_sequence: opened.start_sequence,
+            credit: credit_bytes,
+            origin: opened.origin,
+            producer_sequence: opened.producer_sequence,
+            info: opened.info.as_deref(),
+            kind: opened.kind,
+        };
+        self.tell(opened.session, &message);
+    }
+
+    fn open_refused(&mut self, id: SessionId, request: u32, reason: OpenRefusal) {
+        let code = open_refusal_code(reason);
+        let mut error = wire::ErrorMessage::new(code, code.advice());
+        error.request = Some(request);
+        self.tell(id, &error);
+    }
+
+    fn ack(&mut self, ack: &Ack) {
+        self.with(ack.session, |session, _| session.ack(ack));
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        let code = refusal_code(&refusal.reason);
+        let expected;
+        let mut text = code.advice();
+        if let BatchRefusal::SequenceJump { expected: number } = refusal.reason {
+            expected = format!("expected {number}");
+            text = &expected;
+        }
+        let mut error = wire::ErrorMessage::new(code, text);
+        error.handle = Some(refusal.handle);
+        error.producer_sequence = Some(refusal.producer_sequence);
+        if let BatchRefusal::Invalid { delta, error: place } = &refusal.reason {
+            error.text = wire::bounded(&place.reason, wire::TEXT_BYTES_MAX);
+            error.delta = Some(*delta);
+            error.offset = Some(place.offset_bytes);
+            error = error.at(&place.instance_path, &place.schema_path);
+        }
+        self.tell(refusal.session, &error);
+    }
+
+    fn gap(&mut self, id: SessionId, handle: u32, from: u64, to: u64) {
+        self.tell(id, &wire::Gap { handle, from, to });
+    }
+
+    fn credit(&mut self, id: SessionId, handle: u32, bytes: u64) {
+        self.tell(id, &wire::Credit { handle, bytes });
+    }
+
+    fn closed(&mut self, id: SessionId, handle: u32, reason: CloseReason) {
+        let code = match reason {
+            CloseReason::Asked | CloseReason::Silent => ErrorCode::Closed,
+            CloseReason::Dropped => ErrorCode::ClosedByDrop,
+            CloseReason::Fenced => ErrorCode::ClosedByFence,
+        };
+        self.tell(id, &wire::Closed::new(Some(handle), code, code.meaning()));
+    }
+
+    fn fault(&mut self, id: SessionId, fault: SessionFault) {
+        self.end(id, fault_code(fault));
+    }
+
+    fn remainder(&mut self, id: SessionId, bytes: &[u8]) {
+        if let Some(session) = self.get(id) {
+            let mut session = session.borrow_mut();
+            debug_assert!(session.control_sent == 0, "a half-sent image comes before control");
+            session.control.splice(0..0, bytes.iter().copied());
+        }
+    }
+
+    fn resume_reading(&mut self, id: SessionId) {
+        if let Some(session) = self.get(id) {
+            session.borrow_mut().wake();
+        }
+    }
+
+    fn forgotten(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions[id.0 as usize].take() {
+            session.borrow_mut().wake();
+        }
+    }
+
+    fn send(&mut self, id: SessionId, half: &[u8], parts: &[&[u8]]) -> Sent {
+        let blocked = Sent { half_bytes: 0, parts_bytes: 0, blocked: true };
+        let Some(session) = self.sessions[id.0 as usize].as_ref() else { return blocked };
+        let mut session = session.borrow_mut();
+        if session.is_broken || session.is_blocked {
+            return blocked;
+        }
+        session.encode_owed(&self.config);
+        let mut slices: [&[u8]; SLICES] = [&[]; SLICES];
+        slices[0] = half;
+        slices[1] = session.unsent();
+        slices[2..2 + parts.len()].copy_from_slice(parts);
+        let all: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut rest = match send_vectored(session.fd, &slices) {
+            Ok(count) => count,
+            Err(error) => {
+                session.is_broken = error.kind() != io::ErrorKind::WouldBlock;
+                0
+            }
+        };
+        let is_short = rest < all;
+        let half_bytes = rest.min(half.len());
+        rest -= half_bytes;
+        let control_bytes = rest.min(session.unsent().len());
+        rest -= control_bytes;
+        if control_bytes > 0 {
+            session.control_took(control_bytes);
+        }
+        if is_short {
+            session.is_blocked = true;
+            session.wake();
+        }
+        Sent { half_bytes, parts_bytes: rest, blocked: is_short }
+    }
+}
+
+fn open_request(request: u32, name: &str, options: &wire::OpenOptions) -> OpenRequest {
+    let access = Access { read: options.access.reads(), write: options.access.writes() };
+    OpenRequest {
+        request,
+        name: name.into(),
+        access,
+        from: match options.start {
+            wire::Start::Live => From::Live,
+            wire::Start::Start => From::Start,
+            wire::Start::Sequence { sequence, epoch } => From::Sequence { sequence, epoch },
+        },
+        policy: match options.policy {
+            wire::Policy::Gap => Policy::Gap,
+            wire::Policy::Wait => Policy::Wait,
+        },
+        producer: options.producer,
+    }
+}
+
+fn open_refusal_code(reason: OpenRefusal) -> ErrorCode {
+    match reason {
+        OpenRefusal::BadName => ErrorCode::NameInvalid,
+        OpenRefusal::UnknownCollection => ErrorCode::CollectionUnknown,
+        OpenRefusal::DocumentLimit => ErrorCode::DocumentLimit,
+        OpenRefusal::HandleLimit => ErrorCode::HandleLimit,
+        OpenRefusal::PolicyNotAllowed => ErrorCode::PolicyNotAllowed,
+        OpenRefusal::BadAccess => ErrorCode::AccessInvalid,
+        OpenRefusal::SequenceAhead => ErrorCode::SequenceAhead,
+        OpenRefusal::ProducerLimit => ErrorCode::ProducerLimit,
+        OpenRefusal::AlreadyOpen => ErrorCode::AlreadyOpen,
+        OpenRefusal::Budget => ErrorCode::OpenOverBudget,
+    }
+}
+
+fn refusal_code(reason: &BatchRefusal) -> ErrorCode {
+    match reason {
+        BatchRefusal::Invalid { error, .. } if error.is_malformed => ErrorCode::DeltaMalformed,
+        BatchRefusal::Invalid { .. } => ErrorCode::DeltaInvalid,
+        BatchRefusal::SequenceJump { .. } => ErrorCode::SequenceJump,
+        BatchRefusal::ProducerForgotten => ErrorCode::ProducerForgotten,
+        BatchRefusal::Fenced => ErrorCode::ProducerFenced,
+        BatchRefusal::Dropped => ErrorCode::DocumentDropped,
+        BatchRefusal::Budget => ErrorCode::BatchOverBudget,
+        BatchRefusal::BadInfo => ErrorCode::InfoInvalid,
+    }
+}
+
+fn fault_code(fault: SessionFault) -> ErrorCode {
+    match fault {
+        SessionFault::Malformed(error) => error.into(),
+        SessionFault::UnknownHandle { .. } => ErrorCode::HandleUnknown,
+        SessionFault::NotAWriter { .. } => ErrorCode::NotAWriter,
+        SessionFault::CreditExceeded { .. } => ErrorCode::CreditExceeded,
+        SessionFault::MessageDeadline => ErrorCode::MessageDeadline,
+        SessionFault::CarryLimit => ErrorCode::CarryLimit,
+        SessionFault::SpillLimit => ErrorCode::SpillLimit,
+    }
+}

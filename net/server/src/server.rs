@@ -1,0 +1,424 @@
+//! The server: its cores, its listeners, and an orderly end.
+//!
+//! Starting joins the stages of all cores and gives each its thread; one core accepts and hands
+//! every connection to the least loaded before its first read. Stopping drains: nothing is read
+//! any more, what was appended reaches the subscribers that take it, sessions are told, cores end.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use deltaworks_pipeline::collection::Collections;
+use deltaworks_pipeline::limits::Limits;
+use deltaworks_pipeline::stages::{CoreRole, Parts, join};
+use deltaworks_protocol::server::Config as ProtocolConfig;
+use deltaworks_runtime::chunk_memory::{ChunkMemory, Downgrade, RegionId, RegionSpec};
+use deltaworks_runtime::core::{
+    Core, CoreConfig, CoreFailure, CoreSleeper, LocalCore, core_doorbell,
+};
+use deltaworks_runtime::idle::IdleBudget;
+use deltaworks_runtime::sync::Arc as SharedArc;
+use deltaworks_runtime::sync::atomic::{AtomicU8, Ordering};
+use glommio::net::{TcpListener, UnixListener};
+
+use crate::station::{Accepted, CLOSING, CoreDoor, DRAINING, SERVING, Station, StationAgent};
+
+/// One core of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorePlacement {
+    /// The CPU to be pinned to; none leaves the thread to the system.
+    pub cpu: Option<usize>,
+    /// The NUMA node of its chunks.
+    pub numa_node: Option<u32>,
+    /// What it does.
+    pub role: CoreRole,
+}
+
+/// What a server is made from.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// The cores, by index; one at least serves sessions, one at least owns documents.
+    pub cores: Vec<CorePlacement>,
+    /// Where to listen for TCP connections.
+    pub tcp: Vec<SocketAddr>,
+    /// Where to listen for Unix connections; a stale socket file is replaced.
+    pub unix: Vec<PathBuf>,
+    /// The collections.
+    pub collections: Collections,
+    /// Limits of the stages.
+    pub limits: Limits,
+    /// Chunks of each core that serves sessions.
+    pub chunks_per_core: u32,
+    /// Bytes of a chunk.
+    pub chunk_bytes: usize,
+    /// Node blocks over all workers.
+    pub node_blocks: u32,
+    /// Messages that each ring holds.
+    pub ring_capacity: usize,
+    /// How long cores stay awake without work.
+    pub idle: IdleBudget,
+    /// What clients are told, and how long they are waited for.
+    pub protocol: ProtocolConfig,
+    /// What epochs are made from: another number at every start.
+    pub epoch_seed: u64,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Chunk memory was refused.
+    Memory(String),
+    /// A core could not be had.
+    Core(CoreFailure),
+    /// A listener could not be had.
+    Listen {
+        /// The address or path.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// No file descriptor was left for a doorbell.
+    Doorbell(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(why) => write!(f, "chunk memory: {why}"),
+            Self::Core(failure) => write!(f, "core: {failure}"),
+            Self::Listen { address, error } => write!(f, "listen on {address}: {error}"),
+            Self::Doorbell(error) => write!(f, "doorbell: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// How a stop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything that was appended reached every subscriber that was connected.
+    Complete,
+    /// Time ran out with so many sessions still behind.
+    Cut {
+        /// Sessions that were connected then.
+        sessions: usize,
+    },
+}
+
+/// A running server.
+pub struct Server {
+    cores: Vec<Core>,
+    doors: Vec<Arc<CoreDoor>>,
+    phase: SharedArc<AtomicU8>,
+    tcp: Vec<SocketAddr>,
+    unix: Vec<PathBuf>,
+    downgrades: Vec<Downgrade>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("tcp", &self.tcp).field("unix", &self.unix).finish()
+    }
+}
+
+impl Server {
+    /// A server that accepts connections when this returns.
+    ///
+    /// # Errors
+    /// If memory, threads, descriptors or addresses cannot be had; nothing is left running then.
+    pub fn start(config: ServerConfig) -> Result<Self, StartError> {
+        let serving: Vec<usize> = (0..config.cores.len())
+            .filter(|core| config.cores[*core].role.serves_sessions)
+            .collect();
+        let regions: Vec<RegionSpec> = serving
+            .iter()
+            .map(|core| RegionSpec {
+                chunks: config.chunks_per_core,
+                numa_node: config.cores[*core].numa_node,
+            })
+            .collect();
+        let (memory, mut downgrades) = ChunkMemory::new(&regions, config.chunk_bytes)
+            .map_err(|error| StartError::Memory(error.to_string()))?;
+        let memory = SharedArc::new(memory);
+
+        let mut listeners = Listeners::bind(&config.tcp, &config.unix)?;
+        let (tcp, unix) = (listeners.tcp_addresses()?, config.unix.clone());
+
+        let mut sleepers = Vec::new();
+        let mut doorbells = Vec::new();
+        for _ in &config.cores {
+            let (bell, sleeper) = core_doorbell().map_err(StartError::Doorbell)?;
+            doorbells.push(bell);
+            sleepers.push(sleeper);
+        }
+        let phase = SharedArc::new(AtomicU8::new(SERVING));
+        let doors: Vec<Arc<CoreDoor>> = doorbells
+            .iter()
+            .map(|bell| Arc::new(CoreDoor::new(SharedArc::clone(&phase), bell.clone())))
+            .collect();
+        let stages = join(Parts {
+            roles: config.cores.iter().map(|core| core.role).collect(),
+            ring_capacity: config.ring_capacity,
+            memory: SharedArc::clone(&memory),
+            collections: Arc::new(config.collections),
+            limits: config.limits,
+            doorbells,
+            node_blocks: config.node_blocks,
+            epoch_seed: config.epoch_seed,
+        });
+
+        let (told, tells) = std::sync::mpsc::channel();
+        let mut server = Self { cores: vec![], doors, phase, tcp, unix, downgrades: vec![] };
+        for (index, (stages, sleeper)) in stages.into_iter().zip(sleepers).enumerate() {
+            let placement = config.cores[index];
+            let region = serving.iter().position(|core| *core == index);
+            let accepts = serving.first() == Some(&index);
+            let of_core = OfCore {
+                stages,
+                protocol: config.protocol.clone(),
+                door: Arc::clone(&server.doors[index]),
+                listeners: if accepts { listeners.take() } else { Listeners::default() },
+                doors: serving.iter().map(|core| Arc::clone(&server.doors[*core])).collect(),
+                memory: SharedArc::clone(&memory),
+                region: region.map(|region| RegionId(region as u32)),
+                told: told.clone(),
+            };
+            let mut core = CoreConfig::new(placement.cpu, format!("core{index}"));
+            core.idle = config.idle;
+            match spawn(core, sleeper, of_core) {
+                Ok(core) => server.cores.push(core),
+                Err(failure) => {
+                    server.end_cores();
+                    return Err(StartError::Core(failure));
+                }
+            }
+        }
+        drop(told);
+        // Every core that serves sessions tells once that its memory is there.
+        for _ in &serving {
+            downgrades.extend(tells.recv().unwrap_or_default());
+        }
+        downgrades.sort_by_key(ToString::to_string);
+        downgrades.dedup_by_key(|downgrade| downgrade.to_string());
+        server.downgrades = downgrades;
+        Ok(server)
+    }
+
+    /// Where TCP connections are accepted, with the ports that the system gave.
+    pub fn tcp(&self) -> &[SocketAddr] {
+        &self.tcp
+    }
+
+    /// What the system did not grant, each once.
+    pub fn downgrades(&self) -> &[Downgrade] {
+        &self.downgrades
+    }
+
+    /// Sessions that are connected now.
+    pub fn session_count(&self) -> usize {
+        self.doors.iter().map(|door| door.load()).sum()
+    }
+
+    /// Whether a core has ended although nobody stopped the server.
+    pub fn has_failed(&self) -> bool {
+        self.cores.iter().any(Core::is_finished)
+    }
+
+    /// Ends in order within about `drain`: see the module's documentation. `cut` is asked again
+    /// and again, and ends the draining at once when it says so.
+    pub fn stop(mut self, drain: Duration, mut cut: impl FnMut() -> bool) -> Stopped {
+        let deadline = Instant::now() + drain;
+        self.enter(DRAINING);
+        let mut before = None;
+        let stopped = loop {
+            if self.has_failed() || cut() || Instant::now() >= deadline {
+                break Stopped::Cut { sessions: self.session_count() };
+            }
+            // Twice quiet with nothing done in between: nothing is on its way.
+            let quiet = self.quiet();
+            if quiet.is_some() && quiet == before {
+                break Stopped::Complete;
+            }
+            before = quiet;
+            self.doors.iter().for_each(|door| door.ring());
+            thread::sleep(Duration::from_millis(1));
+        };
+        self.enter(CLOSING);
+        let patience = Instant::now() + Duration::from_secs(3);
+        while self.session_count() > 0 && Instant::now() < patience && !self.has_failed() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Last words are said by the sockets' tasks, which end with their cores.
+        thread::sleep(Duration::from_millis(20));
+        self.end_cores();
+        for path in &self.unix {
+            // Only a name that nobody listens to any more; gone already is as good.
+            let _ = std::fs::remove_file(path);
+        }
+        stopped
+    }
+
+    fn enter(&self, phase: u8) {
+        // Release: pairs with the Acquire in each core's turn.
+        self.phase.store(phase, Ordering::Release);
+        self.doors.iter().for_each(|door| door.ring());
+    }
+
+    /// The work that all cores have done, if all are quiet.
+    fn quiet(&self) -> Option<u64> {
+        let mut worked = 0;
+        for door in &self.doors {
+            // Acquire: pairs with the Release that follows the count.
+            if !door.is_quiet.load(Ordering::Acquire) {
+                return None;
+            }
+            worked += door.worked.load(Ordering::Relaxed);
+        }
+        Some(worked)
+    }
+
+    fn end_cores(&mut self) {
+        self.cores.iter().for_each(Core::stop);
+        for core in self.cores.drain(..) {
+            // A core that panicked has told why on standard error.
+            let _ = core.join();
+        }
+    }
+}
+
+/// What a core's thread is given.
+struct OfCore {
+    stages: deltaworks_pipeline::stages::CoreStages,
+    protocol: ProtocolConfig,
+    door: Arc<CoreDoor>,
+    listeners: Listeners,
+    doors: Vec<Arc<CoreDoor>>,
+    memory: SharedArc<ChunkMemory>,
+    region: Option<RegionId>,
+    told: std::sync::mpsc::Sender<Vec<Downgrade>>,
+}
+
+fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core, CoreFailure> {
+    Core::spawn(config, sleeper, move |core: LocalCore| async move {
+        if let Some(region) = given.region {
+            // First touch by the pinned thread: pages come from its node.
+            let _ = given.told.send(given.memory.prefault(region));
+        }
+        drop(given.told);
+        let door = Arc::clone(&given.door);
+        let station = Station::new(given.stages, Rc::new(given.protocol), given.door);
+        let station = Rc::new(RefCell::new(station));
+        given.listeners.accept_on(&core, &given.doors);
+        core.run(StationAgent { station, core: core.clone(), door }).await;
+    })
+}
+
+#[derive(Default)]
+struct Listeners {
+    tcp: Vec<std::net::TcpListener>,
+    unix: Vec<std::os::unix::net::UnixListener>,
+}
+
+impl Listeners {
+    fn bind(tcp: &[SocketAddr], unix: &[PathBuf]) -> Result<Self, StartError> {
+        let mut listeners = Self::default();
+        for address in tcp {
+            let failed = |error| StartError::Listen { address: address.to_string(), error };
+            listeners.tcp.push(std::net::TcpListener::bind(address).map_err(failed)?);
+        }
+        for path in unix {
+            let address = path.display().to_string();
+            let failed = |error| StartError::Listen { address, error };
+            let bound = bind_unix(path).map_err(failed)?;
+            listeners.unix.push(bound);
+        }
+        Ok(listeners)
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    fn tcp_addresses(&self) -> Result<Vec<SocketAddr>, StartError> {
+        let address = |listener: &std::net::TcpListener| {
+            let failed = |error| StartError::Listen { address: "tcp".to_owned(), error };
+            listener.local_addr().map_err(failed)
+        };
+        self.tcp.iter().map(address).collect()
+    }
+
+    /// Accepts on this core, and hands each connection to the least loaded of `doors`.
+    fn accept_on(self, core: &LocalCore, doors: &[Arc<CoreDoor>]) {
+        for listener in self.tcp {
+            let doors = doors.to_vec();
+            let listener = adopt_tcp(listener);
+            core.spawn(async move {
+                loop {
+                    match listener.shared_accept().await {
+                        Ok(stream) => hand_over(&doors, Accepted::Tcp(stream)),
+                        Err(_) => pause_after_failed_accept().await,
+                    }
+                }
+            });
+        }
+        for listener in self.unix {
+            let doors = doors.to_vec();
+            let listener = adopt_unix(listener);
+            core.spawn(async move {
+                loop {
+                    match listener.shared_accept().await {
+                        Ok(stream) => hand_over(&doors, Accepted::Unix(stream)),
+                        Err(_) => pause_after_failed_accept().await,
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// A connection that could not be accepted, for want of descriptors most likely, is tried again,
+/// but not in a circle.
+async fn pause_after_failed_accept() {
+    glommio::timer::sleep(Duration::from_millis(100)).await;
+}
+
+fn hand_over(doors: &[Arc<CoreDoor>], connection: Accepted) {
+    if let Some(door) = doors.iter().min_by_key(|door| door.load()) {
+        door.hand_over(connection);
+    }
+}
+
+/// Binds `path`, replacing a socket file that nobody listens to.
+fn bind_unix(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if UnixStream::connect(path).is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+#[expect(unsafe_code, reason = "glommio takes listeners over by descriptor only")]
+fn adopt_tcp(listener: std::net::TcpListener) -> TcpListener {
+    // SAFETY: into_raw_fd gives the descriptor's ownership away, and glommio takes it.
+    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
+}
+
+#[expect(unsafe_code, reason = "glommio takes listeners over by descriptor only")]
+fn adopt_unix(listener: std::os::unix::net::UnixListener) -> UnixListener {
+    // SAFETY: as above.
+    unsafe { UnixListener::from_raw_fd(listener.into_raw_fd()) }
+}

@@ -1,0 +1,161 @@
+//! A session's socket: one task that reads into chunks, and waits until a full socket takes more.
+//!
+//! Belongs to the core that the connection was handed to, for the connection's whole life.
+//! Sending is the stages' business; the task sends only to a socket that was full, because the
+//! executor tells readiness only by trying, and what is left when the session has ended.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use deltaworks_pipeline::message::SessionId;
+use deltaworks_protocol::ErrorCode;
+use deltaworks_runtime::core::LocalCore;
+use futures_lite::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use glommio::net::{TcpStream, UnixStream};
+
+use crate::outlet::SocketSession;
+use crate::station::Station;
+
+/// Reads of one session before the loop turns.
+const READS_PER_WAKE: usize = 4;
+
+/// How long a session that has ended may take to read why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A connection of either kind.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + AsRawFd + Unpin + 'static {}
+
+impl Connection for TcpStream {}
+impl Connection for UnixStream {}
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve<C: Connection>(
+    mut connection: C,
+    station: Rc<RefCell<Station>>,
+    core: LocalCore,
+) {
+    let now = station.borrow_mut().now();
+    let session = Rc::new(RefCell::new(SocketSession::new(connection.as_raw_fd(), now)));
+    let Some(id) = station.borrow_mut().begin(Rc::clone(&session)) else {
+        let mut refused = SocketSession::new(connection.as_raw_fd(), now);
+        refused.protocol.handle_fault(ErrorCode::SessionLimit);
+        refused.encode_owed(&station.borrow().config());
+        say(&mut connection, refused.unsent()).await;
+        return;
+    };
+    let served = poll_fn(|context| step(&mut connection, id, &session, &station, &core, context));
+    served.await;
+    station.borrow_mut().end(id);
+    core.wake();
+    let words = {
+        let mut session = session.borrow_mut();
+        session.encode_owed(&station.borrow().config());
+        session.unsent().to_vec()
+    };
+    if !session.borrow().is_broken {
+        say(&mut connection, &words).await;
+    }
+}
+
+/// Sends `words` and closes, if the peer takes them in time.
+async fn say<C: Connection>(connection: &mut C, words: &[u8]) {
+    let said = async {
+        connection.write_all(words).await?;
+        connection.close().await
+    };
+    let in_time = async {
+        glommio::timer::sleep(LAST_WORDS).await;
+        Ok::<(), io::Error>(())
+    };
+    // What cannot be said to a peer that does not listen is left unsaid.
+    let _ = futures_lite::future::or(said, in_time).await;
+}
+
+fn step<C: Connection>(
+    connection: &mut C,
+    id: SessionId,
+    session: &Rc<RefCell<SocketSession>>,
+    station: &RefCell<Station>,
+    core: &LocalCore,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    session.borrow_mut().waker = Some(context.waker().clone());
+    if session.borrow().protocol.is_ended() || session.borrow().is_broken {
+        return Poll::Ready(());
+    }
+    let mut station = station.borrow_mut();
+    if session.borrow().is_blocked {
+        match write(connection, id, session, &mut station, context) {
+            Ok(true) => core.wake(),
+            Ok(false) => {}
+            Err(_) => {
+                session.borrow_mut().is_broken = true;
+                return Poll::Ready(());
+            }
+        }
+    }
+    for _ in 0..READS_PER_WAKE {
+        let Some(room) = station.stages.read_room(id) else {
+            return if session.borrow().protocol.is_ended() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending // resumed by the outlet's wake
+            };
+        };
+        match Pin::new(&mut *connection).poll_read(context, room) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                station.received(id, count);
+                core.wake();
+                if session.borrow().protocol.is_ended() {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Ready(_) => {
+                session.borrow_mut().is_broken = true;
+                return Poll::Ready(());
+            }
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    context.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Offers a full socket what comes next; whether it took some.
+fn write<C: Connection>(
+    connection: &mut C,
+    id: SessionId,
+    session: &RefCell<SocketSession>,
+    station: &mut Station,
+    context: &mut Context<'_>,
+) -> io::Result<bool> {
+    let control_first = session.borrow().is_in_control();
+    let offered = if control_first { &[][..] } else { station.stages.offer(id) };
+    let is_image = !offered.is_empty();
+    let polled = if is_image {
+        Pin::new(&mut *connection).poll_write(context, offered)
+    } else {
+        let session = session.borrow();
+        if session.unsent().is_empty() {
+            Poll::Ready(Ok(0))
+        } else {
+            Pin::new(&mut *connection).poll_write(context, session.unsent())
+        }
+    };
+    let Poll::Ready(count) = polled else { return Ok(false) };
+    let count = count?;
+    if is_image {
+        station.stages.took(id, count);
+    } else {
+        session.borrow_mut().control_took(count);
+    }
+    session.borrow_mut().is_blocked = false;
+    station.stages.writable(id);
+    Ok(true)
+}

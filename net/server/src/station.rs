@@ -1,0 +1,271 @@
+//! All that one core serves: its stages, the way out of its sessions, and the connections that
+//! were handed to it.
+//!
+//! Belongs to one core; its loop turns it, the tasks of its sockets use it in between. It never
+//! waits, and no borrow of it lives across an await.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use deltaworks_pipeline::message::SessionId;
+use deltaworks_pipeline::stages::CoreStages;
+use deltaworks_protocol::ErrorCode;
+use deltaworks_protocol::server::Config;
+use deltaworks_runtime::agent::Agent;
+use deltaworks_runtime::clock::{Clock, Now, SystemClock};
+use deltaworks_runtime::core::LocalCore;
+use deltaworks_runtime::doorbell::Doorbell;
+use deltaworks_runtime::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use glommio::net::{AcceptedTcpStream, AcceptedUnixStream};
+
+use crate::outlet::{Outlet, SocketSession};
+use crate::session::serve;
+
+/// Time between two looks at the sessions' deadlines.
+const DEADLINE_LOOK_NS: u64 = 250_000_000;
+
+/// A connection on its way to its core.
+pub(crate) enum Accepted {
+    Tcp(AcceptedTcpStream),
+    Unix(AcceptedUnixStream),
+}
+
+/// The server serves.
+pub(crate) const SERVING: u8 = 0;
+/// Nothing is read any more; what was appended goes out.
+pub(crate) const DRAINING: u8 = 1;
+/// Sessions are told and ended.
+pub(crate) const CLOSING: u8 = 2;
+
+/// What other threads may know of and give to a core: control only, never data.
+///
+/// | word | written by | read by |
+/// |---|---|---|
+/// | phase | who stops the server | every core, each turn |
+/// | sessions | its core | the accepting core, to find the least loaded |
+/// | worked, is_quiet | its core, while draining | who stops the server |
+/// | accepted | the accepting core | its core |
+pub(crate) struct CoreDoor {
+    pub phase: Arc<AtomicU8>,
+    pub sessions: AtomicUsize,
+    pub worked: AtomicU64,
+    pub is_quiet: AtomicBool,
+    accepted: Mutex<VecDeque<Accepted>>,
+    waiting: AtomicUsize,
+    doorbell: Doorbell,
+}
+
+impl CoreDoor {
+    pub fn new(phase: Arc<AtomicU8>, doorbell: Doorbell) -> Self {
+        Self {
+            phase,
+            sessions: AtomicUsize::new(0),
+            worked: AtomicU64::new(0),
+            is_quiet: AtomicBool::new(false),
+            accepted: Mutex::new(VecDeque::new()),
+            waiting: AtomicUsize::new(0),
+            doorbell,
+        }
+    }
+
+    /// Sessions served and about to be.
+    pub fn load(&self) -> usize {
+        // Relaxed: a balance, not a promise.
+        self.sessions.load(Ordering::Relaxed) + self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub fn hand_over(&self, connection: Accepted) {
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.push_back(connection);
+        // Release: seen with the queue's entry, which the lock orders anyway.
+        self.waiting.store(accepted.len(), Ordering::Release);
+        drop(accepted);
+        self.doorbell.ring();
+    }
+
+    pub fn ring(&self) {
+        self.doorbell.ring();
+    }
+
+    fn take(&self) -> Option<Accepted> {
+        // Relaxed: only whether to take the lock.
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = accepted.pop_front();
+        self.waiting.store(accepted.len(), Ordering::Release);
+        connection
+    }
+}
+
+/// What one core serves.
+pub(crate) struct Station {
+    pub stages: CoreStages,
+    outlet: Outlet,
+    clock: SystemClock,
+    door: Arc<CoreDoor>,
+    next_look_ns: u64,
+    phase: u8,
+}
+
+impl Station {
+    pub fn new(stages: CoreStages, config: Rc<Config>, door: Arc<CoreDoor>) -> Self {
+        Self {
+            stages,
+            outlet: Outlet::new(config),
+            clock: SystemClock::new(),
+            door,
+            next_look_ns: 0,
+            phase: SERVING,
+        }
+    }
+
+    pub fn now(&mut self) -> Now {
+        self.clock.now()
+    }
+
+    pub fn config(&self) -> Rc<Config> {
+        Rc::clone(&self.outlet.config)
+    }
+
+    /// A place for a session; `None` at the limit or when the server ends.
+    pub fn begin(&mut self, session: Rc<RefCell<SocketSession>>) -> Option<SessionId> {
+        if self.phase != SERVING {
+            return None;
+        }
+        let id = self.stages.begin_session()?;
+        self.outlet.begin(id, session);
+        self.count_sessions();
+        Some(id)
+    }
+
+    /// Takes bytes that were read for a session.
+    pub fn received(&mut self, id: SessionId, count: usize) {
+        let now = self.now();
+        if let Some(session) = self.outlet.get(id) {
+            session.borrow_mut().protocol.handle_activity(now.monotonic_ns);
+        }
+        self.stages.received(id, count, &mut self.outlet, now);
+        self.pass_on_control();
+    }
+
+    /// Ends a session whose connection has gone; safe to repeat.
+    pub fn end(&mut self, id: SessionId) {
+        let now = self.now();
+        self.stages.end_session(id, &mut self.outlet, now);
+        self.count_sessions();
+    }
+
+    fn count_sessions(&self) {
+        // Relaxed: a balance, not a promise.
+        self.door.sessions.store(self.stages.session_count(), Ordering::Relaxed);
+    }
+
+    fn pass_on_control(&mut self) -> usize {
+        let work = self.outlet.with_control.len();
+        for id in self.outlet.with_control.drain(..) {
+            self.stages.has_control(id);
+        }
+        for id in core::mem::take(&mut self.outlet.overdrawn) {
+            self.outlet.end(id, ErrorCode::BacklogLimit);
+            self.end(id);
+        }
+        work
+    }
+
+    fn turn(&mut self, now: Now) -> usize {
+        self.enter_phase();
+        let mut work = self.stages.turn(&mut self.outlet, now);
+        work += self.pass_on_control();
+        if now.monotonic_ns >= self.next_look_ns {
+            self.next_look_ns = now.monotonic_ns + DEADLINE_LOOK_NS;
+            self.look_at_deadlines(now);
+        }
+        if self.phase != SERVING {
+            // Relaxed and Release: quiet is read with Acquire, behind the count.
+            self.door.worked.fetch_add(work as u64, Ordering::Relaxed);
+            let is_quiet = work == 0 && self.stages.may_park() && !self.stages.has_backlog();
+            self.door.is_quiet.store(is_quiet, Ordering::Release);
+        }
+        work
+    }
+
+    fn enter_phase(&mut self) {
+        // Acquire: what was arranged before the phase began is seen.
+        let phase = self.door.phase.load(Ordering::Acquire);
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        self.stages.stop_reading();
+        if phase == CLOSING {
+            for id in self.outlet.ids() {
+                self.outlet.end(id, ErrorCode::ShuttingDown);
+                self.end(id);
+            }
+        }
+    }
+
+    fn look_at_deadlines(&mut self, now: Now) {
+        for id in self.outlet.ids() {
+            let Some(session) = self.outlet.get(id) else { continue };
+            let config = &self.outlet.config;
+            let mut session = session.borrow_mut();
+            let is_due = session
+                .protocol
+                .poll_timeout(config)
+                .is_some_and(|due_ns| due_ns <= now.monotonic_ns);
+            if !is_due {
+                continue;
+            }
+            session.protocol.handle_timeout(config, now.monotonic_ns);
+            let code = session.protocol.ended_by();
+            let has_transmit = session.protocol.has_transmit();
+            drop(session);
+            if let Some(code) = code {
+                self.outlet.end(id, code);
+                self.end(id);
+            } else if has_transmit {
+                self.stages.has_control(id);
+            }
+        }
+        self.count_sessions();
+    }
+}
+
+/// The loop's side of a station: turns it, and starts the tasks of new connections.
+pub(crate) struct StationAgent {
+    pub station: Rc<RefCell<Station>>,
+    pub core: LocalCore,
+    pub door: Arc<CoreDoor>,
+}
+
+impl Agent for StationAgent {
+    fn do_work(&mut self, now: Now) -> usize {
+        let mut work = 0;
+        while let Some(connection) = self.door.take() {
+            let (station, core) = (Rc::clone(&self.station), self.core.clone());
+            work += 1;
+            match connection {
+                Accepted::Tcp(stream) => {
+                    let stream = stream.bind_to_executor();
+                    // Refused only by a connection that is gone: its first read will tell.
+                    let _ = stream.set_nodelay(true);
+                    self.core.spawn(serve(stream, station, core));
+                }
+                Accepted::Unix(stream) => {
+                    self.core.spawn(serve(stream.bind_to_executor(), station, core));
+                }
+            }
+        }
+        work + self.station.borrow_mut().turn(now)
+    }
+
+    fn wake_at_ns(&self) -> u64 {
+        let station = self.station.borrow();
+        if station.stages.session_count() == 0 { u64::MAX } else { station.next_look_ns }
+    }
+}
