@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The executor is glommio, which nothing outside of this module names except for its sockets. It
-//! polls the kernel only when no task can run, or when its preemption timer fires; so the loop
+//! polls the kernel only when no task can run (or when its preemption timer fires); so the loop
 //! stands aside for a microsecond after every turn without work, and at least every
 //! [`CoreConfig::io_interval_ns`] under load. Data never travels by the executor's wakers: other
 //! cores push into rings and ring the doorbell. A core's tasks are bounded by who spawns them.
@@ -161,6 +161,7 @@ impl Core {
                 .name(&config.name)
                 .io_memory(IO_MEMORY_BYTES)
                 .spin_before_park(SPIN_BEFORE_SLEEP)
+                .preempt_timer(NO_PREEMPTION)
                 .ring_depth(config.submission_entries)
                 .make()
             {
@@ -243,6 +244,11 @@ const SPIN_BEFORE_SLEEP: Duration = Duration::from_micros(20);
 
 const _: () = assert!(KERNEL_PAUSE_MAX.as_nanos() < SPIN_BEFORE_SLEEP.as_nanos());
 
+/// The executor's preemption timer must not fire: if it does after the executor polled and before
+/// the first task ran, which takes no more than losing the CPU for that long, the executor goes to
+/// sleep although tasks can run. The loop stands aside by itself, so nothing needs the timer.
+const NO_PREEMPTION: Duration = Duration::from_secs(24 * 3600);
+
 /// An hour: a deadline further away is looked at again then.
 const SLEEP_NS_MAX: u64 = 3_600_000_000_000;
 
@@ -271,8 +277,9 @@ impl LocalCore {
         stop: Arc<AtomicBool>,
         counters: CounterWriter<CORE_COUNTERS>,
     ) -> Self {
-        let latency = Latency::Matters(Duration::from_nanos(config.io_interval_ns.max(1_000)));
-        let queue = glommio::executor().create_task_queue(Shares::default(), latency, &config.name);
+        let executor = glommio::executor();
+        let latency = Latency::NotImportant;
+        let queue = executor.create_task_queue(Shares::default(), latency, &config.name);
         Self {
             inner: Rc::new(Inner {
                 config,

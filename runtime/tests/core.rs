@@ -327,3 +327,25 @@ fn a_cpu_that_is_not_there_is_refused() {
     let refused = Core::spawn(config, sleeper, |_| async { panic!("ran") }).unwrap_err();
     assert!(refused.to_string().contains("CPU 1000"), "{refused}");
 }
+
+#[test]
+fn a_low_limit_of_locked_memory_is_told() {
+    const INSIDE: &str = "DELTAWORKS_TEST_LOW_MEMLOCK";
+    if std::env::var_os(INSIDE).is_some() {
+        let (_, sleeper) = core_doorbell().unwrap();
+        let refused = Core::spawn(parked_config("poor"), sleeper, |_| async {}).unwrap_err();
+        assert!(matches!(refused, CoreFailure::LockedMemory { limit_bytes: 102_400 }));
+        assert!(refused.to_string().contains("LimitMEMLOCK="), "{refused}");
+        return;
+    }
+    let status = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -S -l 100 && exec \"$0\" --exact a_low_limit_of_locked_memory_is_told",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .env(INSIDE, "yes")
+        .status()
+        .unwrap();
+    assert!(status.success());
+}

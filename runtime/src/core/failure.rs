@@ -1,6 +1,6 @@
 //! Why a core could not start, or how it ended.
 
-use glommio::{GlommioError, ReactorErrorKind};
+use glommio::GlommioError;
 use std::fmt;
 use std::io;
 
@@ -11,8 +11,8 @@ pub enum CoreFailure {
     Thread(io::Error),
     /// The process may lock too little memory for the executor's queues.
     LockedMemory {
-        /// What it may lock in all, if it is known.
-        limit_bytes: Option<u64>,
+        /// What it may lock in all.
+        limit_bytes: u64,
     },
     /// The executor could not be made.
     Executor {
@@ -25,17 +25,17 @@ pub enum CoreFailure {
     Panicked(String),
 }
 
+/// Bytes that the executor wants to be allowed to lock before it starts.
+const LOCKED_BYTES_MIN: u64 = 512 << 10;
+
 impl CoreFailure {
     pub(super) fn from_executor(error: GlommioError<()>, cpu: Option<usize>) -> Self {
-        match error {
-            GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(limit_bytes, _)) => {
-                Self::LockedMemory { limit_bytes: Some(limit_bytes) }
-            }
-            GlommioError::IoError(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
-                Self::LockedMemory { limit_bytes: None }
-            }
-            error => Self::Executor { cpu, error: error.into() },
+        let limit_bytes = crate::platform::memlock_limit_bytes();
+        let error = io::Error::from(error);
+        if limit_bytes < LOCKED_BYTES_MIN || error.raw_os_error() == Some(libc::ENOMEM) {
+            return Self::LockedMemory { limit_bytes };
         }
+        Self::Executor { cpu, error }
     }
 }
 
@@ -55,13 +55,13 @@ impl fmt::Display for CoreFailure {
             Self::Thread(error) => {
                 write!(f, "no thread for a core ({error}): raise TasksMax= or ulimit -u")
             }
-            Self::LockedMemory { limit_bytes } => {
-                f.write_str("a core needs 512 KiB of locked memory for its io_uring queues")?;
-                if let Some(limit_bytes) = limit_bytes {
-                    write!(f, ", the limit is {} KiB", limit_bytes >> 10)?;
-                }
-                f.write_str(": LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited")
-            }
+            Self::LockedMemory { limit_bytes } => write!(
+                f,
+                "a core needs {} KiB of locked memory for its io_uring queues, the limit is {} \
+                 KiB: LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited",
+                LOCKED_BYTES_MIN >> 10,
+                limit_bytes >> 10
+            ),
             Self::Executor { cpu, error } => {
                 match cpu {
                     Some(cpu) => write!(f, "no core on CPU {cpu} ({error})")?,

@@ -214,7 +214,8 @@ fn map_anonymous(bytes: usize, flags: i32) -> io::Result<NonNull<u8>> {
     NonNull::new(mapped.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
 }
 
-fn memlock_limit_bytes() -> u64 {
+/// Bytes that this process may lock, at present.
+pub(crate) fn memlock_limit_bytes() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel fills the struct it is given.
     unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
