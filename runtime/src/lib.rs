@@ -5,6 +5,8 @@
 //! place that knows which system this is; in a browser and in a model there is none.
 #![deny(unsafe_code)]
 
+pub mod topology;
+
 pub mod sync;
 
 mod platform;
