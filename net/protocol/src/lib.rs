@@ -19,5 +19,7 @@ pub mod error_code;
 
 pub mod server;
 
+pub mod client;
+
 pub use error_code::{Effect, ErrorCode};
 pub use message::{ClientMessage, Control, ServerMessage};
