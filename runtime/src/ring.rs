@@ -4,7 +4,7 @@
 //!  producer's core ──push / push_all──▶ [ · · 4 5 6 · ] ──pop / drain──▶ consumer's core
 //! ```
 //!
-//! Thin over the `rtrb` crate; in a model its place is taken by [`twin`], which follows the same
+//! Thin over the `rtrb` crate; in a model its place is taken by a twin, which follows the same
 //! protocol with the same orderings. A push publishes everything that the producer wrote before
 //! it. A ring never waits and never allocates after it was made; when it is full, `push` gives the
 //! value back and the sender keeps it.
