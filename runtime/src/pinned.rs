@@ -8,11 +8,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::doorbell::Sleeper;
 use crate::idle::{Idle, IdleBudget, Step};
 use crate::parking::Parker;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::hint::spin_loop;
+use crate::sync::thread::{JoinHandle, yield_now};
 use core_affinity::CoreId;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A thread that runs on one CPU only.
@@ -76,8 +77,8 @@ pub fn run(
         let work = agent.do_work(now);
         match idle.after_turn(work, now) {
             Step::Work => {}
-            Step::Spin => std::hint::spin_loop(),
-            Step::Yield => std::thread::yield_now(),
+            Step::Spin => spin_loop(),
+            Step::Yield => yield_now(),
             Step::Park => {
                 let now = clock.now();
                 let found = || agent.do_work(now) > 0 || stop.load(Ordering::Acquire);

@@ -338,14 +338,15 @@ fn a_low_limit_of_locked_memory_is_told() {
         assert!(refused.to_string().contains("LimitMEMLOCK="), "{refused}");
         return;
     }
-    let status = std::process::Command::new("sh")
+    let inside = std::process::Command::new("sh")
         .args([
             "-c",
             "ulimit -S -l 100 && exec \"$0\" --exact a_low_limit_of_locked_memory_is_told",
         ])
         .arg(std::env::current_exe().unwrap())
         .env(INSIDE, "yes")
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    let said = String::from_utf8_lossy(&inside.stdout);
+    assert!(inside.status.success() && said.contains("1 passed"), "{said}");
 }

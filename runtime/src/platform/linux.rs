@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "mmap, mbind, madvise and mlock are system calls")]
 
 use crate::chunk_memory::{Downgrade, RegionSpec};
+use crate::sync::atomic::{AtomicU8, Ordering};
 use core::ptr::NonNull;
 use std::io;
 
@@ -147,8 +148,8 @@ impl Memory {
             // SAFETY: in the mapping. An atomic addition of zero, because another core may
             // already use what lies beside.
             unsafe {
-                let byte = self.base.add(page).cast::<core::sync::atomic::AtomicU8>();
-                byte.as_ref().fetch_add(0, core::sync::atomic::Ordering::Relaxed);
+                let byte = self.base.add(page).cast::<AtomicU8>();
+                byte.as_ref().fetch_add(0, Ordering::Relaxed);
             }
         }
     }
