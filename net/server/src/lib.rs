@@ -18,4 +18,6 @@ mod station;
 
 mod server;
 
+pub mod sizing;
+
 pub use server::{CorePlacement, Server, ServerConfig, StartError, Stopped};

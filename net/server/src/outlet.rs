@@ -5,7 +5,7 @@
 //! acknowledgements merge while the socket is blocked, and a session that asks more than it reads
 //! answers for is ended with its number.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use deltaworks_runtime::clock::Now;
 use crate::socket::{SLICES, send_vectored};
 
 /// Control bytes that a session may leave unread.
-const CONTROL_BYTES_MAX: usize = 256 << 10;
+pub(crate) const CONTROL_BYTES_MAX: usize = 256 << 10;
 /// A buffer larger than this is given back once it is empty.
 const CONTROL_BYTES_KEPT: usize = 16 << 10;
 
@@ -36,6 +36,9 @@ pub(crate) struct SocketSession {
     fd: RawFd,
     control: Vec<u8>,
     control_sent: usize,
+    /// What of it is counted in the core's sum.
+    counted: usize,
+    control_bytes: Rc<Cell<usize>>,
     acks: Vec<Ack>,
     /// Wakes the socket's task.
     pub waker: Option<Waker>,
@@ -46,23 +49,17 @@ pub(crate) struct SocketSession {
 }
 
 impl SocketSession {
-    pub fn new(fd: RawFd, now: Now) -> Self {
-        Self {
-            protocol: Protocol::new(now.monotonic_ns),
-            fd,
-            control: Vec::new(),
-            control_sent: 0,
-            acks: Vec::new(),
-            waker: None,
-            is_blocked: false,
-            is_broken: false,
-        }
-    }
-
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Brings the core's sum up to date with this session's buffer.
+    fn count_control(&mut self) {
+        let now = self.control.len();
+        self.control_bytes.set(self.control_bytes.get() + now - self.counted);
+        self.counted = now;
     }
 
     /// Control that has not gone out.
@@ -84,6 +81,7 @@ impl SocketSession {
             if self.control.capacity() > CONTROL_BYTES_KEPT {
                 self.control = Vec::new();
             }
+            self.count_control();
         }
     }
 
@@ -114,6 +112,13 @@ impl SocketSession {
     }
 }
 
+impl std::ops::Drop for SocketSession {
+    fn drop(&mut self) {
+        self.control = Vec::new();
+        self.count_control();
+    }
+}
+
 fn encode_ack(ack: &Ack, out: &mut Vec<u8>) {
     let Ack { handle, producer_sequence, sequence, credit_bytes, duplicates, .. } = *ack;
     let credit = u64::from(credit_bytes);
@@ -125,6 +130,9 @@ fn encode_ack(ack: &Ack, out: &mut Vec<u8>) {
 pub(crate) struct Outlet {
     pub config: Rc<Config>,
     sessions: Vec<Option<Rc<RefCell<SocketSession>>>>,
+    /// Control that waits in all sessions, at most.
+    control_bytes_max: usize,
+    control_bytes: Rc<Cell<usize>>,
     /// Sessions with new control; the stages are to be told.
     pub with_control: Vec<SessionId>,
     /// Sessions that have left too much unread.
@@ -132,8 +140,31 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    pub fn new(config: Rc<Config>) -> Self {
-        Self { config, sessions: Vec::new(), with_control: Vec::new(), overdrawn: Vec::new() }
+    pub fn new(config: Rc<Config>, control_bytes_max: usize) -> Self {
+        Self {
+            config,
+            sessions: Vec::new(),
+            control_bytes_max,
+            control_bytes: Rc::default(),
+            with_control: Vec::new(),
+            overdrawn: Vec::new(),
+        }
+    }
+
+    /// A session whose control is counted with that of its core.
+    pub fn session(&self, fd: RawFd, now: Now) -> SocketSession {
+        SocketSession {
+            protocol: Protocol::new(now.monotonic_ns),
+            fd,
+            control: Vec::new(),
+            control_sent: 0,
+            counted: 0,
+            control_bytes: Rc::clone(&self.control_bytes),
+            acks: Vec::new(),
+            waker: None,
+            is_blocked: false,
+            is_broken: false,
+        }
     }
 
     pub fn begin(&mut self, id: SessionId, session: Rc<RefCell<SocketSession>>) {
@@ -167,7 +198,10 @@ impl Outlet {
         };
         let mut session = session.borrow_mut();
         change(&mut session, &self.config);
-        if session.unsent().len() > CONTROL_BYTES_MAX {
+        session.count_control();
+        if session.unsent().len() > CONTROL_BYTES_MAX
+            || self.control_bytes.get() > self.control_bytes_max
+        {
             self.overdrawn.push(id);
         }
         self.with_control.push(id);
@@ -348,7 +382,7 @@ fn open_request(request: u32, name: &str, options: &wire::OpenOptions) -> OpenRe
         access,
         from: match options.start {
             wire::Start::Live => From::Live,
-            wire::Start::Start => From::Start,
+            wire::Start::Window => From::Start,
             wire::Start::Sequence { sequence, epoch } => From::Sequence { sequence, epoch },
         },
         policy: match options.policy {

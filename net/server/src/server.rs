@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use deltaworks_runtime::core::{
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_runtime::sync::Arc as SharedArc;
 use deltaworks_runtime::sync::atomic::{AtomicU8, Ordering};
-use glommio::net::{TcpListener, UnixListener};
+use glommio::net::{AcceptedTcpStream, TcpListener};
 
-use crate::station::{Accepted, CLOSING, CoreDoor, DRAINING, SERVING, Station, StationAgent};
+use crate::station::{CLOSING, CoreDoor, DRAINING, SERVING, Station, StationAgent};
 
 /// One core of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct ServerConfig {
     pub node_blocks: u32,
     /// Messages that each ring holds.
     pub ring_capacity: usize,
+    /// Control messages that wait in all sessions of a core, in bytes.
+    pub control_bytes_per_core_max: usize,
     /// How long cores stay awake without work.
     pub idle: IdleBudget,
     /// What clients are told, and how long they are waited for.
@@ -184,6 +186,7 @@ impl Server {
             let of_core = OfCore {
                 stages,
                 protocol: config.protocol.clone(),
+                control_bytes_max: config.control_bytes_per_core_max,
                 door: Arc::clone(&server.doors[index]),
                 listeners: if accepts { listeners.take() } else { Listeners::default() },
                 doors: serving.iter().map(|core| Arc::clone(&server.doors[*core])).collect(),
@@ -215,6 +218,11 @@ impl Server {
     /// Where TCP connections are accepted, with the ports that the system gave.
     pub fn tcp(&self) -> &[SocketAddr] {
         &self.tcp
+    }
+
+    /// Where Unix connections are accepted.
+    pub fn unix(&self) -> &[PathBuf] {
+        &self.unix
     }
 
     /// What the system did not grant, each once.
@@ -298,6 +306,7 @@ impl Server {
 struct OfCore {
     stages: deltaworks_pipeline::stages::CoreStages,
     protocol: ProtocolConfig,
+    control_bytes_max: usize,
     door: Arc<CoreDoor>,
     listeners: Listeners,
     doors: Vec<Arc<CoreDoor>>,
@@ -314,7 +323,8 @@ fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core
         }
         drop(given.told);
         let door = Arc::clone(&given.door);
-        let station = Station::new(given.stages, Rc::new(given.protocol), given.door);
+        let protocol = Rc::new(given.protocol);
+        let station = Station::new(given.stages, protocol, given.control_bytes_max, given.door);
         let station = Rc::new(RefCell::new(station));
         given.listeners.accept_on(&core, &given.doors);
         core.run(StationAgent { station, core: core.clone(), door }).await;
@@ -357,25 +367,14 @@ impl Listeners {
 
     /// Accepts on this core, and hands each connection to the least loaded of `doors`.
     fn accept_on(self, core: &LocalCore, doors: &[Arc<CoreDoor>]) {
-        for listener in self.tcp {
+        let unix = self.unix.into_iter().map(OwnedFd::from);
+        for listener in self.tcp.into_iter().map(OwnedFd::from).chain(unix) {
             let doors = doors.to_vec();
-            let listener = adopt_tcp(listener);
+            let listener = adopt(listener);
             core.spawn(async move {
                 loop {
                     match listener.shared_accept().await {
-                        Ok(stream) => hand_over(&doors, Accepted::Tcp(stream)),
-                        Err(_) => pause_after_failed_accept().await,
-                    }
-                }
-            });
-        }
-        for listener in self.unix {
-            let doors = doors.to_vec();
-            let listener = adopt_unix(listener);
-            core.spawn(async move {
-                loop {
-                    match listener.shared_accept().await {
-                        Ok(stream) => hand_over(&doors, Accepted::Unix(stream)),
+                        Ok(connection) => hand_over(&doors, connection),
                         Err(_) => pause_after_failed_accept().await,
                     }
                 }
@@ -390,7 +389,7 @@ async fn pause_after_failed_accept() {
     glommio::timer::sleep(Duration::from_millis(100)).await;
 }
 
-fn hand_over(doors: &[Arc<CoreDoor>], connection: Accepted) {
+fn hand_over(doors: &[Arc<CoreDoor>], connection: AcceptedTcpStream) {
     if let Some(door) = doors.iter().min_by_key(|door| door.load()) {
         door.hand_over(connection);
     }
@@ -411,14 +410,9 @@ fn bind_unix(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
     }
 }
 
+/// The executor's listener, TCP or Unix: its type names TCP, but accepting is the same call.
 #[expect(unsafe_code, reason = "glommio takes listeners over by descriptor only")]
-fn adopt_tcp(listener: std::net::TcpListener) -> TcpListener {
+fn adopt(listener: OwnedFd) -> TcpListener {
     // SAFETY: into_raw_fd gives the descriptor's ownership away, and glommio takes it.
     unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
-}
-
-#[expect(unsafe_code, reason = "glommio takes listeners over by descriptor only")]
-fn adopt_unix(listener: std::os::unix::net::UnixListener) -> UnixListener {
-    // SAFETY: as above.
-    unsafe { UnixListener::from_raw_fd(listener.into_raw_fd()) }
 }

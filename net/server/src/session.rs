@@ -17,7 +17,7 @@ use deltaworks_pipeline::message::SessionId;
 use deltaworks_protocol::ErrorCode;
 use deltaworks_runtime::core::LocalCore;
 use futures_lite::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use glommio::net::{TcpStream, UnixStream};
+use glommio::net::TcpStream;
 
 use crate::outlet::SocketSession;
 use crate::station::Station;
@@ -28,22 +28,19 @@ const READS_PER_WAKE: usize = 4;
 /// How long a session that has ended may take to read why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// A connection of either kind.
-pub(crate) trait Connection: AsyncRead + AsyncWrite + AsRawFd + Unpin + 'static {}
-
-impl Connection for TcpStream {}
-impl Connection for UnixStream {}
-
 /// Serves one connection until it ends.
-pub(crate) async fn serve<C: Connection>(
-    mut connection: C,
+///
+/// The executor's stream type names TCP, but does nothing that a Unix socket does not do; and only
+/// that type tells its descriptor.
+pub(crate) async fn serve(
+    mut connection: TcpStream,
     station: Rc<RefCell<Station>>,
     core: LocalCore,
 ) {
     let now = station.borrow_mut().now();
-    let session = Rc::new(RefCell::new(SocketSession::new(connection.as_raw_fd(), now)));
+    let session = Rc::new(RefCell::new(station.borrow().session(connection.as_raw_fd(), now)));
     let Some(id) = station.borrow_mut().begin(Rc::clone(&session)) else {
-        let mut refused = SocketSession::new(connection.as_raw_fd(), now);
+        let mut refused = station.borrow().session(connection.as_raw_fd(), now);
         refused.protocol.handle_fault(ErrorCode::SessionLimit);
         refused.encode_owed(&station.borrow().config());
         say(&mut connection, refused.unsent()).await;
@@ -51,7 +48,7 @@ pub(crate) async fn serve<C: Connection>(
     };
     let served = poll_fn(|context| step(&mut connection, id, &session, &station, &core, context));
     served.await;
-    station.borrow_mut().end(id);
+    station.borrow_mut().end_own(id, &session);
     core.wake();
     let words = {
         let mut session = session.borrow_mut();
@@ -64,7 +61,7 @@ pub(crate) async fn serve<C: Connection>(
 }
 
 /// Sends `words` and closes, if the peer takes them in time.
-async fn say<C: Connection>(connection: &mut C, words: &[u8]) {
+async fn say(connection: &mut TcpStream, words: &[u8]) {
     let said = async {
         connection.write_all(words).await?;
         connection.close().await
@@ -77,8 +74,8 @@ async fn say<C: Connection>(connection: &mut C, words: &[u8]) {
     let _ = futures_lite::future::or(said, in_time).await;
 }
 
-fn step<C: Connection>(
-    connection: &mut C,
+fn step(
+    connection: &mut TcpStream,
     id: SessionId,
     session: &Rc<RefCell<SocketSession>>,
     station: &RefCell<Station>,
@@ -128,8 +125,8 @@ fn step<C: Connection>(
 }
 
 /// Offers a full socket what comes next; whether it took some.
-fn write<C: Connection>(
-    connection: &mut C,
+fn write(
+    connection: &mut TcpStream,
     id: SessionId,
     session: &RefCell<SocketSession>,
     station: &mut Station,

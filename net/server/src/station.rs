@@ -18,19 +18,13 @@ use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 use deltaworks_runtime::core::LocalCore;
 use deltaworks_runtime::doorbell::Doorbell;
 use deltaworks_runtime::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use glommio::net::{AcceptedTcpStream, AcceptedUnixStream};
+use glommio::net::AcceptedTcpStream;
 
 use crate::outlet::{Outlet, SocketSession};
 use crate::session::serve;
 
 /// Time between two looks at the sessions' deadlines.
 const DEADLINE_LOOK_NS: u64 = 250_000_000;
-
-/// A connection on its way to its core.
-pub(crate) enum Accepted {
-    Tcp(AcceptedTcpStream),
-    Unix(AcceptedUnixStream),
-}
 
 /// The server serves.
 pub(crate) const SERVING: u8 = 0;
@@ -52,7 +46,7 @@ pub(crate) struct CoreDoor {
     pub sessions: AtomicUsize,
     pub worked: AtomicU64,
     pub is_quiet: AtomicBool,
-    accepted: Mutex<VecDeque<Accepted>>,
+    accepted: Mutex<VecDeque<AcceptedTcpStream>>,
     waiting: AtomicUsize,
     doorbell: Doorbell,
 }
@@ -76,7 +70,7 @@ impl CoreDoor {
         self.sessions.load(Ordering::Relaxed) + self.waiting.load(Ordering::Relaxed)
     }
 
-    pub fn hand_over(&self, connection: Accepted) {
+    pub fn hand_over(&self, connection: AcceptedTcpStream) {
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         accepted.push_back(connection);
         // Release: seen with the queue's entry, which the lock orders anyway.
@@ -89,7 +83,7 @@ impl CoreDoor {
         self.doorbell.ring();
     }
 
-    fn take(&self) -> Option<Accepted> {
+    fn take(&self) -> Option<AcceptedTcpStream> {
         // Relaxed: only whether to take the lock.
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return None;
@@ -112,10 +106,15 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    pub fn new(stages: CoreStages, config: Rc<Config>, door: Arc<CoreDoor>) -> Self {
+    pub fn new(
+        stages: CoreStages,
+        config: Rc<Config>,
+        control_bytes_max: usize,
+        door: Arc<CoreDoor>,
+    ) -> Self {
         Self {
             stages,
-            outlet: Outlet::new(config),
+            outlet: Outlet::new(config, control_bytes_max),
             clock: SystemClock::new(),
             door,
             next_look_ns: 0,
@@ -129,6 +128,11 @@ impl Station {
 
     pub fn config(&self) -> Rc<Config> {
         Rc::clone(&self.outlet.config)
+    }
+
+    /// The socket's side of a session to be.
+    pub fn session(&self, fd: std::os::fd::RawFd, now: Now) -> SocketSession {
+        self.outlet.session(fd, now)
     }
 
     /// A place for a session; `None` at the limit or when the server ends.
@@ -152,8 +156,15 @@ impl Station {
         self.pass_on_control();
     }
 
-    /// Ends a session whose connection has gone; safe to repeat.
-    pub fn end(&mut self, id: SessionId) {
+    /// Ends a session whose task has ended, unless its place is already another's.
+    pub fn end_own(&mut self, id: SessionId, session: &Rc<RefCell<SocketSession>>) {
+        if self.outlet.get(id).is_some_and(|known| Rc::ptr_eq(known, session)) {
+            self.end(id);
+        }
+    }
+
+    /// Ends a session; safe to repeat.
+    fn end(&mut self, id: SessionId) {
         let now = self.now();
         self.stages.end_session(id, &mut self.outlet, now);
         self.count_sessions();
@@ -249,17 +260,11 @@ impl Agent for StationAgent {
         while let Some(connection) = self.door.take() {
             let (station, core) = (Rc::clone(&self.station), self.core.clone());
             work += 1;
-            match connection {
-                Accepted::Tcp(stream) => {
-                    let stream = stream.bind_to_executor();
-                    // Refused only by a connection that is gone: its first read will tell.
-                    let _ = stream.set_nodelay(true);
-                    self.core.spawn(serve(stream, station, core));
-                }
-                Accepted::Unix(stream) => {
-                    self.core.spawn(serve(stream.bind_to_executor(), station, core));
-                }
-            }
+            let connection = connection.bind_to_executor();
+            // Refused by Unix sockets, which have nothing to delay, and by dead connections,
+            // whose first read will tell.
+            let _ = connection.set_nodelay(true);
+            self.core.spawn(serve(connection, station, core));
         }
         work + self.station.borrow_mut().turn(now)
     }

@@ -1,0 +1,259 @@
+//! One number for everything that input can make grow, divided by kind.
+//!
+//! The budget bounds what clients can fill: chunks and what hangs on them take what the tables
+//! leave. Limits that count (documents, handles, sessions …) scale with the budget; every row of
+//! the worst case says what happens when it is full. The program itself and its libraries come on
+//! top.
+
+use deltaworks_pipeline::limits::Limits;
+use deltaworks_pipeline::stages::ring_bytes;
+use deltaworks_pipeline::stream::BLOCK_BYTES;
+
+/// The budget at which the limits are those of [`Limits::default`].
+pub const BUDGET_BYTES: u64 = 256 << 20;
+
+/// The budget of each core that serves sessions, if that makes more.
+pub const BUDGET_BYTES_PER_SESSION_CORE: u64 = 64 << 20;
+
+/// The smallest budget that leaves room for two chunks a core.
+pub const BUDGET_BYTES_MIN: u64 = 32 << 20;
+
+/// Bytes of the smallest image: header, one length, one byte, padding.
+const IMAGE_BYTES_MIN: u64 = 64;
+
+/// Bytes of a document's state: shared, hot and cold part, its entry in the directory, its marks.
+const DOCUMENT_BYTES: u64 = 32 + 64 + 176 + 64 + 1;
+
+/// Bytes of a producer, a subscription, a handle, a session without handles, a waiting message,
+/// an owed credit, the run of nodes of one document in one chunk.
+const PRODUCER_BYTES: u64 = 64;
+const SUBSCRIPTION_BYTES: u64 = 80;
+const HANDLE_BYTES: u64 = 144;
+const SESSION_BYTES: u64 = 2048;
+const MESSAGE_BYTES: u64 = 40;
+const OWED_BYTES: u64 = 24;
+const RUN_BYTES: u64 = 8;
+
+const CONTROL_BYTES: u64 = 8 << 20;
+const RINGS_BYTES: u64 = 4 << 20;
+
+/// What is asked of [`size`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizingRequest {
+    /// The budget; none: the default for so many cores.
+    pub budget_bytes: Option<u64>,
+    /// All cores.
+    pub cores: u32,
+    /// Cores that serve sessions.
+    pub session_cores: u32,
+    /// Cores that own documents.
+    pub workers: u32,
+    /// Documents at most; none: what the budget scales to, 100,000 at [`BUDGET_BYTES`].
+    pub documents: Option<u32>,
+    /// Bytes of a chunk.
+    pub chunk_bytes: u64,
+}
+
+/// One row of the worst case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What grows.
+    pub kind: &'static str,
+    /// Bytes of each.
+    pub each_bytes: u64,
+    /// How many at most.
+    pub count: u64,
+    /// What happens when it is full.
+    pub when_full: &'static str,
+}
+
+impl Row {
+    /// Bytes at most.
+    pub fn bytes(&self) -> u64 {
+        self.each_bytes * self.count
+    }
+}
+
+/// How a budget is divided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizing {
+    /// The budget.
+    pub budget_bytes: u64,
+    /// Limits of each core's stages.
+    pub limits: Limits,
+    /// Chunks of each core that serves sessions.
+    pub chunks_per_core: u32,
+    /// Node blocks over all workers.
+    pub node_blocks: u32,
+    /// Messages that each ring holds.
+    pub ring_capacity: usize,
+    /// Control messages that wait in all sessions of a core, in bytes.
+    pub control_bytes_per_core_max: usize,
+    /// The worst case, by kind.
+    pub rows: Vec<Row>,
+}
+
+impl Sizing {
+    /// Bytes of the worst case, over all kinds.
+    pub fn worst_case_bytes(&self) -> u64 {
+        self.rows.iter().map(Row::bytes).sum()
+    }
+}
+
+/// The budget does not hold what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooSmall {
+    /// The budget.
+    pub budget_bytes: u64,
+    /// What it would have to be.
+    pub needed_bytes: u64,
+}
+
+impl std::fmt::Display for TooSmall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let (has, needs) = (mib(self.budget_bytes), mib(self.needed_bytes));
+        write!(f, "a budget of {has} MiB is too small: {needs} MiB are needed at least")
+    }
+}
+
+impl std::error::Error for TooSmall {}
+
+/// Divides a budget.
+///
+/// # Errors
+/// If it leaves less than two chunks a core.
+pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
+    let session_cores = u64::from(request.session_cores.max(1));
+    let workers = u64::from(request.workers.max(1));
+    let budget_bytes = request
+        .budget_bytes
+        .unwrap_or(BUDGET_BYTES.max(BUDGET_BYTES_PER_SESSION_CORE * session_cores));
+    let scaled = |at_default: u64| at_default * budget_bytes.min(BUDGET_BYTES) / BUDGET_BYTES;
+    let documents = request.documents.map_or(scaled(100_000), u64::from).max(1);
+    // What belongs to documents and sessions grows with an asked number of documents, too.
+    let related = |at_default: u64| scaled(at_default).max(2 * documents);
+    let producers = related(200_000);
+    let subscriptions = related(200_000);
+    let handles = related(200_000);
+    let sessions = scaled(4096);
+    let waiting = scaled(65_536);
+    let owed = scaled(100_000);
+    let names_bytes = 64 * documents;
+    let (spills, carries) = (scaled(12 << 20), scaled(4 << 20));
+    let control = scaled(CONTROL_BYTES);
+    let cores = request.cores as usize;
+    let ring_capacity = (RINGS_BYTES / (MESSAGE_BYTES * (cores * cores) as u64)).clamp(64, 4096);
+    let rings = ring_bytes(cores, ring_capacity as usize);
+    // Hash alone spreads documents over workers: an eighth more on each.
+    let spread = |over_all: u64| (over_all + over_all / 8).div_ceil(workers);
+
+    let mut rows = vec![
+        row("documents", DOCUMENT_BYTES, documents + documents / 8, "open refused (306)"),
+        row("names", 1, names_bytes, "open refused (309)"),
+        row("producers", PRODUCER_BYTES, producers, "oldest forgotten, or open refused (308, 309)"),
+        row("subscriptions", SUBSCRIPTION_BYTES, subscriptions, "open refused (309)"),
+        row("handles", HANDLE_BYTES, handles, "open refused (307, 309)"),
+        row("sessions", SESSION_BYTES, sessions, "connection refused (207)"),
+        row("control", 1, control, "session ended (214)"),
+        row("spills", 1, spills, "session ended (213)"),
+        row("carries", 1, carries, "session ended (212)"),
+        row("ring slots", 1, rings, "messages wait with their sender"),
+        row("waiting messages", MESSAGE_BYTES, waiting, "reading pauses"),
+        row("owed credit", OWED_BYTES, owed, "batch refused (406)"),
+    ];
+    let fixed: u64 = rows.iter().map(Row::bytes).sum();
+    let blocks_of_documents = documents + documents / 8;
+    let fixed = fixed + blocks_of_documents * BLOCK_BYTES as u64;
+    let images = request.chunk_bytes / IMAGE_BYTES_MIN;
+    let blocks_per_chunk = images.div_ceil(7);
+    let with_chunk =
+        request.chunk_bytes + images * RUN_BYTES + blocks_per_chunk * BLOCK_BYTES as u64;
+    let chunks_per_core = budget_bytes.saturating_sub(fixed) / with_chunk / session_cores;
+    if chunks_per_core < 2 {
+        let needed_bytes = fixed + 2 * session_cores * with_chunk;
+        return Err(TooSmall { budget_bytes, needed_bytes });
+    }
+    let chunks = chunks_per_core * session_cores;
+    let node_blocks = chunks * blocks_per_chunk + blocks_of_documents;
+    rows.insert(0, row("chunks", request.chunk_bytes, chunks, "credit withheld, reading pauses"));
+    rows.insert(1, row("node blocks", BLOCK_BYTES as u64, node_blocks, "batch refused (406)"));
+    rows.insert(2, row("runs in chunks", RUN_BYTES, chunks * images, "cannot be: one an image"));
+
+    let defaults = Limits::default();
+    let per_core = |over_all: u64| over_all / session_cores;
+    let limits = Limits {
+        documents_per_worker_max: spread(documents) as u32,
+        names_bytes_per_worker_max: names_bytes / workers,
+        producers_per_worker_max: (producers / workers) as u32,
+        subscriptions_per_core_max: per_core(subscriptions) as u32,
+        handles_per_core_max: per_core(handles) as u32,
+        sessions_per_core_max: per_core(sessions).max(1) as u32,
+        waiting_messages_max: per_core(waiting).max(256) as u32,
+        owed_per_worker_max: (owed / workers) as u32,
+        spill_bytes_per_core_max: per_core(spills),
+        carry_bytes_per_core_max: per_core(carries),
+        image_bytes_max: defaults.image_bytes_max.min((request.chunk_bytes / 4) as u32),
+        ..defaults
+    };
+    Ok(Sizing {
+        budget_bytes,
+        limits,
+        chunks_per_core: chunks_per_core as u32,
+        node_blocks: node_blocks as u32,
+        ring_capacity: ring_capacity as usize,
+        control_bytes_per_core_max: per_core(control) as usize,
+        rows,
+    })
+}
+
+fn row(kind: &'static str, each_bytes: u64, count: u64, when_full: &'static str) -> Row {
+    Row { kind, each_bytes, count, when_full }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(cores: u32) -> SizingRequest {
+        SizingRequest {
+            budget_bytes: None,
+            cores,
+            session_cores: cores,
+            workers: cores,
+            documents: None,
+            chunk_bytes: 2 << 20,
+        }
+    }
+
+    #[test]
+    fn the_worst_case_is_within_the_budget() {
+        for cores in [1, 2, 4, 8, 16, 64] {
+            let sizing = size(request(cores)).expect("the default budget is enough");
+            let (worst, budget) = (sizing.worst_case_bytes(), sizing.budget_bytes);
+            assert!(worst <= budget, "{cores} cores: {worst} > {budget}: {sizing:#?}");
+            assert!(worst > budget / 10 * 8, "{cores} cores leave {worst} of {budget}");
+        }
+        for mib in [64, 256, 1024] {
+            let budget_bytes = Some(mib << 20);
+            let sizing = size(SizingRequest { budget_bytes, ..request(2) }).expect("enough");
+            assert!(sizing.worst_case_bytes() <= mib << 20);
+        }
+    }
+
+    #[test]
+    fn a_budget_that_is_too_small_says_what_it_would_have_to_be() {
+        let small = SizingRequest { budget_bytes: Some(8 << 20), ..request(2) };
+        let too_small = size(small).expect_err("too small");
+        let enough = SizingRequest { budget_bytes: Some(too_small.needed_bytes), ..small };
+        // Limits scale with the budget, so what is needed then may be a little more.
+        assert!(size(enough).is_ok() || too_small.needed_bytes < BUDGET_BYTES);
+    }
+
+    #[test]
+    fn documents_cost_what_is_said() {
+        let few = size(request(2)).expect("enough");
+        let documents = few.rows.iter().find(|row| row.kind == "documents").expect("a row");
+        assert!(documents.each_bytes <= 512);
+    }
+}
