@@ -7,6 +7,8 @@
 
 pub mod topology;
 
+pub mod plan;
+
 pub mod sync;
 
 mod platform;
