@@ -30,7 +30,7 @@ pub use event::{
 
 use crate::error_code::ErrorCode;
 use crate::message::{
-    ClientHello, Close, Control, Drop, Open, OpenOptions, PROGRAM_BYTES_MAX, Pong, bounded,
+    ClientHello, Close, Control, Drop, Open, OpenOptions, PROGRAM_BYTES_MAX, Ping, Pong, bounded,
 };
 use document::{Document, Phase};
 
@@ -38,6 +38,8 @@ use document::{Document, Phase};
 const TURN_BYTES: usize = 64 << 10;
 /// How often time-outs are looked at.
 const LOOK_MS: u64 = 250;
+/// How often a session pings while its user reads nothing.
+const STALL_PING_MS: u64 = 5_000;
 const NS_PER_MS: u64 = 1_000_000;
 
 /// What a client does about faults.
@@ -146,6 +148,7 @@ pub struct Session {
     counters: Counters,
     heard_ns: u64,
     next_look_ns: u64,
+    pinged_ns: u64,
     was_connected: bool,
 }
 
@@ -169,6 +172,7 @@ impl Session {
             counters: Counters::default(),
             heard_ns: 0,
             next_look_ns: 0,
+            pinged_ns: 0,
             was_connected: false,
         }
     }
@@ -222,8 +226,10 @@ impl Session {
         if options.access.writes() && options.producer == 0 {
             return Err(OpenError::AccessInvalid);
         }
-        if self.names.contains_key(name) {
-            return Err(OpenError::AlreadyOpen);
+        if let Some(&known) = self.names.get(name) {
+            let known = slot(&mut self.documents, DocumentKey(known));
+            let is_ending = known.is_some_and(|document| document.is_close_wanted);
+            return Err(if is_ending { OpenError::Ending } else { OpenError::AlreadyOpen });
         }
         let document = Document::new(name, options);
         let index = match self.documents.iter().position(Option::is_none) {
@@ -320,10 +326,10 @@ impl Session {
         Ok(())
     }
 
-    /// Forgets a document that has ended, so that its key and name can be used again; one that has
-    /// not ended is closed first and forgotten then.
+    /// Forgets a document that has ended, so that its key can be used again; one that has not ended
+    /// is flushed and closed first, and forgotten behind [`Event::Closed`].
     pub fn forget(&mut self, key: DocumentKey) {
-        self.close(key, false);
+        self.close(key, true);
         let Some(document) = slot(&mut self.documents, key) else { return };
         if document.phase == Phase::Ended {
             self.documents[key.0 as usize] = None;
@@ -378,6 +384,13 @@ impl Session {
         true
     }
 
+    /// Says goodbye: `close` goes out with the next transmission.
+    pub fn say_goodbye(&mut self) {
+        if self.state == State::Running {
+            Close { handle: None }.encode_to(&mut self.control);
+        }
+    }
+
     /// Ends the session for good, for a reason of the user's or the transport's.
     pub fn fail(&mut self, fault: Fault) {
         if self.is_failed() {
@@ -390,6 +403,23 @@ impl Session {
         }
         self.events.push_back(Event::Failed(fault.clone()));
         self.state = State::Failed(fault);
+    }
+
+    /// The user reads nothing, so nothing was taken off the connection: what is overdue is our own
+    /// doing. Puts all time-outs off, and pings now and then, so that the server does not give up.
+    pub fn handle_stall(&mut self, now_ns: u64) {
+        if self.state != State::Running {
+            return;
+        }
+        for document in self.documents.iter_mut().flatten() {
+            document.asked_ns = now_ns;
+        }
+        self.heard_ns = now_ns;
+        self.next_look_ns = now_ns + LOOK_MS * NS_PER_MS;
+        if now_ns.saturating_sub(self.pinged_ns) >= STALL_PING_MS * NS_PER_MS {
+            self.pinged_ns = now_ns;
+            Ping { token: 0 }.encode_to(&mut self.control);
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) should be called; `None` without connection.
@@ -520,9 +550,8 @@ impl Session {
         self.names.remove(&*document.name);
         if document.is_forgotten {
             self.documents[index as usize] = None;
-        } else {
-            events.push_back(Event::Closed { document: key, code });
         }
+        events.push_back(Event::Closed { document: key, code });
     }
 }
 

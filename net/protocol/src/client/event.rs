@@ -313,6 +313,8 @@ pub enum OpenError {
     NameInvalid,
     /// This session has it open already.
     AlreadyOpen,
+    /// This session is closing it: try again behind [`Event::Closed`].
+    Ending,
     /// A writer without producer.
     AccessInvalid,
     /// The session has failed.
@@ -324,6 +326,7 @@ impl fmt::Display for OpenError {
         f.write_str(match self {
             OpenError::NameInvalid => "the name is empty or too long",
             OpenError::AlreadyOpen => "this session has the document open already",
+            OpenError::Ending => "this session is still closing the document",
             OpenError::AccessInvalid => "writing needs a producer that is not 0",
             OpenError::Failed => "the session has failed",
         })

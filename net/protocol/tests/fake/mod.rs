@@ -8,43 +8,48 @@ use deltaworks_image::{DocumentId, Image, Kind, Limits, Stamp, check_batch, chec
 use deltaworks_protocol::error_code::ErrorCode;
 use deltaworks_protocol::framing::Framing;
 use deltaworks_protocol::message::{
-    Ack, Closed, Control, Credit, ErrorMessage, Gap, OpenOptions, Opened, Policy, Start,
+    Ack, Closed, Control, Credit, ErrorMessage, Gap, OpenOptions, Opened, Start,
 };
 use deltaworks_protocol::server::{Config, Request, Session};
 
 /// A delta that the server refuses.
 pub const BAD: &[u8] = b"bad";
 
+/// What a document remembers of a writer.
 #[derive(Default)]
-struct Producer {
+pub struct Producer {
     last: u64,
     sequences: HashMap<u64, u64>,
     origin: u32,
     writer: Option<(usize, u32)>,
 }
 
-struct Document {
+/// A document: its stream as a list.
+pub struct Document {
     id: DocumentId,
     epoch: u64,
     next_sequence: u64,
     images: Vec<Vec<u8>>,
-    window: usize,
+    /// Images before this one are gone.
+    pub window: usize,
     producers: HashMap<u64, Producer>,
     info: Option<Vec<u8>>,
 }
 
-struct Handle {
+/// What a session has open.
+pub struct Handle {
     name: String,
-    options: OpenOptions,
+    pub options: OpenOptions,
     balance: i64,
     is_open: bool,
 }
 
-struct Connection {
-    session: Session,
+/// One client's connection.
+pub struct Connection {
+    pub session: Session,
     framing: Framing,
-    handles: Vec<Handle>,
-    out: Vec<u8>,
+    pub handles: Vec<Handle>,
+    pub out: Vec<u8>,
 }
 
 /// The server and its connections.
@@ -55,9 +60,9 @@ pub struct FakeServer {
     pub holds_acks: bool,
     /// Acks carry no credit, when set.
     pub holds_credit: bool,
-    documents: HashMap<String, Document>,
-    connections: Vec<Connection>,
-    held: Vec<(usize, Ack)>,
+    pub documents: HashMap<String, Document>,
+    pub connections: Vec<Connection>,
+    pub held: Vec<(usize, Ack)>,
     epochs: u64,
 }
 
@@ -91,11 +96,6 @@ impl FakeServer {
         self.documents.clear();
     }
 
-    /// Moves a document's window so that its first `count` images are gone.
-    pub fn move_window(&mut self, name: &str, count: usize) {
-        self.documents.get_mut(name).unwrap().window = count;
-    }
-
     /// The deltas of a document in order.
     pub fn deltas(&self, name: &str) -> Vec<Vec<u8>> {
         let images = self.documents.get(name).map_or(&[][..], |document| &document.images);
@@ -113,14 +113,6 @@ impl FakeServer {
         self.connections[connection].session.is_ended()
     }
 
-    /// Sends the acks that were held.
-    pub fn release_acks(&mut self) {
-        self.holds_acks = false;
-        for (connection, ack) in core::mem::take(&mut self.held) {
-            ack.encode_to(&mut self.connections[connection].out);
-        }
-    }
-
     /// Grants credit on a connection's first handle.
     pub fn grant(&mut self, connection: usize, bytes: u64) {
         let connection = &mut self.connections[connection];
@@ -132,13 +124,6 @@ impl FakeServer {
     pub fn end(&mut self, connection: usize, code: ErrorCode) {
         let connection = &mut self.connections[connection];
         connection.session.handle_fault(code);
-        connection.session.poll_transmit(&self.config, &mut connection.out);
-    }
-
-    /// Pings a connection that was silent for `silent_ms`.
-    pub fn time_out(&mut self, connection: usize, silent_ms: u64) {
-        let connection = &mut self.connections[connection];
-        connection.session.handle_timeout(&self.config, silent_ms * 1_000_000);
         connection.session.poll_transmit(&self.config, &mut connection.out);
     }
 
@@ -364,10 +349,5 @@ impl FakeServer {
                 other.out.extend_from_slice(&image);
             }
         }
-    }
-
-    /// Whether a connection's first handle asked for `wait`.
-    pub fn asked_for_wait(&self, connection: usize) -> bool {
-        self.connections[connection].handles[0].options.policy == Policy::Wait
     }
 }
