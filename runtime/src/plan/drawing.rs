@@ -57,11 +57,11 @@ fn draw_machine(page: &mut Page, plan: &Plan, topology: &Topology) {
         page.item(&format!("package {package} · node {node} · L3 {l3_group}"), &cells.join(" "));
     }
     let legend = [
-        ('S', "reception and propagation"),
+        ('S', "reception + propagation"),
         ('W', "validation"),
-        ('F', "all three"),
+        ('F', "all three agents"),
         ('h', "housekeeping"),
-        ('.', "idle or not allowed"),
+        ('.', "unused"),
     ];
     let used = legend.iter().filter(|(letter, _)| seen.contains(letter));
     let words: Vec<String> = used.map(|(letter, what)| format!("{letter} {what}")).collect();
