@@ -193,7 +193,10 @@ impl Machine {
         }
         self.start();
         let mut all = All(Vec::new());
-        while self.walk(schema, bytes, &mut u32::MAX, &mut all) == Progress::OutOfSteps {}
+        let mut steps = u32::MAX;
+        while self.walk(schema, bytes, &mut steps, &mut all) == Progress::OutOfSteps {
+            steps = u32::MAX;
+        }
         all.0
     }
 
