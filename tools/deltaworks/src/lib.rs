@@ -1,7 +1,15 @@
 //! What the command line of deltaworks is made of, usable without a terminal.
 //!
-//! It knows the client library and nothing below it: no executor of the server, no core, no chunk.
+//! Of the server it knows nothing but the client library; of the machine, the plan alone: no executor,
+//! no core, no chunk.
 
 #![forbid(unsafe_code)]
 
+pub mod exit;
+
 pub mod trace;
+
+pub mod replay;
+
+/// Where a daemon without options listens.
+pub const DEFAULT_SERVER: &str = "tcp:127.0.0.1:7710";

@@ -5,6 +5,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use deltaworks::exit;
+use deltaworks::replay::command::ReplayCommand;
 use deltaworks::trace::command::TraceCommand;
 
 /// Command line of deltaworks
@@ -17,6 +19,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Replay(ReplayCommand),
     /// Makes and checks editing traces
     #[command(subcommand)]
     Trace(TraceCommand),
@@ -24,6 +27,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Replay(command) => command.run(),
         Command::Trace(command) => match command.run() {
             Ok(told) => {
                 println!("{told}");
@@ -31,7 +35,7 @@ fn main() -> ExitCode {
             }
             Err(error) => {
                 eprintln!("deltaworks: {error}");
-                ExitCode::FAILURE
+                exit::failed()
             }
         },
     }

@@ -1,0 +1,28 @@
+//! How the command line ends, in numbers: what each of its help texts lists.
+
+use std::process::ExitCode;
+
+/// It did not work; standard error says why.
+pub fn failed() -> ExitCode {
+    ExitCode::from(1)
+}
+
+/// The command line is wrong.
+pub fn usage() -> ExitCode {
+    ExitCode::from(2)
+}
+
+/// A replay arrived otherwise than it was sent.
+pub fn not_verified() -> ExitCode {
+    ExitCode::from(3)
+}
+
+/// A batch was refused.
+pub fn refused() -> ExitCode {
+    ExitCode::from(4)
+}
+
+/// A document ended before what was asked of it was done.
+pub fn ended() -> ExitCode {
+    ExitCode::from(5)
+}
