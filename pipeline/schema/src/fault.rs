@@ -56,6 +56,9 @@ pub enum Code {
     TagNotText,
     /// The discriminator's property names no schema of the mapping.
     UnknownTag,
+    /// Discriminators inside each other that stand so late in their maps that the delta would be read
+    /// more than [`crate::REREAD_FACTOR_MAX`] times again.
+    TagTooLate,
     /// A row that is not an array of operation, record id and, but for a delete, a map.
     RowShape,
     /// A row's operation that is not 0 (create), 1 (update), 2 (upsert) or 3 (delete).
@@ -85,6 +88,7 @@ impl Code {
                 | Self::KeysNotAscending
                 | Self::NotFinite
                 | Self::SimpleRefused
+                | Self::TagTooLate
         )
     }
 }
@@ -119,6 +123,7 @@ impl fmt::Display for Code {
             Self::MissingTag => "the discriminator's property is missing",
             Self::TagNotText => "the discriminator's property is not a text",
             Self::UnknownTag => "the discriminator's property names no schema of the mapping",
+            Self::TagTooLate => "nested discriminators stand too late in their maps",
             Self::RowShape => "a row is [operation, record id, map], or [3, record id]",
             Self::RowOperation => {
                 "a row's operation is 0 (create), 1 (update), 2 (upsert) or 3 (delete)"

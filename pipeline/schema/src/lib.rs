@@ -53,6 +53,9 @@ pub const TIMESTAMP_BYTES_MAX: usize = 64;
 pub const BIGNUM_BYTES_MAX: usize = 128;
 /// Longest record id, in bytes, when it is a text or a byte string.
 pub const RECORD_ID_BYTES_MAX: usize = 64;
+/// How often a delta's bytes may be read again, on average, because discriminators do not come first
+/// in their maps.
+pub const REREAD_FACTOR_MAX: usize = 4;
 /// Longest path that an error tells, in bytes; the rest of a longer one is cut off and told by `…`.
 pub const PATH_BYTES_MAX: usize = 1_024;
 

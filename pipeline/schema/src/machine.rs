@@ -19,7 +19,7 @@ use crate::program::{ANY, Program, Shape};
 use crate::text::{self, BYTES_PER_STEP};
 use crate::{
     BIGNUM_BYTES_MAX, DELTA_BYTES_MAX, DEPTH_MAX, KEY_BYTES_MAX, OTHER_KEYS_UNORDERED_MAX,
-    RECORD_ID_BYTES_MAX, TIMESTAMP_BYTES_MAX, flat, number, timestamp,
+    RECORD_ID_BYTES_MAX, REREAD_FACTOR_MAX, TIMESTAMP_BYTES_MAX, flat, number, timestamp,
 };
 
 /// How far a check has come.
@@ -45,6 +45,8 @@ pub struct Machine {
     depth: usize,
     /// Steps that were done and not yet paid for.
     debt: u32,
+    /// Bytes that were gone back over because a discriminator's property did not come first.
+    reread_bytes: usize,
     fault: Option<Fault>,
     frames: [Frame; DEPTH_MAX],
     /// For each frame, where its first keys outside of the schema begin, the smallest key first.
@@ -122,6 +124,7 @@ impl Machine {
             position: 0,
             depth: 0,
             debt: 0,
+            reread_bytes: 0,
             fault: None,
             frames: [Frame::EMPTY; DEPTH_MAX],
             others: [[0; OTHER_KEYS_UNORDERED_MAX]; DEPTH_MAX],
@@ -136,6 +139,7 @@ impl Machine {
         self.position = 0;
         self.depth = 0;
         self.debt = 0;
+        self.reread_bytes = 0;
         self.fault = None;
     }
 
@@ -699,7 +703,14 @@ impl Machine {
         let frame = &mut self.frames[level];
         frame.inside = Inside::Map;
         match found {
+            Ok(_)
+                if self.reread_bytes + at
+                    > REREAD_FACTOR_MAX * bytes.len() + frame.body as usize =>
+            {
+                Err(self.malformed(Code::TagTooLate, at))
+            }
             Ok(name) => {
+                self.reread_bytes += at - frame.body as usize;
                 frame.form = union.children[name];
                 frame.rewind();
                 self.position = frame.body as usize;

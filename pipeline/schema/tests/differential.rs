@@ -131,7 +131,7 @@ fn scalar() -> impl Strategy<Value = Value> {
             i64::MIN,
         ])
         .prop_map(Value::from),
-        prop::sample::select(vec![0.0, -0.0, 1.0, 1.5, 3.14, 255.0, 256.0, 1e300, -129.0])
+        prop::sample::select(vec![0.0, -0.0, 1.0, 1.5, 3.25, 255.0, 256.0, 1e300, -129.0])
             .prop_map(Value::from),
         name().prop_map(Value::String),
         prop::sample::select(vec![

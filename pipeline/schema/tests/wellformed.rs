@@ -358,7 +358,8 @@ fn a_discriminator_may_come_anywhere() {
     let schema = r#"{"discriminator":"t","mapping":{
         "n":{"properties":{"v":{"type":"uint8"}}},
         "s":{"properties":{"v":{"type":"string"}},"additionalProperties":true}}}"#;
-    let cases: &[(&[u8], Option<(Code, &str, &str)>)] = &[
+    type Told = Option<(Code, &'static str, &'static str)>;
+    let cases: &[(&[u8], Told)] = &[
         (b"\xa2\x61t\x61n\x61v\x01", None),
         (b"\xa2\x61v\x01\x61t\x61n", None),
         (b"\xbf\x61v\x01\x7f\x61t\xff\x7f\x61n\xff\xff", None),
