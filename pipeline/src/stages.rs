@@ -109,6 +109,21 @@ pub struct LiveBytes {
     pub sessions: u64,
 }
 
+/// Hears where the stages of a turn end, to measure them; `()` hears nothing and costs nothing.
+pub trait StageClock {
+    /// Rings are drained; what was validated is published and answered.
+    fn validated(&mut self);
+    /// What subscribers' sockets take has been sent.
+    fn propagated(&mut self);
+}
+
+impl StageClock for () {
+    #[inline]
+    fn validated(&mut self) {}
+    #[inline]
+    fn propagated(&mut self) {}
+}
+
 struct SessionSide {
     reception: Reception,
     propagation: Propagation,
@@ -116,7 +131,10 @@ struct SessionSide {
 
 /// The stages of one core.
 pub struct CoreStages {
+    core: u16,
     inbox: Vec<(u16, Consumer<Message>)>,
+    /// What this core sent to itself, while it is being delivered.
+    own: Vec<Message>,
     boxes: Mailboxes,
     sessions: Option<SessionSide>,
     validation: Option<Validation>,
@@ -169,11 +187,15 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
     for from in 0..cores {
         let mut boxes = Vec::new();
         for (to, inbox) in inboxes.iter_mut().enumerate() {
+            if to == from {
+                boxes.push(Mailbox::own());
+                continue;
+            }
             let (producer, consumer) = ring(parts.ring_capacity);
             boxes.push(Mailbox::new(producer, parts.doorbells[to].clone()));
             inbox.push((from as u16, consumer));
         }
-        outboxes.push(Mailboxes::new(boxes));
+        outboxes.push(Mailboxes::new(boxes, from));
     }
 
     let blocks_each = parts.node_blocks / worker_cores.len() as u32;
@@ -229,7 +251,9 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             )
         });
         stages.push(CoreStages {
+            core: core as u16,
             inbox,
+            own: Vec::new(),
             boxes,
             sessions,
             validation,
@@ -329,13 +353,25 @@ impl CoreStages {
 
     /// One turn: takes what is there, up to a bound, and returns how much was done.
     pub fn turn(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
+        self.turn_timed(port, now, &mut ())
+    }
+
+    /// One turn, whose stages `clock` is told of as they end.
+    pub fn turn_timed(
+        &mut self,
+        port: &mut impl SessionPort,
+        now: Now,
+        clock: &mut impl StageClock,
+    ) -> usize {
         let mut work = self.boxes.flush();
         work += self.drain_inbox(port, now);
         if let Some(validation) = &mut self.validation {
             work += validation.end_turn(&mut self.boxes, now);
         }
+        clock.validated();
         if let Some(side) = &mut self.sessions {
             work += side.propagation.do_work(port, &mut self.boxes);
+            clock.propagated();
             let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
             let mut around = Around { port, boxes, propagation, now };
             while let Some((session, handle)) = around.propagation.take_ended() {
@@ -353,19 +389,15 @@ impl CoreStages {
     }
 
     fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
-        let mut work = 0;
-        let Self { inbox, boxes, sessions, validation, .. } = self;
+        let Self { core, inbox, own, boxes, sessions, validation, .. } = self;
+        boxes.take_own(own);
+        let mut work = own.len();
+        for message in own.drain(..) {
+            deliver(*core, message, sessions, validation, boxes, port, now);
+        }
         for (from, ring) in inbox {
             work += ring.drain(MESSAGES_PER_TURN, |message| {
-                if message.is_for_worker() {
-                    if let Some(validation) = validation {
-                        validation.handle(*from, message, boxes, now);
-                    }
-                } else if let Some(side) = sessions {
-                    let propagation = &mut side.propagation;
-                    let mut around = Around { port: &mut *port, boxes, propagation, now };
-                    side.reception.handle_message(message, &mut around);
-                }
+                deliver(*from, message, sessions, validation, boxes, port, now);
             });
         }
         work
@@ -421,5 +453,41 @@ impl CoreStages {
     /// Sessions served here.
     pub fn session_count(&self) -> usize {
         self.sessions.as_ref().map_or(0, |side| side.reception.session_count())
+    }
+}
+
+/// Brings one message to the side of this core that it is for.
+#[inline]
+fn deliver<P: SessionPort>(
+    from: u16,
+    message: Message,
+    sessions: &mut Option<SessionSide>,
+    validation: &mut Option<Validation>,
+    boxes: &mut Mailboxes,
+    port: &mut P,
+    now: Now,
+) {
+    match message {
+        Message::Batch { landed, session, producer } => {
+            if let Some(validation) = validation {
+                validation.arrive(from, landed, session, producer, boxes, now);
+            }
+        }
+        Message::Ack(ack) => {
+            if let Some(side) = sessions {
+                side.reception.ack(ack, port);
+            }
+        }
+        message if message.is_for_worker() => {
+            if let Some(validation) = validation {
+                validation.handle(from, message, boxes, now);
+            }
+        }
+        message => {
+            if let Some(SessionSide { reception, propagation }) = sessions {
+                let mut around = Around { port, boxes, propagation, now };
+                reception.handle_message(message, &mut around);
+            }
+        }
     }
 }
