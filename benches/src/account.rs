@@ -1,0 +1,76 @@
+//! The account: what must have happened, computed from the scripts alone.
+//!
+//! Plain tables and no code of the stages. It is drawn up after the timed region, with the
+//! number of batches that each generator has written.
+
+use crate::hash;
+use crate::payload::Payloads;
+use crate::script::{Script, Wish};
+
+/// What must have happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Account {
+    /// Batches that pass.
+    pub accepted_batches: u64,
+    /// Deltas in them.
+    pub accepted_deltas: u64,
+    /// Batches that fail.
+    pub refused_batches: u64,
+    /// Resends.
+    pub duplicate_batches: u64,
+    /// The sum of the hashes of accepted deltas.
+    pub hash: u64,
+}
+
+impl Account {
+    /// The account of one generator: `script` from its beginning, `batches` lines of it, where
+    /// `slots` tells by which number subscribers know each document, and `refuses` whether what
+    /// fails the schema is refused.
+    pub fn of(
+        mut script: Script,
+        batches: u64,
+        payloads: &Payloads,
+        slots: &[u32],
+        refuses: bool,
+    ) -> Self {
+        let mut account = Self::default();
+        let mut sequences = vec![0_u64; slots.len()];
+        let mut has_written = vec![false; slots.len()];
+        for _ in 0..batches {
+            let line = script.next_line();
+            let document = line.document as usize;
+            if line.wish == Wish::Resend && has_written[document] {
+                account.duplicate_batches += 1;
+                continue;
+            }
+            has_written[document] = true;
+            if line.wish == Wish::Failing && refuses {
+                account.refused_batches += 1;
+                continue;
+            }
+            account.accepted_batches += 1;
+            let mut run = payloads.run(line.payload).to_vec();
+            if line.wish == Wish::Failing {
+                run[payloads.batch() * payloads.delta_bytes() - 1] = crate::payload::FAILING_BYTE;
+            }
+            for payload in run.chunks_exact(payloads.delta_bytes()) {
+                sequences[document] += 1;
+                account.accepted_deltas += 1;
+                let delta = hash::delta(slots[document], sequences[document], payload);
+                account.hash = account.hash.wrapping_add(delta);
+            }
+        }
+        account
+    }
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            accepted_batches: self.accepted_batches + other.accepted_batches,
+            accepted_deltas: self.accepted_deltas + other.accepted_deltas,
+            refused_batches: self.refused_batches + other.refused_batches,
+            duplicate_batches: self.duplicate_batches + other.duplicate_batches,
+            hash: self.hash.wrapping_add(other.hash),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! One core of a run: opens its documents, then plays, turns and reads until all is answered.
+//!
+//! Runs on its own pinned thread and never parks: nothing else is to run on its CPU. Cores meet at
+//! the beginning and the end of the timed region only; a run that does not come to rest is ended
+//! after [`REST_NS_MAX`] and found faulty by its counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use deltaworks_pipeline::message::{OpenRequest, SessionId};
+use deltaworks_pipeline::port::ControlAction;
+use deltaworks_pipeline::stages::{CoreStages, Counts, LiveBytes, StageClock};
+use deltaworks_runtime::clock::{Clock, SystemClock};
+
+use crate::generator::Generator;
+use crate::subscriber::{Heard, Subscriber, reading, writing};
+
+/// Time after the last batch in which everything must have been answered and read.
+pub const REST_NS_MAX: u64 = 20_000_000_000;
+
+/// Opens between two turns.
+const OPENS_PER_TURN: usize = 256;
+/// One turn in so many has its reading timed.
+const SAMPLED: u64 = 32;
+/// One turn in so many looks at what is live.
+const LOOKED: u64 = 512;
+
+/// Where cores wait for each other.
+#[derive(Debug, Default)]
+pub struct Meeting {
+    arrived: AtomicUsize,
+}
+
+impl Meeting {
+    fn arrive(&self) {
+        // Release and Acquire: what a core has done is seen by who finds it here.
+        self.arrived.fetch_add(1, Ordering::Release);
+    }
+
+    fn all_are_here(&self, cores: usize) -> bool {
+        self.arrived.load(Ordering::Acquire) >= cores
+    }
+}
+
+/// What a core is made from.
+#[derive(Debug)]
+pub struct Core {
+    /// Its stages.
+    pub stages: CoreStages,
+    /// Its session that writes.
+    pub writer: SessionId,
+    /// Its sessions that read.
+    pub readers: Vec<SessionId>,
+    /// The documents that they write and read, by number.
+    pub names: Vec<Arc<str>>,
+    /// Their writer.
+    pub generator: Generator,
+    /// Their reader.
+    pub subscriber: Subscriber,
+    /// Cores in all.
+    pub cores: usize,
+    /// When all have opened their documents, and when all are done.
+    pub meetings: Arc<[Meeting; 2]>,
+    /// How long batches are written.
+    pub seconds: f64,
+    /// Bytes of a read at most.
+    pub read_bytes: usize,
+}
+
+/// Time spent, by stage.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StageTimes {
+    /// Writing images.
+    pub generator_ns: u64,
+    /// Taking them: prelude, checksum, handle, ring.
+    pub reception_ns: u64,
+    /// Rings, numbers, schema, stamp, node, tails, answers.
+    pub validation_ns: u64,
+    /// Marks, subscriptions, sends; with the subscribers' reading.
+    pub propagation_ns: u64,
+    /// Retirement, credit, and what else a turn does.
+    pub rest_ns: u64,
+    /// Reading, in the turns that were sampled, and deltas and sends of these.
+    pub reading_ns: u64,
+    /// Deltas read in them.
+    pub reading_deltas: u64,
+    /// Sends in them.
+    pub reading_sends: u64,
+    /// Turns.
+    pub turns: u64,
+}
+
+/// What a core has come to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// When it began and ended.
+    pub span: (Instant, Instant),
+    /// What its sessions heard.
+    pub heard: Heard,
+    /// What its stages have counted in the timed region.
+    pub counts: Counts,
+    /// The most that was live, of each kind.
+    pub live: LiveBytes,
+    /// Batches written.
+    pub batches: u64,
+    /// The slot of each document.
+    pub slots: Vec<u32>,
+    /// Time by stage.
+    pub times: StageTimes,
+    /// Everything that was written was answered, and nothing was left to do.
+    pub is_at_rest: bool,
+}
+
+struct TurnClock {
+    at: Instant,
+    validation_ns: u64,
+    propagation_ns: u64,
+}
+
+impl TurnClock {
+    fn lap(&mut self) -> u64 {
+        let now = Instant::now();
+        let lap = now.duration_since(self.at).as_nanos() as u64;
+        self.at = now;
+        lap
+    }
+}
+
+impl StageClock for TurnClock {
+    fn validated(&mut self) {
+        self.validation_ns += self.lap();
+    }
+    fn propagated(&mut self) {
+        self.propagation_ns += self.lap();
+    }
+}
+
+impl Core {
+    /// Opens, meets the others, plays, reads, and meets them again.
+    pub fn run(mut self) -> Outcome {
+        let mut clock = SystemClock::new();
+        self.open_all(&mut clock);
+        let began = Instant::now();
+        let began_ns = clock.now().monotonic_ns;
+        let deadline_ns = began_ns + (self.seconds * 1e9) as u64;
+        let mut turn = TurnClock { at: began, validation_ns: 0, propagation_ns: 0 };
+        let mut times = StageTimes::default();
+        let mut live = LiveBytes::default();
+        let is_at_rest = loop {
+            let now = clock.now();
+            let is_over = now.monotonic_ns >= deadline_ns;
+            turn.lap();
+            if (!is_over || self.generator.is_cut())
+                && let Some(room) = self.stages.read_room(self.writer)
+            {
+                let length = room.len().min(self.read_bytes);
+                let room = &mut room[..length];
+                let count =
+                    if is_over { self.generator.finish(room) } else { self.generator.fill(room) };
+                times.generator_ns += turn.lap();
+                self.stages.received(self.writer, count, &mut self.subscriber, now);
+                times.reception_ns += turn.lap();
+            }
+            let is_sampled = times.turns.is_multiple_of(SAMPLED);
+            let deltas = self.subscriber.heard().deltas;
+            self.subscriber.clock().is_on = is_sampled;
+            let before_ns = turn.propagation_ns;
+            self.stages.turn_timed(&mut self.subscriber, now, &mut turn);
+            times.rest_ns += turn.lap();
+            if is_sampled {
+                times.reading_deltas += self.subscriber.heard().deltas - deltas;
+                // Two looks at the clock for every send: such a turn is not a measure of the rest.
+                turn.propagation_ns = before_ns;
+            }
+            times.turns += 1;
+            if times.turns.is_multiple_of(LOOKED) {
+                grow(&mut live, self.stages.live_bytes());
+            }
+            if is_over {
+                if self.is_done() {
+                    break true;
+                }
+                if now.monotonic_ns > deadline_ns + REST_NS_MAX {
+                    break false;
+                }
+            }
+        };
+        let ended = Instant::now();
+        grow(&mut live, self.stages.live_bytes());
+        self.meetings[1].arrive();
+        while !self.meetings[1].all_are_here(self.cores) {
+            self.stages.turn(&mut self.subscriber, clock.now());
+        }
+        self.subscriber.finish();
+        let reading = *self.subscriber.clock();
+        times.validation_ns = turn.validation_ns;
+        times.propagation_ns = turn.propagation_ns;
+        (times.reading_ns, times.reading_sends) = (reading.ns, reading.sends);
+        Outcome {
+            span: (began, ended),
+            heard: self.subscriber.heard(),
+            counts: self.stages.counts(),
+            live,
+            batches: self.generator.batches(),
+            slots: self.subscriber.slots().to_vec(),
+            times,
+            is_at_rest,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        !self.generator.is_cut()
+            && self.subscriber.heard().credit_bytes == self.generator.bytes()
+            && self.stages.may_park()
+            && !self.stages.has_backlog()
+    }
+
+    fn open_all(&mut self, clock: &mut SystemClock) {
+        let names = std::mem::take(&mut self.names);
+        let per_reader = names.len().div_ceil(self.readers.len());
+        let opens = names.iter().enumerate().flat_map(|(number, name)| {
+            let reader = self.readers[number / per_reader];
+            [(self.writer, writing(number as u32, name)), (reader, reading(number as u32, name))]
+        });
+        let opens: Vec<(SessionId, OpenRequest)> = opens.collect();
+        let wanted = opens.len() as u32;
+        let mut opens = opens.into_iter();
+        let mut is_here = false;
+        loop {
+            let now = clock.now();
+            for (session, request) in opens.by_ref().take(OPENS_PER_TURN) {
+                let action = ControlAction::Open(request);
+                self.stages.act(session, action, &mut self.subscriber, now);
+            }
+            self.stages.turn(&mut self.subscriber, now);
+            if !is_here && self.subscriber.opened() == wanted {
+                is_here = true;
+                self.meetings[0].arrive();
+            }
+            if is_here && self.meetings[0].all_are_here(self.cores) {
+                return;
+            }
+        }
+    }
+}
+
+fn grow(most: &mut LiveBytes, live: LiveBytes) {
+    most.chunks = most.chunks.max(live.chunks);
+    most.nodes = most.nodes.max(live.nodes);
+    most.documents = most.documents.max(live.documents);
+    most.names = most.names.max(live.names);
+    most.producers = most.producers.max(live.producers);
+    most.subscriptions = most.subscriptions.max(live.subscriptions);
+    most.spills = most.spills.max(live.spills);
+    most.carries = most.carries.max(live.carries);
+    most.sessions = most.sessions.max(live.sessions);
+}

@@ -1,0 +1,207 @@
+//! The generator: plays a script as images, written straight into the room that a session reads to.
+//!
+//! One per core, as the writers of all of the core's documents. What does not fit a chunk's end
+//! is cut off as a socket would cut it, and comes with the next read.
+
+use std::sync::Arc;
+
+use deltaworks_image::builder::image_bytes;
+use deltaworks_image::crc::crc32c;
+use deltaworks_image::header::{COUNT, DOCUMENT, HEADER_BYTES, PAYLOAD_CRC, PRODUCER_SEQUENCE};
+use deltaworks_image::{Kind, Prelude};
+use deltaworks_runtime::prefetch::prefetch_entry;
+
+use crate::payload::{FAILING_BYTE, Payloads};
+use crate::script::{Line, Script, Wish};
+
+/// Lines that are read ahead, so that what they touch is asked for in time.
+const AHEAD: usize = 16;
+
+/// Stands in [`Writer::last`] for a batch that was made to fail.
+const FAILED: u32 = 1 << 31;
+
+/// What the generator knows of a document: its own last batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Writer {
+    number: u32,
+    last: u32,
+}
+
+/// Writes images.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    script: Script,
+    payloads: Arc<Payloads>,
+    writers: Vec<Writer>,
+    ahead: [Line; AHEAD],
+    turn: usize,
+    /// Header and table of every image, without number, handle and checksum.
+    front: Vec<u8>,
+    image_bytes: usize,
+    /// An image that was cut off, and how much of it is written.
+    cut: Vec<u8>,
+    written: usize,
+    batches: u64,
+    bytes: u64,
+}
+
+impl Generator {
+    /// A generator of `documents` documents, whose handles are their numbers.
+    pub fn new(mut script: Script, payloads: Arc<Payloads>, documents: u32) -> Self {
+        let (batch, delta_bytes) = (payloads.batch(), payloads.delta_bytes());
+        let unpadded = HEADER_BYTES + batch * 2 + batch * delta_bytes;
+        let mut front = vec![0; HEADER_BYTES];
+        let prelude = Prelude::for_unpadded(Kind::Batch, unpadded as u32);
+        front[..DOCUMENT].copy_from_slice(&prelude.to_bytes());
+        front[COUNT..COUNT + 4].copy_from_slice(&(batch as u32).to_le_bytes());
+        front.extend(((delta_bytes - 1) as u16).to_le_bytes().repeat(batch));
+        let ahead = std::array::from_fn(|_| script.next_line());
+        let writers = vec![Writer::default(); documents as usize];
+        let image_bytes = image_bytes(batch, batch * delta_bytes);
+        Self {
+            script,
+            payloads,
+            writers,
+            ahead,
+            turn: 0,
+            front,
+            image_bytes,
+            cut: Vec::new(),
+            written: 0,
+            batches: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Bytes of each image.
+    pub fn image_bytes(&self) -> usize {
+        self.image_bytes
+    }
+
+    /// Batches begun.
+    pub fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    /// Bytes written.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether an image is written only half.
+    pub fn is_cut(&self) -> bool {
+        self.written < self.cut.len()
+    }
+
+    /// Fills `room` with whole images, the rest of a cut one first; a room that does not hold one
+    /// gets its beginning. Returns the bytes written, in one run from the start.
+    pub fn fill(&mut self, room: &mut [u8]) -> usize {
+        let mut at = self.go_on(room);
+        while !self.is_cut() && room.len() - at >= self.image_bytes {
+            let line = self.next_line();
+            self.write(&mut room[at..at + self.image_bytes], line);
+            at += self.image_bytes;
+        }
+        if at == 0 && !room.is_empty() {
+            let mut image = std::mem::take(&mut self.cut);
+            image.resize(self.image_bytes, 0);
+            let line = self.next_line();
+            self.write(&mut image, line);
+            (self.cut, self.written) = (image, 0);
+            at = self.go_on(room);
+        }
+        self.bytes += at as u64;
+        at
+    }
+
+    /// Writes what is left of a cut image; returns how much.
+    pub fn finish(&mut self, room: &mut [u8]) -> usize {
+        let count = self.go_on(room);
+        self.bytes += count as u64;
+        count
+    }
+
+    fn go_on(&mut self, room: &mut [u8]) -> usize {
+        let rest = &self.cut[self.written..];
+        let count = rest.len().min(room.len());
+        room[..count].copy_from_slice(&rest[..count]);
+        self.written += count;
+        count
+    }
+
+    #[inline]
+    fn next_line(&mut self) -> Line {
+        let later = self.script.next_line();
+        prefetch_entry(&self.writers, later.document as usize);
+        let line = std::mem::replace(&mut self.ahead[self.turn], later);
+        self.turn = (self.turn + 1) % AHEAD;
+        self.batches += 1;
+        line
+    }
+
+    #[inline]
+    fn write(&mut self, image: &mut [u8], line: Line) {
+        let writer = &mut self.writers[line.document as usize];
+        if line.wish != Wish::Resend || writer.number == 0 {
+            let fails = if line.wish == Wish::Failing { FAILED } else { 0 };
+            *writer = Writer { number: writer.number + 1, last: line.payload | fails };
+        }
+        let (number, last) = (u64::from(writer.number), writer.last);
+        let (front, body) = image.split_at_mut(self.front.len());
+        let payload = self.payloads.run(last & !FAILED);
+        let (run, padding) = body.split_at_mut(payload.len());
+        front.copy_from_slice(&self.front);
+        run.copy_from_slice(payload);
+        padding.fill(0);
+        if last & FAILED != 0 {
+            run[payload.len() - 1] = FAILING_BYTE;
+        }
+        front[DOCUMENT..DOCUMENT + 4].copy_from_slice(&line.document.to_le_bytes());
+        front[PRODUCER_SEQUENCE..PRODUCER_SEQUENCE + 8].copy_from_slice(&number.to_le_bytes());
+        let crc = crc32c(&image[COUNT..]);
+        image[PAYLOAD_CRC..COUNT].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::PAYLOADS;
+    use crate::script::Law;
+    use deltaworks_image::{Limits, PRELUDE_BYTES, check_batch};
+
+    /// Rooms of every size give the same bytes, and these are images that reception accepts.
+    #[test]
+    fn what_is_written_is_images_however_the_room_is_cut() {
+        for batch in [1, 32] {
+            let payloads = Arc::new(Payloads::new(46, batch).expect("a length that can be made"));
+            let script = Script::new(5, Law::Uniform, 7, PAYLOADS);
+            let mut whole = Generator::new(script, payloads, 7);
+            let mut cut = whole.clone();
+            let mut bytes = vec![0; 1 << 20];
+            let count = whole.fill(&mut bytes);
+            let mut pieces = Vec::new();
+            let mut room_bytes = 1;
+            while pieces.len() < count {
+                let mut room = vec![0; room_bytes];
+                let count = cut.fill(&mut room);
+                assert!(count > 0);
+                pieces.extend(&room[..count]);
+                room_bytes = room_bytes * 5 % 4099 + 1;
+            }
+            assert_eq!(pieces[..count], bytes[..count]);
+            let mut rest = &bytes[..count];
+            let mut images = 0;
+            while let Some(prelude) = rest.first_chunk::<PRELUDE_BYTES>() {
+                let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
+                let (image, after) = rest.split_at(length as usize);
+                let inbound = check_batch(image, &Limits::default()).expect("a whole image");
+                assert_eq!(inbound.count as usize, batch);
+                rest = after;
+                images += 1;
+            }
+            assert!(rest.is_empty());
+            assert_eq!(images, whole.batches());
+        }
+    }
+}

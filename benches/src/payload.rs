@@ -1,0 +1,141 @@
+//! Payloads: many different CBOR maps of one length that pass a schema, and how one is made to
+//! fail in its last field.
+//!
+//! They lie back to back, so that the payloads of a batch are one run of bytes. Made once, before
+//! anything is timed.
+
+use crate::script::Random;
+
+/// How many different ones there are.
+pub const PAYLOADS: u32 = 4096;
+
+/// The schema that they pass (RFC 8927).
+pub const SCHEMA: &str = r#"{
+    "properties": {
+        "op": { "enum": ["ins", "del", "fmt"] },
+        "pos": { "type": "uint32" },
+        "user": { "type": "uint16" },
+        "text": { "type": "string" },
+        "done": { "type": "boolean" }
+    }
+}"#;
+
+/// Bytes of a payload at least.
+pub const BYTES_MIN: usize = 36;
+/// Bytes of a payload at most.
+pub const BYTES_MAX: usize = 65_536;
+
+/// What stands in a payload's last byte instead of `true` or `false` to make it fail: the number 7.
+pub const FAILING_BYTE: u8 = 0x07;
+
+/// Payloads of one length, and as many more at the end as a batch has, for runs over the end.
+#[derive(Clone, Debug)]
+pub struct Payloads {
+    bytes: Vec<u8>,
+    delta_bytes: usize,
+    batch: usize,
+}
+
+impl Payloads {
+    /// Payloads of exactly `delta_bytes` each, in runs of `batch`.
+    ///
+    /// # Errors
+    /// If there is no such payload.
+    pub fn new(delta_bytes: usize, batch: usize) -> Result<Self, String> {
+        if !(BYTES_MIN..=BYTES_MAX).contains(&delta_bytes) {
+            return Err(format!("a delta has {BYTES_MIN} to {BYTES_MAX} bytes, not {delta_bytes}"));
+        }
+        let mut random = Random(delta_bytes as u64);
+        let mut bytes = Vec::with_capacity((PAYLOADS as usize + batch) * delta_bytes);
+        for _ in 0..PAYLOADS {
+            write_payload(&mut bytes, delta_bytes, &mut random);
+        }
+        for place in 0..batch {
+            let at = place % PAYLOADS as usize * delta_bytes;
+            bytes.extend_from_within(at..at + delta_bytes);
+        }
+        Ok(Self { bytes, delta_bytes, batch })
+    }
+
+    /// Bytes of each.
+    #[inline]
+    pub fn delta_bytes(&self) -> usize {
+        self.delta_bytes
+    }
+
+    /// Payloads of a run.
+    #[inline]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// The payloads of a batch that begins with number `first`, back to back.
+    #[inline]
+    pub fn run(&self, first: u32) -> &[u8] {
+        let at = first as usize * self.delta_bytes;
+        &self.bytes[at..at + self.batch * self.delta_bytes]
+    }
+}
+
+fn write_payload(to: &mut Vec<u8>, bytes: usize, random: &mut Random) {
+    // A map of five, the keys, three letters, a position of four bytes, the last field's byte.
+    const FIXED: usize = 1 + 3 + 4 + 4 + 5 + 5 + 5 + 5 + 1;
+    let head = |length| [1, 2, 3][usize::from(length > 23) + usize::from(length > 255)];
+    // The user's number evens out what the text's head leaves.
+    let fits = |user: &usize| {
+        let left = bytes.checked_sub(FIXED + user)?;
+        let is_text = |text: &usize| text + head(*text) == left;
+        (left.saturating_sub(3)..left).find(is_text).map(|text| (*user, text))
+    };
+    let sizes = [3, 2, 1].iter().find_map(fits);
+    let (user, text) = sizes.expect("every length from the least one on can be made");
+    let start = to.len();
+    to.push(0xa5);
+    to.extend(b"\x62op\x63");
+    to.extend([b"ins", b"del", b"fmt"][random.below(3) as usize]);
+    to.extend(b"\x63pos\x1a");
+    to.extend((0x1_0000 | random.next() as u32).to_be_bytes());
+    to.extend(b"\x64user");
+    let number = random.next();
+    match user {
+        3 => to.extend([0x19, 1 | number as u8, (number >> 8) as u8]),
+        2 => to.extend([0x18, 0x80 | number as u8]),
+        _ => to.push(number as u8 % 24),
+    }
+    to.extend(b"\x64text");
+    match text {
+        0..24 => to.push(0x60 | text as u8),
+        24..256 => to.extend([0x78, text as u8]),
+        _ => to.extend([0x79, (text >> 8) as u8, text as u8]),
+    }
+    to.extend((0..text).map(|_| b'a' + random.below(26) as u8));
+    to.extend(b"\x64done");
+    to.push(0xf4 | (random.next() & 1) as u8);
+    assert_eq!(to.len() - start, bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_can_be_made() {
+        let mut random = Random(1);
+        for bytes in (BYTES_MIN..1000).chain([4096, BYTES_MAX]) {
+            let mut payload = Vec::new();
+            write_payload(&mut payload, bytes, &mut random);
+            assert_eq!(payload.len(), bytes);
+        }
+        assert!(Payloads::new(BYTES_MIN - 1, 1).is_err());
+        assert!(Payloads::new(BYTES_MAX + 1, 1).is_err());
+    }
+
+    #[test]
+    fn payloads_differ() {
+        let payloads = Payloads::new(46, 32).expect("a length that can be made");
+        let all: std::collections::BTreeSet<&[u8]> =
+            (0..PAYLOADS).map(|first| &payloads.run(first)[..46]).collect();
+        assert_eq!(all.len(), PAYLOADS as usize);
+        assert_eq!(payloads.run(4095)[46..92], payloads.run(0)[..46]);
+    }
+}

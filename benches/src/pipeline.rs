@@ -1,0 +1,400 @@
+//! `throughput pipeline`: all stages on pinned cores, without sockets.
+//!
+//! Question: how many deltas a second does the data path take from the chunk's tail to each
+//! document's one subscriber, everything that a delta passes being on: checksum, number, schema,
+//! stamp, node, mark, drain, reclamation. Not measured: the kernel, sockets, control encoding.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::reception::worker_of_name;
+use deltaworks_pipeline::stages::{CoreRole, Parts, join};
+use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionId, RegionSpec};
+use deltaworks_runtime::doorbell::{Wake, doorbell};
+use deltaworks_runtime::pinned::PinnedThread;
+use serde::Serialize;
+
+use crate::account::Account;
+use crate::core::{Core, Meeting, Outcome};
+use crate::generator::Generator;
+use crate::payload::{PAYLOADS, Payloads};
+use crate::plant::Plant;
+use crate::script::{Law, Script};
+use crate::sizing::{CHUNK_BYTES, RING_CAPACITY, Request, size};
+use crate::subscriber::Subscriber;
+
+/// Handles of one reading session: the limit that clients have by default.
+const HANDLES_PER_READER: usize = 1024;
+
+/// How long the generator is measured alone.
+const ALONE: Duration = Duration::from_millis(200);
+
+/// What is run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Pinned cores, each with sessions and documents (1 or 2, and more where there are more).
+    #[arg(long, default_value_t = 1)]
+    pub cores: usize,
+    /// Documents over all cores.
+    #[arg(long, default_value_t = 10_000)]
+    pub documents: u32,
+    /// Bytes of each delta.
+    #[arg(long, default_value_t = 46)]
+    pub delta_bytes: usize,
+    /// Deltas of each batch.
+    #[arg(long, default_value_t = 1)]
+    pub batch: u32,
+    /// How long batches are written.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// How documents are drawn.
+    #[arg(long, value_enum, default_value_t = Law::Uniform)]
+    pub law: Law,
+    /// Memory for everything that input can grow.
+    #[arg(long, default_value_t = 256)]
+    pub budget_mib: u64,
+    /// Chunks of each core.
+    #[arg(long)]
+    pub chunks: Option<u32>,
+    /// Bytes of one read at most.
+    #[arg(long, default_value_t = 64 << 10)]
+    pub read_bytes: usize,
+    /// What the script is drawn from.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The result as one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// A fault to be planted: the run must then not be verified.
+    #[arg(long, value_enum, hide = true)]
+    pub plant: Option<Plant>,
+}
+
+/// Nanoseconds per accepted delta and core.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StageNs {
+    /// Writing images.
+    pub generator: f64,
+    /// Prelude, checksum, handle, ring.
+    pub reception: f64,
+    /// Ring, number, schema, stamp, node, tails, answers.
+    pub validation: f64,
+    /// Marks, subscriptions, gathering.
+    pub propagation: f64,
+    /// The subscribers' reading and hashing.
+    pub subscriber: f64,
+    /// Retirement, credit, idle turns.
+    pub rest: f64,
+}
+
+/// The most that was live over all cores, in bytes.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Live {
+    /// Chunks that are not free.
+    pub chunks: u64,
+    /// Node blocks.
+    pub nodes: u64,
+    /// Document state.
+    pub documents: u64,
+    /// Names.
+    pub names: u64,
+    /// Producers.
+    pub producers: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Copies for slow subscribers.
+    pub spills: u64,
+    /// Unfinished messages.
+    pub carries: u64,
+    /// Session state.
+    pub sessions: u64,
+    /// All of them.
+    pub total: u64,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Accepted deltas that subscribers have read, per second of the timed region.
+    pub deltas_per_second: f64,
+    /// Everything happened as the account says.
+    pub verified: bool,
+    /// What differs, if not.
+    pub differences: Vec<String>,
+    /// Cores.
+    pub cores: usize,
+    /// Documents.
+    pub documents: u32,
+    /// Bytes of a delta.
+    pub delta_bytes: usize,
+    /// Deltas of a batch.
+    pub batch: u32,
+    /// How documents were drawn.
+    pub law: Law,
+    /// The timed region, until the last answer.
+    pub seconds: f64,
+    /// The account.
+    pub account: Account,
+    /// The collection's kind.
+    pub collection: &'static str,
+    /// Batches whose document another core owns, as a share.
+    pub crossing_share: f64,
+    /// Nanoseconds of a core per accepted delta, by stage.
+    pub stage_ns: StageNs,
+    /// The generator without the stages, per delta.
+    pub generator_alone_ns: f64,
+    /// Chunks of each core.
+    pub chunks_per_core: u32,
+    /// Times that a chunk came back to be filled again.
+    pub recycled_chunks: u64,
+    /// Times that reading paused for want of a chunk.
+    pub paused_reads: u64,
+    /// Images of one send on average.
+    pub images_per_send: f64,
+    /// The most that was live.
+    pub live_bytes: Live,
+    /// The most that may be live.
+    pub worst_case_bytes: u64,
+}
+
+struct NeverSleeps;
+
+impl Wake for NeverSleeps {
+    fn wake(&self) {}
+}
+
+/// The collection of the run, and whether it refuses what fails the schema.
+fn collection(_plant: Option<Plant>) -> (Collection, bool) {
+    let (schema, refuses) = (Schema::Opaque, false);
+    (Collection { name: String::new(), schema, wait_allowed: false }, refuses)
+}
+
+/// Names of one core's documents: each even one is owned here, each odd one by the next core.
+fn names(core: usize, cores: usize, count: u32) -> Vec<Arc<str>> {
+    let mut salt = 0_u64;
+    let name_of = |number: u32| loop {
+        salt += 1;
+        let name = format!("{core}-{salt}");
+        if worker_of_name(&name, cores) == (core + number as usize % 2) % cores {
+            return Arc::from(name);
+        }
+    };
+    (0..count).map(name_of).collect()
+}
+
+/// Runs, and compares with the account.
+///
+/// # Errors
+/// If what is asked for cannot be run on this machine or within the budget.
+///
+/// # Panics
+/// If a core's thread does.
+pub fn run(options: &Options) -> Result<Report, String> {
+    let Options { cores, batch, .. } = *options;
+    let cpus = core_affinity::get_core_ids().unwrap_or_default();
+    if cores == 0 || cpus.len() < cores {
+        return Err(format!("{} CPUs are there for {cores} cores", cpus.len()));
+    }
+    if options.documents < cores as u32 || batch == 0 || batch > 4096 {
+        return Err("a document a core at least, and batches of 1 to 4,096 deltas".to_owned());
+    }
+    let payloads = Arc::new(Payloads::new(options.delta_bytes, batch as usize)?);
+    let of_core = |core: usize| {
+        let (all, cores) = (options.documents as usize, cores);
+        (all / cores + usize::from(core < all % cores)) as u32
+    };
+    let script = |core: usize| {
+        Script::new(options.seed << 8 | core as u64, options.law, of_core(core), PAYLOADS)
+    };
+    let generator = |core| Generator::new(script(core), payloads.clone(), of_core(core));
+    let image_bytes = generator(0).image_bytes();
+    let request = Request {
+        cores,
+        documents: options.documents,
+        image_bytes,
+        chunks: options.chunks,
+        budget_mib: options.budget_mib,
+    };
+    let sizing = size(request)?;
+    if image_bytes > sizing.limits.image_bytes_max as usize {
+        return Err(format!("a batch of {image_bytes} bytes is longer than an image may be"));
+    }
+    let generator_alone_ns = alone_ns(generator(0), batch);
+
+    let (collection, refuses) = collection(options.plant);
+    let kind = collection.schema.kind_name();
+    let region = RegionSpec { chunks: sizing.chunks, numa_node: None };
+    let (memory, _) =
+        ChunkMemory::new(&vec![region; cores], CHUNK_BYTES).map_err(|error| error.to_string())?;
+    let memory = deltaworks_runtime::sync::Arc::new(memory);
+    let all = join(Parts {
+        roles: vec![CoreRole { serves_sessions: true, owns_documents: true }; cores],
+        ring_capacity: RING_CAPACITY,
+        memory: memory.clone(),
+        collections: Arc::new(Collections::new(vec![collection])),
+        limits: sizing.limits.clone(),
+        doorbells: (0..cores).map(|_| doorbell(NeverSleeps).0).collect(),
+        node_blocks: sizing.node_blocks,
+        epoch_seed: options.seed,
+    });
+    let meetings: Arc<[Meeting; 2]> = Arc::default();
+    let mut threads = Vec::new();
+    for (core, mut stages) in all.into_iter().enumerate() {
+        let documents = of_core(core);
+        let no_room = || "no room for a session".to_owned();
+        let writer = stages.begin_session().ok_or_else(no_room)?;
+        let readers = (documents as usize).div_ceil(HANDLES_PER_READER);
+        let readers: Option<Vec<_>> = (0..readers).map(|_| stages.begin_session()).collect();
+        let per_worker = sizing.limits.documents_per_worker_max as usize;
+        // Planted at one core only: the others' sums must not hide it.
+        let plant = options.plant.filter(|_| core == 0);
+        let core = Core {
+            stages,
+            writer,
+            readers: readers.ok_or_else(no_room)?,
+            names: names(core, cores, documents),
+            generator: generator(core),
+            subscriber: Subscriber::new(writer, documents, cores, per_worker, batch, plant),
+            cores,
+            meetings: meetings.clone(),
+            seconds: options.seconds,
+            read_bytes: options.read_bytes.max(64),
+        };
+        let number = threads.len();
+        let memory = memory.clone();
+        let run = move || {
+            memory.prefault(RegionId(number as u32));
+            core.run()
+        };
+        let thread = PinnedThread::spawn(cpus[number].id, &format!("core-{number}"), run);
+        threads.push(thread.map_err(|error| error.to_string())?);
+    }
+    let outcomes: Vec<Outcome> =
+        threads.into_iter().map(|thread| thread.join().expect("a core panicked")).collect();
+    let accounts = outcomes.iter().enumerate().map(|(core, outcome)| {
+        Account::of(script(core), outcome.batches, &payloads, &outcome.slots, refuses)
+    });
+    let account = accounts.fold(Account::default(), Account::and);
+    let mut report = report(options, &outcomes, account);
+    report.generator_alone_ns = generator_alone_ns;
+    report.chunks_per_core = sizing.chunks;
+    report.worst_case_bytes = sizing.worst_case_bytes;
+    report.collection = kind;
+    Ok(report)
+}
+
+/// Nanoseconds per delta of a generator that writes to as much memory as a small pool has.
+fn alone_ns(mut generator: Generator, batch: u32) -> f64 {
+    let mut memory = vec![0_u8; 8 * CHUNK_BYTES];
+    let began = Instant::now();
+    let mut at = 0;
+    while began.elapsed() < ALONE {
+        let end = (at + (64 << 10)).min(memory.len());
+        generator.fill(&mut memory[at..end]);
+        at = end % memory.len();
+    }
+    std::hint::black_box(&memory);
+    began.elapsed().as_nanos() as f64 / (generator.batches() * u64::from(batch)) as f64
+}
+
+fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
+    let sum = |of: &dyn Fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
+    let mut differences = Vec::new();
+    let mut compare = |what: &str, is: u64, must: u64| {
+        if is != must {
+            differences.push(format!("{what}: {is}, must be {must}"));
+        }
+    };
+    let must = account;
+    compare("accepted", sum(&|it| it.counts.validation.accepted_batches), must.accepted_batches);
+    compare("deltas", sum(&|it| it.counts.validation.accepted_deltas), must.accepted_deltas);
+    compare("refused", sum(&|it| it.counts.validation.refused_batches), must.refused_batches);
+    compare("resent", sum(&|it| it.counts.validation.duplicate_batches), must.duplicate_batches);
+    compare("images read", sum(&|it| it.heard.images), must.accepted_batches);
+    compare("deltas read", sum(&|it| it.heard.deltas), must.accepted_deltas);
+    compare("refusals told", sum(&|it| it.heard.refused), must.refused_batches);
+    compare("resends told", sum(&|it| it.heard.duplicates), must.duplicate_batches);
+    compare("faults", sum(&|it| it.heard.faults), 0);
+    compare("gaps", sum(&|it| it.counts.propagation.gaps), 0);
+    let hash = outcomes.iter().fold(0_u64, |all, it| all.wrapping_add(it.heard.hash));
+    compare("hash", hash, must.hash);
+    compare("cores at rest", sum(&|it| u64::from(it.is_at_rest)), outcomes.len() as u64);
+
+    let began = outcomes.iter().map(|it| it.span.0).min();
+    let ended = outcomes.iter().map(|it| it.span.1).max();
+    let seconds = began.zip(ended).map_or(0.0, |(began, ended)| (ended - began).as_secs_f64());
+    let deltas = sum(&|it| it.heard.deltas).max(1) as f64;
+    let per_delta = |of: &dyn Fn(&Outcome) -> u64| sum(of) as f64 / deltas;
+    let sampled = sum(&|it| it.times.reading_deltas) as f64;
+    let subscriber = sum(&|it| it.times.reading_ns) as f64 / sampled.max(1.0);
+    let unsampled = (deltas - sampled).max(1.0);
+    let with_reading = sum(&|it| it.times.propagation_ns) as f64 / unsampled;
+    let images = sum(&|it| it.counts.propagation.delivered_images);
+    Report {
+        deltas_per_second: deltas / seconds,
+        verified: differences.is_empty(),
+        differences,
+        cores: options.cores,
+        documents: options.documents,
+        delta_bytes: options.delta_bytes,
+        batch: options.batch,
+        law: options.law,
+        seconds,
+        account,
+        collection: "",
+        crossing_share: crossing_share(outcomes),
+        stage_ns: StageNs {
+            generator: per_delta(&|it| it.times.generator_ns),
+            reception: per_delta(&|it| it.times.reception_ns),
+            validation: per_delta(&|it| it.times.validation_ns),
+            propagation: (with_reading - subscriber).max(0.0),
+            subscriber,
+            rest: per_delta(&|it| it.times.rest_ns),
+        },
+        generator_alone_ns: 0.0,
+        chunks_per_core: 0,
+        recycled_chunks: sum(&|it| it.counts.recycled_chunks),
+        paused_reads: sum(&|it| it.counts.reception.paused_reads),
+        images_per_send: images as f64 / sum(&|it| it.counts.propagation.sends).max(1) as f64,
+        live_bytes: live(outcomes),
+        worst_case_bytes: 0,
+    }
+}
+
+/// Images that other cores than the writer's own have validated cannot be told from counts of one
+/// side; documents are drawn evenly, so the share of slots with another home stands for it.
+fn crossing_share(outcomes: &[Outcome]) -> f64 {
+    let all: usize = outcomes.iter().map(|it| it.slots.len()).sum();
+    let crossing = |(core, outcome): (usize, &Outcome)| {
+        let elsewhere = |slot: &&u32| deltaworks_pipeline::document::home(**slot) != core;
+        outcome.slots.iter().filter(elsewhere).count()
+    };
+    outcomes.iter().enumerate().map(crossing).sum::<usize>() as f64 / all.max(1) as f64
+}
+
+fn live(outcomes: &[Outcome]) -> Live {
+    let mut live = Live::default();
+    for outcome in outcomes {
+        let of = &outcome.live;
+        live.chunks += of.chunks;
+        live.nodes += of.nodes;
+        live.documents += of.documents;
+        live.names += of.names;
+        live.producers += of.producers;
+        live.subscriptions += of.subscriptions;
+        live.spills += of.spills;
+        live.carries += of.carries;
+        live.sessions += of.sessions;
+        live.total += of.chunks
+            + of.nodes
+            + of.documents
+            + of.names
+            + of.producers
+            + of.subscriptions
+            + of.spills
+            + of.carries
+            + of.sessions;
+    }
+    live
+}

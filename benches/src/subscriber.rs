@@ -1,0 +1,301 @@
+//! The subscribers and writers of one core, as the stages see them: a port that reads everything.
+//!
+//! It takes each image as it is offered, hashes every payload byte in place, and holds each
+//! document's next sequence, as a client does that wants no gap. It has no socket: what a
+//! `send` costs the kernel is not in here.
+
+use std::time::Instant;
+
+use deltaworks_image::{Image, PRELUDE_BYTES};
+use deltaworks_pipeline::document::{home, index};
+use deltaworks_pipeline::message::{
+    Ack, BatchRefusal, CloseReason, OpenRefusal, OpenRequest, Opened, Refusal, SessionId,
+};
+use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
+use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::prefetch::prefetch_entry;
+
+use crate::hash;
+use crate::plant::{PLANTED_IMAGE, Plant};
+
+/// One image in so many has both of its checksums compared.
+const CHECKED: u64 = 256;
+
+/// What the subscribers read and the writers were told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Images read.
+    pub images: u64,
+    /// Deltas in them.
+    pub deltas: u64,
+    /// The sum of their hashes.
+    pub hash: u64,
+    /// Batches refused, by the place that fails.
+    pub refused: u64,
+    /// Resends that were told as such.
+    pub duplicates: u64,
+    /// Credit that came back.
+    pub credit_bytes: u64,
+    /// Anything that may not be: an image out of order, a checksum, a gap, a fault, a close, a
+    /// refusal for another reason than was planted.
+    pub faults: u64,
+}
+
+/// The port.
+#[derive(Debug)]
+pub struct Subscriber {
+    heard: Heard,
+    /// By home worker and place: the next sequence.
+    next: Vec<Vec<u64>>,
+    opened: u32,
+    /// By handle of the writing session.
+    slots: Vec<u32>,
+    writer: SessionId,
+    batch: u32,
+    plant: Option<Plant>,
+    held: Option<Vec<u8>>,
+    clock: ReadingClock,
+}
+
+/// How long reading took, in turns that are sampled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadingClock {
+    /// Whether this turn is.
+    pub is_on: bool,
+    /// Time in `send`.
+    pub ns: u64,
+    /// Sends.
+    pub sends: u64,
+}
+
+impl Subscriber {
+    /// The port of a core whose writers use session `writer` for `documents` documents, where each
+    /// of `workers` workers owns `per_worker` documents at most.
+    pub fn new(
+        writer: SessionId,
+        documents: u32,
+        workers: usize,
+        per_worker: usize,
+        batch: u32,
+        plant: Option<Plant>,
+    ) -> Self {
+        Self {
+            heard: Heard::default(),
+            next: vec![vec![1; per_worker]; workers],
+            opened: 0,
+            slots: vec![u32::MAX; documents as usize],
+            writer,
+            batch,
+            plant,
+            held: None,
+            clock: ReadingClock::default(),
+        }
+    }
+
+    /// What was heard.
+    pub fn heard(&self) -> Heard {
+        self.heard
+    }
+
+    /// Handles that were opened.
+    pub fn opened(&self) -> u32 {
+        self.opened
+    }
+
+    /// The slot of each document.
+    pub fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    /// The clock of reading.
+    pub fn clock(&mut self) -> &mut ReadingClock {
+        &mut self.clock
+    }
+
+    /// Reads what a plant still holds back; without it, nothing.
+    pub fn finish(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.read(&held);
+        }
+    }
+
+    fn take_part(&mut self, mut part: &[u8]) {
+        while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
+            let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
+            let Some((image, rest)) = part.split_at_checked(length as usize) else { break };
+            if self.plant.is_some() {
+                self.read_planted(image);
+            } else {
+                self.read(image);
+            }
+            part = rest;
+        }
+        self.heard.faults += u64::from(!part.is_empty());
+    }
+
+    #[inline]
+    fn read(&mut self, bytes: &[u8]) {
+        let Some(image) = Image::checked_before(bytes) else {
+            self.heard.faults += 1;
+            return;
+        };
+        if self.heard.images % CHECKED == 0 && image.verify().is_err() {
+            self.heard.faults += 1;
+        }
+        let slot = image.document().slot;
+        let mut sequence = image.first_sequence();
+        let next = self.next.get_mut(home(slot)).and_then(|of| of.get_mut(index(slot)));
+        match next {
+            Some(next) => {
+                self.heard.faults += u64::from(*next != sequence);
+                *next = sequence + u64::from(image.count());
+            }
+            None => self.heard.faults += 1,
+        }
+        let mut sum = self.heard.hash;
+        for delta in image.deltas() {
+            sum = sum.wrapping_add(hash::delta(slot, sequence, delta));
+            sequence += 1;
+        }
+        self.heard.hash = sum;
+        self.heard.images += 1;
+        self.heard.deltas += u64::from(image.count());
+    }
+
+    /// As [`Self::read`], with a fault at one image.
+    #[cold]
+    fn read_planted(&mut self, bytes: &[u8]) {
+        if let Some(held) = &self.held {
+            let of = |image| Image::checked_before(image).map(|image| image.document());
+            let is_next = of(held) == of(bytes);
+            self.read(bytes);
+            if is_next {
+                self.plant = None;
+                self.finish();
+            }
+            return;
+        }
+        if self.heard.images != PLANTED_IMAGE {
+            return self.read(bytes);
+        }
+        let mut copy = bytes.to_vec();
+        match self.plant {
+            Some(Plant::PayloadByte) => {
+                let payloads = Image::checked_before(bytes).and_then(|image| image.deltas().next());
+                let first = payloads.map_or(0, |delta| delta.as_ptr() as usize);
+                copy[first - bytes.as_ptr() as usize] ^= 0x20;
+                self.read(&copy);
+            }
+            Some(Plant::Swap) => {
+                self.held = Some(copy);
+                return;
+            }
+            Some(Plant::Missing) => {}
+            Some(Plant::SkipValidation) | None => return self.read(bytes),
+        }
+        self.plant = None;
+    }
+
+    #[inline]
+    fn take(&mut self, half: &[u8], parts: &[&[u8]]) -> Sent {
+        self.heard.faults += u64::from(!half.is_empty());
+        for part in parts {
+            if let Some(image) = Image::checked_before(part) {
+                let slot = image.document().slot;
+                if let Some(next) = self.next.get(home(slot)) {
+                    prefetch_entry(next, index(slot));
+                }
+            }
+        }
+        let mut parts_bytes = 0;
+        for part in parts {
+            self.take_part(part);
+            parts_bytes += part.len();
+        }
+        Sent { half_bytes: half.len(), parts_bytes, blocked: false }
+    }
+}
+
+impl SessionPort for Subscriber {
+    fn control(&mut self, _: SessionId, _: u8, _: &[u8], _: Now) -> ControlAction {
+        self.heard.faults += 1;
+        ControlAction::End
+    }
+    fn opened(&mut self, opened: &Opened, _: u64) {
+        self.opened += 1;
+        if opened.session == self.writer {
+            // Handles are numbered in the order of the opens, as documents are.
+            self.heard.faults += u64::from(opened.handle != opened.request);
+            self.slots[opened.request as usize] = opened.slot;
+        }
+    }
+    fn open_refused(&mut self, _: SessionId, _: u32, _: OpenRefusal) {
+        self.heard.faults += 1;
+        self.opened += 1;
+    }
+    #[inline]
+    fn ack(&mut self, ack: &Ack) {
+        self.heard.credit_bytes += u64::from(ack.credit_bytes);
+        self.heard.duplicates += u64::from(ack.duplicates);
+    }
+    fn refused(&mut self, refusal: &Refusal) {
+        match &refusal.reason {
+            BatchRefusal::Invalid { delta, error }
+                if *delta == self.batch - 1 && error.instance_path == "/done" =>
+            {
+                self.heard.refused += 1;
+            }
+            _ => self.heard.faults += 1,
+        }
+    }
+    fn gap(&mut self, _: SessionId, _: u32, _: u64, _: u64) {
+        self.heard.faults += 1;
+    }
+    fn credit(&mut self, _: SessionId, _: u32, bytes: u64) {
+        self.heard.credit_bytes += bytes;
+    }
+    fn closed(&mut self, _: SessionId, _: u32, _: CloseReason) {
+        self.heard.faults += 1;
+    }
+    fn fault(&mut self, _: SessionId, _: SessionFault) {
+        self.heard.faults += 1;
+    }
+    fn remainder(&mut self, _: SessionId, _: &[u8]) {
+        self.heard.faults += 1;
+    }
+    fn resume_reading(&mut self, _: SessionId) {}
+    fn forgotten(&mut self, _: SessionId) {}
+    #[inline]
+    fn send(&mut self, _: SessionId, half: &[u8], parts: &[&[u8]]) -> Sent {
+        if !self.clock.is_on {
+            return self.take(half, parts);
+        }
+        let began = Instant::now();
+        let sent = self.take(half, parts);
+        self.clock.ns += began.elapsed().as_nanos() as u64;
+        self.clock.sends += 1;
+        sent
+    }
+}
+
+/// Reads a document.
+pub fn reading(request: u32, name: &std::sync::Arc<str>) -> OpenRequest {
+    request_of(request, name, false)
+}
+
+/// Writes a document.
+pub fn writing(request: u32, name: &std::sync::Arc<str>) -> OpenRequest {
+    request_of(request, name, true)
+}
+
+fn request_of(request: u32, name: &std::sync::Arc<str>, write: bool) -> OpenRequest {
+    use deltaworks_pipeline::message::{Access, From, Policy};
+    OpenRequest {
+        request,
+        name: name.clone(),
+        access: Access { read: !write, write },
+        from: From::Live,
+        policy: Policy::Gap,
+        producer: u64::from(write),
+    }
+}
