@@ -10,7 +10,7 @@ use hwlocality::object::TopologyObject;
 use hwlocality::object::types::ObjectType;
 use hwlocality::topology::builder::{BuildFlags, TopologyBuilder};
 
-use super::{Cpu, MemoryNode, SyntheticError, Topology, TopologyError, synthetic};
+use super::{Cpu, MemoryNode, SyntheticError, Topology, TopologyError};
 
 impl Topology {
     /// The topology of the machine that this process runs on, with the CPUs and nodes that the
@@ -34,7 +34,7 @@ impl Topology {
     /// # Errors
     /// [`TopologyError::Synthetic`] if the text is not understood or makes too many CPUs.
     pub fn synthetic(description: &str) -> Result<Self, TopologyError> {
-        synthetic::check(description)?;
+        Self::described_cpus(description)?;
         let hwloc = TopologyBuilder::new()
             .from_synthetic(description)
             .map_err(|_| SyntheticError::Refused)?

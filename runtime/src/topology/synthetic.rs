@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::CPUS_MAX;
+use super::{CPUS_MAX, Topology};
 
 /// Bytes that a description may have at most.
 const DESCRIPTION_BYTES_MAX: usize = 256;
@@ -30,6 +30,47 @@ const LEVELS: [(&str, u8); 12] = [
 
 /// Rank of a memory node, which may stand inside an L3 too: a cache may span several nodes.
 const NODE_RANK: u8 = 2;
+
+impl Topology {
+    /// The number of CPUs that a description makes, at most [`CPUS_MAX`], without asking hwloc.
+    ///
+    /// # Errors
+    /// [`SyntheticError`] if it is not understood or makes too many.
+    pub fn described_cpus(description: &str) -> Result<usize, SyntheticError> {
+        let bytes = description.len();
+        if description.trim().is_empty() || bytes > DESCRIPTION_BYTES_MAX {
+            return Err(SyntheticError::Length { bytes });
+        }
+        let mut cpus: usize = 1;
+        let mut ranks: Vec<u8> = Vec::new();
+        for (level, word) in description.split_ascii_whitespace().enumerate() {
+            let (name, count) = word.split_once(':').ok_or(SyntheticError::Word { level })?;
+            let rank = LEVELS
+                .iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+                .map(|(_, rank)| *rank)
+                .ok_or(SyntheticError::Word { level })?;
+            if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(SyntheticError::Word { level });
+            }
+            // hwloc takes a leading zero for octal; nobody means that here.
+            let plain = count == "0" || !count.starts_with('0');
+            let count: usize = count.parse().map_err(|_| SyntheticError::Count { level })?;
+            cpus = cpus.checked_mul(count).ok_or(SyntheticError::Count { level })?;
+            if !plain || count == 0 || cpus > CPUS_MAX {
+                return Err(SyntheticError::Count { level });
+            }
+            if !may_follow(&ranks, rank) {
+                return Err(SyntheticError::Order { level });
+            }
+            ranks.push(rank);
+        }
+        match ranks.last() {
+            Some(7) => Ok(cpus),
+            _ => Err(SyntheticError::NoPu),
+        }
+    }
+}
 
 /// Why a description of a machine is refused. `level` counts the words from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,42 +132,6 @@ impl fmt::Display for SyntheticError {
 
 impl Error for SyntheticError {}
 
-/// Accepts a description that hwloc can make at most [`CPUS_MAX`] CPUs of; gives their number.
-pub(super) fn check(description: &str) -> Result<usize, SyntheticError> {
-    let bytes = description.len();
-    if description.trim().is_empty() || bytes > DESCRIPTION_BYTES_MAX {
-        return Err(SyntheticError::Length { bytes });
-    }
-    let mut cpus: usize = 1;
-    let mut ranks: Vec<u8> = Vec::new();
-    for (level, word) in description.split_ascii_whitespace().enumerate() {
-        let (name, count) = word.split_once(':').ok_or(SyntheticError::Word { level })?;
-        let rank = LEVELS
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, rank)| *rank)
-            .ok_or(SyntheticError::Word { level })?;
-        if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(SyntheticError::Word { level });
-        }
-        // hwloc takes a leading zero for octal; nobody means that here.
-        let plain = count == "0" || !count.starts_with('0');
-        let count: usize = count.parse().map_err(|_| SyntheticError::Count { level })?;
-        cpus = cpus.checked_mul(count).ok_or(SyntheticError::Count { level })?;
-        if !plain || count == 0 || cpus > CPUS_MAX {
-            return Err(SyntheticError::Count { level });
-        }
-        if !may_follow(&ranks, rank) {
-            return Err(SyntheticError::Order { level });
-        }
-        ranks.push(rank);
-    }
-    match ranks.last() {
-        Some(7) => Ok(cpus),
-        _ => Err(SyntheticError::NoPu),
-    }
-}
-
 /// Levels come from the outside to the inside and once each; a node may stand below an L3.
 fn may_follow(ranks: &[u8], rank: u8) -> bool {
     if ranks.contains(&rank) {
@@ -142,10 +147,10 @@ mod tests {
 
     #[test]
     fn descriptions_are_counted() {
-        assert_eq!(check("package:2 numa:4 l3:2 core:8 pu:2"), Ok(256));
-        assert_eq!(check("pu:1"), Ok(1));
-        assert_eq!(check("l3:1 numa:2 core:2 pu:1"), Ok(4));
-        assert_eq!(check("package:64 core:64 pu:2"), Ok(CPUS_MAX));
+        assert_eq!(Topology::described_cpus("package:2 numa:4 l3:2 core:8 pu:2"), Ok(256));
+        assert_eq!(Topology::described_cpus("pu:1"), Ok(1));
+        assert_eq!(Topology::described_cpus("l3:1 numa:2 core:2 pu:1"), Ok(4));
+        assert_eq!(Topology::described_cpus("package:64 core:64 pu:2"), Ok(CPUS_MAX));
     }
 
     #[test]
@@ -166,9 +171,12 @@ mod tests {
             ("core:2 core:2 pu:1", SyntheticError::Order { level: 1 }),
             ("package:2 core:2", SyntheticError::NoPu),
         ] {
-            assert_eq!(check(text), Err(error), "{text:?}");
+            assert_eq!(Topology::described_cpus(text), Err(error), "{text:?}");
         }
         let long = "core:1 ".repeat(100);
-        assert_eq!(check(&long), Err(SyntheticError::Length { bytes: long.len() }));
+        assert_eq!(
+            Topology::described_cpus(&long),
+            Err(SyntheticError::Length { bytes: long.len() })
+        );
     }
 }
