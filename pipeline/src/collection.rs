@@ -3,30 +3,22 @@
 //! A name `trades/EURUSD` belongs to collection `trades`; a name without `/` to the default one.
 //! Collections are fixed when the stages are joined, and read by every worker.
 
-use deltaworks_image::{Image, Kind};
+use std::sync::Arc;
+
+use deltaworks_image::Image;
+use deltaworks_schema::{Kind, Machine as SchemaMachine, Progress, Schema as TypedSchema};
+
+pub use deltaworks_schema::{SchemaError, ValidationError};
 
 use crate::message::BatchRefusal;
-
-/// What is wrong with a delta, and where.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InvalidDelta {
-    /// What is wrong, in words.
-    pub reason: String,
-    /// Where in the delta (RFC 6901).
-    pub instance_path: String,
-    /// Where in the schema (RFC 6901).
-    pub schema_path: String,
-    /// It is no well-formed CBOR, or nested too deep; else it breaks the schema.
-    pub is_malformed: bool,
-    /// Byte of the delta at which it was seen.
-    pub offset_bytes: u32,
-}
 
 /// How the deltas of a collection are checked.
 #[derive(Debug)]
 pub enum Schema {
     /// Any bytes.
     Opaque,
+    /// CBOR under a JSON Type Definition, or changes of records that hold such.
+    Typed(TypedSchema),
     /// Any bytes, at a price: each delta burns this many steps. For tests of the step budget.
     #[cfg(feature = "testing")]
     Busy {
@@ -39,7 +31,8 @@ impl Schema {
     /// The name of the kind, as clients are told.
     pub fn kind_name(&self) -> &'static str {
         match self {
-            Self::Opaque => "opaque",
+            Self::Opaque => Kind::Opaque.name(),
+            Self::Typed(schema) => schema.kind_name(),
             #[cfg(feature = "testing")]
             Self::Busy { .. } => "busy",
         }
@@ -60,14 +53,30 @@ pub struct Collection {
 /// How far the check of a batch has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BatchCheck {
-    delta: u32,
+    /// Deltas that are valid.
+    deltas: u32,
+    /// Payload bytes of those.
+    payload_bytes: u32,
+    /// The machine stands inside the next delta.
+    is_inside: bool,
 }
 
 /// The state of a check that may be interrupted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Machine {
+    schema: SchemaMachine,
     #[cfg(feature = "testing")]
     burnt_steps: u64,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            schema: SchemaMachine::new(),
+            #[cfg(feature = "testing")]
+            burnt_steps: 0,
+        }
+    }
 }
 
 /// How a check ended, or did not.
@@ -78,7 +87,8 @@ pub(crate) enum Outcome {
 }
 
 impl Collection {
-    /// Checks every delta of `image` from where `check` stands, for at most `steps` steps.
+    /// Checks every delta of `image` from where `check` stands, for about `steps` steps.
+    #[inline]
     pub(crate) fn check(
         &self,
         image: &Image<'_>,
@@ -86,19 +96,16 @@ impl Collection {
         check: &mut BatchCheck,
         steps: &mut u32,
     ) -> Outcome {
-        if image.kind() == Kind::Info {
-            return Outcome::Valid;
-        }
         match &self.schema {
             Schema::Opaque => {
-                check.delta = image.count();
                 *steps = steps.saturating_sub(1);
                 Outcome::Valid
             }
+            Schema::Typed(schema) => check_typed(schema, image, &mut machine.schema, check, steps),
             #[cfg(feature = "testing")]
             Schema::Busy { steps_per_delta } => {
-                if check.delta == 0 {
-                    check.delta = 1;
+                if !check.is_inside {
+                    check.is_inside = true;
                     machine.burnt_steps = 0;
                 }
                 let left = steps_per_delta * u64::from(image.count()) - machine.burnt_steps;
@@ -111,10 +118,45 @@ impl Collection {
     }
 }
 
+fn check_typed(
+    schema: &TypedSchema,
+    image: &Image<'_>,
+    machine: &mut SchemaMachine,
+    check: &mut BatchCheck,
+    steps: &mut u32,
+) -> Outcome {
+    let deltas = image.deltas().skip_to(check.deltas, check.payload_bytes);
+    for delta in deltas {
+        let progress = if check.is_inside {
+            machine.run(schema, delta, steps)
+        } else {
+            machine.check(schema, delta, steps)
+        };
+        match progress {
+            Progress::Valid => {
+                check.is_inside = false;
+                check.deltas += 1;
+                check.payload_bytes += delta.len() as u32;
+            }
+            Progress::OutOfSteps => {
+                check.is_inside = true;
+                return Outcome::OutOfSteps;
+            }
+            Progress::Invalid => {
+                let error = Arc::new(machine.error(schema, delta));
+                return Outcome::Invalid(BatchRefusal::Invalid { delta: check.deltas, error });
+            }
+        }
+    }
+    Outcome::Valid
+}
+
 /// All collections of a daemon.
 #[derive(Debug)]
 pub struct Collections {
     all: Vec<Collection>,
+    /// What every `info` must be: one map.
+    info: TypedSchema,
 }
 
 impl Collections {
@@ -124,7 +166,10 @@ impl Collections {
     /// With more than 65,535.
     pub fn new(all: Vec<Collection>) -> Self {
         assert!(all.len() < usize::from(u16::MAX));
-        Self { all }
+        let Ok(info) = TypedSchema::compile(Kind::Cbor, r#"{"values": {}}"#) else {
+            unreachable!("a schema of maps")
+        };
+        Self { all, info }
     }
 
     /// The collection of a document's name.
@@ -132,6 +177,14 @@ impl Collections {
         let collection = name.split_once('/').map_or("", |(collection, _)| collection);
         let place = self.all.iter().position(|known| known.name == collection)?;
         Some(place as u16)
+    }
+
+    /// Checks an `info`, whose length bounds the steps.
+    pub(crate) fn check_info(&self, map: &[u8], machine: &mut Machine) -> Outcome {
+        match machine.schema.check(&self.info, map, &mut { u32::MAX }) {
+            Progress::Valid => Outcome::Valid,
+            _ => Outcome::Invalid(BatchRefusal::BadInfo),
+        }
     }
 
     /// The collection of that number.

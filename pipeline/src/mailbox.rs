@@ -1,6 +1,6 @@
 //! A core's outgoing rings, and what waits for room in them.
 //!
-//! One ring per ordered pair of cores; what a full ring does not take stays here, in order, and
+//! One ring per ordered pair of cores, and a plain queue from a core to itself; what a full ring does not take stays here, in order, and
 //! is pushed at the next turn. Nothing waits, nothing is dropped. What may wait is bounded by
 //! what may be on its way: batches by credit, opens by the handles of the sessions, retirements
 //! by the number of chunks.
@@ -12,54 +12,77 @@ use deltaworks_runtime::ring::Producer;
 
 use crate::message::Message;
 
-/// The way to one other core.
+/// The way to one core.
 #[derive(Debug)]
 pub struct Mailbox {
-    ring: Producer<Message>,
-    doorbell: Doorbell,
-    waiting: VecDeque<Message>,
-    unrung: bool,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// To another core.
+    Ring { ring: Producer<Message>, doorbell: Doorbell, waiting: VecDeque<Message>, unrung: bool },
+    /// To this core itself: taken at its next turn, in order, like a ring that is never full.
+    Own(Vec<Message>),
 }
 
 impl Mailbox {
     /// A mailbox over a ring and the doorbell of its reader.
     pub fn new(ring: Producer<Message>, doorbell: Doorbell) -> Self {
-        Self { ring, doorbell, waiting: VecDeque::new(), unrung: false }
+        Self { way: Way::Ring { ring, doorbell, waiting: VecDeque::new(), unrung: false } }
+    }
+
+    /// A core's mailbox to itself.
+    pub fn own() -> Self {
+        Self { way: Way::Own(Vec::new()) }
     }
 
     /// Sends `message`, behind everything sent before.
     #[inline]
     pub fn send(&mut self, message: Message) {
-        self.unrung = true;
-        if !self.waiting.is_empty() {
-            self.waiting.push_back(message);
-        } else if let Err(message) = self.ring.push(message) {
-            self.waiting.push_back(message);
+        match &mut self.way {
+            Way::Own(messages) => messages.push(message),
+            Way::Ring { ring, waiting, unrung, .. } => {
+                *unrung = true;
+                if !waiting.is_empty() {
+                    waiting.push_back(message);
+                } else if let Err(message) = ring.push(message) {
+                    waiting.push_back(message);
+                }
+            }
         }
     }
 
     /// How many messages would go out at once.
     #[inline]
     pub fn room(&self) -> usize {
-        if self.waiting.is_empty() { self.ring.free_slots() } else { 0 }
+        match &self.way {
+            Way::Own(_) => usize::MAX,
+            Way::Ring { ring, waiting, .. } if waiting.is_empty() => ring.free_slots(),
+            Way::Ring { .. } => 0,
+        }
     }
 
-    /// Messages that wait for room.
+    /// Messages that wait for room, or for this core's next turn.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        match &self.way {
+            Way::Own(messages) => messages.len(),
+            Way::Ring { waiting, .. } => waiting.len(),
+        }
     }
 
     /// Pushes what waits, as far as there is room; returns how many went.
     #[inline]
     pub fn flush(&mut self) -> usize {
+        let Way::Ring { ring, waiting, unrung, .. } = &mut self.way else { return 0 };
         let mut count = 0;
-        while let Some(message) = self.waiting.pop_front() {
-            if let Err(message) = self.ring.push(message) {
-                self.waiting.push_front(message);
+        while let Some(message) = waiting.pop_front() {
+            if let Err(message) = ring.push(message) {
+                waiting.push_front(message);
                 break;
             }
             count += 1;
-            self.unrung = true;
+            *unrung = true;
         }
         count
     }
@@ -67,15 +90,19 @@ impl Mailbox {
     /// Asks that the reader be woken at the end of the turn, without a message.
     #[inline]
     pub fn nudge(&mut self) {
-        self.unrung = true;
+        if let Way::Ring { unrung, .. } = &mut self.way {
+            *unrung = true;
+        }
     }
 
     /// Wakes the reader if it sleeps and something went out this turn.
     #[inline]
     pub fn ring_doorbell(&mut self) {
-        if self.unrung {
-            self.unrung = false;
-            self.doorbell.ring();
+        if let Way::Ring { doorbell, unrung, .. } = &mut self.way
+            && *unrung
+        {
+            *unrung = false;
+            doorbell.ring();
         }
     }
 }
@@ -84,18 +111,28 @@ impl Mailbox {
 #[derive(Debug)]
 pub struct Mailboxes {
     boxes: Vec<Mailbox>,
+    own: usize,
 }
 
 impl Mailboxes {
-    /// Mailboxes in order of core index.
-    pub fn new(boxes: Vec<Mailbox>) -> Self {
-        Self { boxes }
+    /// Mailboxes in order of core index; `own` is the core that they belong to.
+    pub fn new(boxes: Vec<Mailbox>, own: usize) -> Self {
+        Self { boxes, own }
     }
 
     /// The way to `core`.
     #[inline]
     pub fn to(&mut self, core: u16) -> &mut Mailbox {
         &mut self.boxes[core as usize]
+    }
+
+    /// Exchanges what this core has sent to itself for the empty `emptied`.
+    #[inline]
+    pub fn take_own(&mut self, emptied: &mut Vec<Message>) {
+        debug_assert!(emptied.is_empty());
+        if let Way::Own(messages) = &mut self.boxes[self.own].way {
+            core::mem::swap(messages, emptied);
+        }
     }
 
     /// Pushes what waits in all of them.
@@ -108,7 +145,7 @@ impl Mailboxes {
         self.boxes.iter_mut().for_each(Mailbox::ring_doorbell);
     }
 
-    /// Messages that wait for room, over all.
+    /// Messages that wait, over all.
     pub fn waiting(&self) -> usize {
         self.boxes.iter().map(Mailbox::waiting).sum()
     }

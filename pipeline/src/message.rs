@@ -154,7 +154,7 @@ pub enum BatchRefusal {
         /// Its index in the batch.
         delta: u32,
         /// The first error.
-        error: Arc<crate::collection::InvalidDelta>,
+        error: Arc<deltaworks_schema::ValidationError>,
     },
     /// The producer sequence left out numbers; it is not consumed.
     SequenceJump {

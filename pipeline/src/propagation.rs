@@ -242,6 +242,20 @@ impl Propagation {
         }
     }
 
+    /// Whether the session has a subscription of the document. One step per subscription that
+    /// the document has on this core.
+    pub(crate) fn reads(&self, session: SessionId, slot: u32) -> bool {
+        let mut next = self.subscriptions.head(home(slot), index(slot));
+        while next != NO_SUBSCRIPTION {
+            let entry = self.subscriptions.peek(next);
+            if entry.session == session {
+                return true;
+            }
+            next = entry.next_of_document;
+        }
+        false
+    }
+
     /// Adds a subscription where the owner says; `None` at the limit.
     pub(crate) fn subscribe(&mut self, opened: &Opened) -> Option<u32> {
         let subscription = Subscription {
@@ -578,7 +592,6 @@ impl Propagation {
         let mut rest = sent.parts_bytes;
         let mut images = 0;
         for group in groups {
-            let resolved = self.resolve(self.subscriptions.peek(group.subscription));
             if rest >= group.bytes {
                 rest -= group.bytes;
                 images += group.nodes as usize;
@@ -588,7 +601,7 @@ impl Propagation {
                 }
                 continue;
             }
-            let mut at = resolved;
+            let mut at = self.resolve(self.subscriptions.peek(group.subscription));
             while rest > 0 {
                 at = self.nodes.normalise(at);
                 let range = self.nodes.node(at.block, at.index).range;

@@ -770,21 +770,18 @@ impl Reception {
         opened: &Opened,
         around: &mut Around<'_, P>,
     ) -> Result<(), OpenRefusal> {
-        let handles = &mut self.sessions[opened.session.0 as usize].handles;
-        let reads_it = |handle: &Handle| {
-            handle.subscription != NO_SUBSCRIPTION
-                && (handle.slot, handle.generation) == (opened.slot, opened.generation)
-        };
-        if handles.iter().any(reads_it) {
+        if around.propagation.reads(opened.session, opened.slot) {
             return Err(OpenRefusal::AlreadyOpen);
         }
         let subscription = around.propagation.subscribe(opened).ok_or(OpenRefusal::Budget)?;
+        let handles = &mut self.sessions[opened.session.0 as usize].handles;
         handles[opened.handle as usize].subscription = subscription;
         Ok(())
     }
 
+    /// Tells an acknowledgement, with the credit that may be granted now.
     #[inline]
-    fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort) {
+    pub(crate) fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort) {
         let session = &mut self.sessions[ack.session.0 as usize];
         let Some(handle) = session.handles.get_mut(ack.handle as usize) else { return };
         if session.is_ending || !matches!(handle.state, State::Open | State::Closing) {

@@ -266,8 +266,14 @@ impl Validation {
             match producer.judge(number) {
                 Numbered::Next if document.flags & DROPPED != 0 => Err(BatchRefusal::Dropped),
                 Numbered::Next => {
-                    let collection = self.registry.collections.get(document.collection);
-                    match collection.check(&image, machine, check, steps) {
+                    let collections = &self.registry.collections;
+                    let outcome = if image.kind() == Kind::Info {
+                        collections.check_info(image.info_map(), machine)
+                    } else {
+                        let collection = collections.get(document.collection);
+                        collection.check(&image, machine, check, steps)
+                    };
+                    match outcome {
                         Outcome::Valid => Ok(()),
                         Outcome::OutOfSteps => return false,
                         Outcome::Invalid(refusal) => Err(refusal),

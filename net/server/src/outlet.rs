@@ -279,7 +279,7 @@ impl SessionPort for Outlet {
 
     fn refused(&mut self, refusal: &Refusal) {
         let code = refusal_code(&refusal.reason);
-        let expected;
+        let (expected, reason);
         let mut text = code.advice();
         if let BatchRefusal::SequenceJump { expected: number } = refusal.reason {
             expected = format!("expected {number}");
@@ -289,7 +289,8 @@ impl SessionPort for Outlet {
         error.handle = Some(refusal.handle);
         error.producer_sequence = Some(refusal.producer_sequence);
         if let BatchRefusal::Invalid { delta, error: place } = &refusal.reason {
-            error.text = wire::bounded(&place.reason, wire::TEXT_BYTES_MAX);
+            reason = place.code.to_string();
+            error.text = wire::bounded(&reason, wire::TEXT_BYTES_MAX);
             error.delta = Some(*delta);
             error.offset = Some(place.offset_bytes);
             error = error.at(&place.instance_path, &place.schema_path);
@@ -410,7 +411,9 @@ fn open_refusal_code(reason: OpenRefusal) -> ErrorCode {
 
 fn refusal_code(reason: &BatchRefusal) -> ErrorCode {
     match reason {
-        BatchRefusal::Invalid { error, .. } if error.is_malformed => ErrorCode::DeltaMalformed,
+        BatchRefusal::Invalid { error, .. } if error.code.is_malformed() => {
+            ErrorCode::DeltaMalformed
+        }
         BatchRefusal::Invalid { .. } => ErrorCode::DeltaInvalid,
         BatchRefusal::SequenceJump { .. } => ErrorCode::SequenceJump,
         BatchRefusal::ProducerForgotten => ErrorCode::ProducerForgotten,

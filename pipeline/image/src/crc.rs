@@ -6,13 +6,14 @@
 
 #![expect(unsafe_code, reason = "calls a function that needs a CPU feature which was detected")]
 
-/// Up to this many bytes one chain beats the split, the merging and the call of three.
+/// Up to this many bytes one chain beats the split, the merging and the call of three: 512 bytes
+/// took 70 ns here and 122 ns there, 1,024 bytes the same.
 #[cfg(target_arch = "x86_64")]
-const SHORT_BYTES_MAX: usize = 256;
+const SHORT_BYTES_MAX: usize = 768;
 
 /// The CRC32C of `bytes`, as RFC 3720 section 12.1 defines it.
 ///
-/// Costs about 1 ns per 8 bytes up to 256 bytes, and a third of that for long inputs.
+/// Costs about 1 ns per 8 bytes up to 768 bytes, less than that for long inputs.
 #[inline]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     #[cfg(target_arch = "x86_64")]
@@ -66,8 +67,8 @@ mod tests {
     #[test]
     fn every_length_agrees_with_the_polynomial() {
         let bytes: Vec<u8> =
-            (0..700u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        for len in 0..bytes.len() {
+            (0..1_700u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for len in (0..900).chain(1_600..bytes.len()) {
             for start in [0, 1, 3] {
                 let part = &bytes[start.min(len)..len];
                 assert_eq!(crc32c(part), reference(part), "{start}..{len}");

@@ -151,6 +151,17 @@ pub struct Deltas<'a> {
     payloads: &'a [u8],
 }
 
+impl<'a> Deltas<'a> {
+    /// What is left behind the first `deltas`, whose payloads have `payload_bytes` together;
+    /// nothing if the batch is shorter. No step per delta.
+    #[inline]
+    pub fn skip_to(self, deltas: u32, payload_bytes: u32) -> Deltas<'a> {
+        let table = self.table.get(2 * deltas as usize..).unwrap_or(&[]);
+        let payloads = self.payloads.get(payload_bytes as usize..).unwrap_or(&[]);
+        Deltas { table, payloads }
+    }
+}
+
 impl<'a> Iterator for Deltas<'a> {
     type Item = &'a [u8];
 

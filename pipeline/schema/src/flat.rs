@@ -3,8 +3,8 @@
 //! Most deltas are a small map whose values are numbers and short texts. This way accepts such a
 //! map or says nothing; whatever it does not accept, for any reason, the machine judges from its
 //! beginning. So it can only ever agree with the machine, and knows no errors.
-//! Keys mostly come in the order in which they came before: each worker remembers, for each key,
-//! which one followed, and compares with that one first. A wrong guess costs one look-up.
+//! A key is compared first with the schema's next one, then with the one that came in its place
+//! before, which each worker remembers. A wrong guess costs one look-up.
 
 use crate::compile::Schema;
 use crate::head;
@@ -45,7 +45,7 @@ struct Entry {
     form: Form,
 }
 
-/// Which key came after which: a guess, checked whenever it is used.
+/// Which key came where the schema has another: a guess, checked whenever it is used.
 #[derive(Debug)]
 pub(crate) struct Hints([u8; 256]);
 
@@ -143,7 +143,7 @@ fn row(program: &Program, bytes: &[u8], hints: &mut Hints) -> Way {
 const _: () = assert!(RECORD_ID_BYTES_MAX >= 23);
 
 /// Whether the map at `at` ends the delta and is accepted by the form.
-#[inline]
+#[inline(always)]
 fn map(program: &Program, form: u16, bytes: &[u8], mut at: usize, hints: &mut Hints) -> Way {
     let mut way = Way { is_valid: false, steps: 1 };
     let Shape::Properties(place) = program.forms[usize::from(form)].shape else { return way };
@@ -155,24 +155,25 @@ fn map(program: &Program, form: u16, bytes: &[u8], mut at: usize, hints: &mut Hi
     };
     at += 1;
     let base = (place as u8).wrapping_mul(37);
-    let (mut seen, mut slot) = (0u64, base);
+    let (mut seen, mut next) = (0u64, 0);
     for entry_number in 0..count {
         way.steps = 2 + entry_number as u32;
         if at >= bytes.len() {
             return way;
         }
         let word = load(bytes, at);
-        let guess = usize::from(hints.0[usize::from(slot)]);
-        let number = match flat.entries.get(guess) {
-            Some(entry) if is_key(entry, word, bytes, at) => guess,
+        let number = match flat.entries.get(next) {
+            Some(entry) if is_key(entry, word, bytes, at) => next,
             _ => {
-                let Some(number) = find(properties, bytes, at) else { return way };
-                hints.0[usize::from(slot)] = number as u8;
-                number
+                let slot = usize::from(base.wrapping_add(next as u8));
+                match out_of_order(properties, flat, word, bytes, at, &mut hints.0[slot]) {
+                    Some(number) => number,
+                    None => return way,
+                }
             }
         };
         let entry = &flat.entries[number];
-        slot = base.wrapping_add(number as u8 + 1);
+        next = number + 1;
         let bit = 1 << number;
         if seen & bit != 0 {
             return way;
@@ -187,11 +188,32 @@ fn map(program: &Program, form: u16, bytes: &[u8], mut at: usize, hints: &mut Hi
     way
 }
 
-#[inline]
+#[inline(always)]
 fn is_key(entry: &Entry, word: u64, bytes: &[u8], at: usize) -> bool {
     word & entry.mask == entry.word
         && (entry.rest.is_empty()
             || bytes.get(at + 8..at + entry.encoded_bytes) == Some(&*entry.rest))
+}
+
+/// The number of a key that is not the schema's next: mostly the one that came here before.
+#[inline(never)]
+fn out_of_order(
+    properties: &Properties,
+    flat: &Flat,
+    word: u64,
+    bytes: &[u8],
+    at: usize,
+    hint: &mut u8,
+) -> Option<usize> {
+    let guess = usize::from(*hint);
+    if let Some(entry) = flat.entries.get(guess)
+        && is_key(entry, word, bytes, at)
+    {
+        return Some(guess);
+    }
+    let number = find(properties, bytes, at)?;
+    *hint = number as u8;
+    Some(number)
 }
 
 #[cold]
@@ -204,7 +226,7 @@ fn find(properties: &Properties, bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where the value at `at` ends, if it is a scalar that the form accepts.
-#[inline]
+#[inline(always)]
 fn scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usize> {
     if at >= bytes.len() {
         return None;
@@ -258,13 +280,13 @@ fn scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usi
 }
 
 /// Nothing but `null` is left, if the form allows it.
-#[inline]
+#[inline(always)]
 fn null(form: &Form, first: u8, at: usize) -> Option<usize> {
     (form.nullable && first == 0xf6).then_some(at + 1)
 }
 
 /// A head's argument of at most four bytes, and the head's size.
-#[inline]
+#[inline(always)]
 fn argument(word: u64) -> Option<(i64, usize)> {
     let rest = word >> 8;
     match word as u8 & 31 {
@@ -276,7 +298,7 @@ fn argument(word: u64) -> Option<(i64, usize)> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn number(word: u64, bytes: &[u8], at: usize) -> Option<usize> {
     let (is_finite, size) = match word as u8 {
         0xfb => (load(bytes, at + 1).swap_bytes() >> 52 & 0x7ff != 0x7ff, 9),
@@ -291,7 +313,7 @@ fn number(word: u64, bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where a text of less than 256 bytes begins and ends.
-#[inline]
+#[inline(always)]
 fn short(word: u64, at: usize) -> (usize, usize) {
     match word as u8 & 31 {
         24 => (at + 2, at + 2 + usize::from((word >> 8) as u8)),
@@ -299,7 +321,7 @@ fn short(word: u64, at: usize) -> (usize, usize) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn text(word: u64, bytes: &[u8], at: usize) -> Option<usize> {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     let first = word as u8;
@@ -319,7 +341,7 @@ fn text(word: u64, bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Eight bytes from `at` on; those behind the end are 0.
-#[inline]
+#[inline(always)]
 fn load(bytes: &[u8], at: usize) -> u64 {
     if let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         return u64::from_le_bytes(*word);

@@ -139,9 +139,11 @@ pub(crate) fn the_older_of_two_sessions_with_one_producer_is_fenced() {
     let newer = world.connect(1).expect("room");
     let (first, _) = open(&mut world, older, writing("d", 1));
     world.publish(older, first.handle, 1, &[b"one"]);
+    world.run();
     let (second, _) = open(&mut world, newer, writing("d", 1));
     assert_eq!((second.producer_sequence, second.origin), (1, first.origin));
     let events = world.events(older);
+    assert_eq!(acknowledged(&events, first.handle).0, 1);
     assert!(events.contains(&Event::Closed(first.handle, CloseReason::Fenced)), "{events:?}");
     world.publish(older, first.handle, 2, &[b"not mine any more"]);
     world.publish(newer, second.handle, 2, &[b"two"]);

@@ -5,6 +5,7 @@
 mod image;
 mod input;
 mod order;
+mod schema;
 mod slow;
 mod world;
 
@@ -27,6 +28,11 @@ scenarios! {
         control_never_overtakes_data_nor_data_control,
         a_slow_batch_holds_no_other_document,
         a_dropped_document_ends_in_order_and_its_name_begins_anew,
+    ],
+    schema: [
+        one_bad_delta_refuses_the_whole_batch,
+        a_large_batch_is_checked_in_slices,
+        an_info_travels_in_order_and_is_kept,
     ],
     slow: [
         a_slow_subscriber_on_another_core_is_told_its_gap,

@@ -1,6 +1,7 @@
 //! Collections from the command line: `NAME=KIND[:SCHEMA-FILE]`, and the default one.
 
 use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_schema::Kind;
 
 /// The collections; the default one takes any bytes, unless `=KIND` says otherwise.
 pub(crate) fn read(given: &[String]) -> Result<Collections, String> {
@@ -28,10 +29,15 @@ fn read_one(text: &str) -> Result<Collection, String> {
         Some((kind, file)) => (kind, Some(file)),
         None => (kind, None),
     };
+    let kind = Kind::from_name(kind).map_err(|error| format!("collection {name:?}: {error}"))?;
     let schema = match (kind, file) {
-        ("opaque", None) => Schema::Opaque,
-        ("opaque", Some(_)) => return Err("opaque has no schema file".to_owned()),
-        _ => return Err(format!("{kind:?} is no kind of collection")),
+        (Kind::Opaque, None) => Schema::Opaque,
+        (_, None) => return Err(format!("collection {name:?} needs a schema: KIND:SCHEMA-FILE")),
+        (_, Some(file)) => {
+            let json = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+            let schema = deltaworks_schema::Schema::compile(kind, &json);
+            Schema::Typed(schema.map_err(|error| format!("{file}: {error}"))?)
+        }
     };
     Ok(Collection { name: name.to_owned(), schema, wait_allowed: true })
 }
