@@ -24,15 +24,8 @@ pub struct Account {
 
 impl Account {
     /// The account of one generator: `script` from its beginning, `batches` lines of it, where
-    /// `slots` tells by which number subscribers know each document, and `refuses` whether what
-    /// fails the schema is refused.
-    pub fn of(
-        mut script: Script,
-        batches: u64,
-        payloads: &Payloads,
-        slots: &[u32],
-        refuses: bool,
-    ) -> Self {
+    /// `slots` tells by which number subscribers know each document.
+    pub fn of(mut script: Script, batches: u64, payloads: &Payloads, slots: &[u32]) -> Self {
         let mut account = Self::default();
         let mut sequences = vec![0_u64; slots.len()];
         let mut has_written = vec![false; slots.len()];
@@ -44,16 +37,12 @@ impl Account {
                 continue;
             }
             has_written[document] = true;
-            if line.wish == Wish::Failing && refuses {
+            if line.wish == Wish::Failing {
                 account.refused_batches += 1;
                 continue;
             }
             account.accepted_batches += 1;
-            let mut run = payloads.run(line.payload).to_vec();
-            if line.wish == Wish::Failing {
-                run[payloads.batch() * payloads.delta_bytes() - 1] = crate::payload::FAILING_BYTE;
-            }
-            for payload in run.chunks_exact(payloads.delta_bytes()) {
+            for payload in payloads.run(line.payload).chunks_exact(payloads.delta_bytes()) {
                 sequences[document] += 1;
                 account.accepted_deltas += 1;
                 let delta = hash::delta(slots[document], sequences[document], payload);

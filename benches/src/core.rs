@@ -13,6 +13,7 @@ use deltaworks_pipeline::port::ControlAction;
 use deltaworks_pipeline::stages::{CoreStages, Counts, LiveBytes, StageClock};
 use deltaworks_runtime::clock::{Clock, SystemClock};
 
+use crate::cpu_time;
 use crate::generator::Generator;
 use crate::subscriber::{Heard, Subscriber, reading, writing};
 
@@ -64,6 +65,8 @@ pub struct Core {
     pub meetings: Arc<[Meeting; 2]>,
     /// How long batches are written.
     pub seconds: f64,
+    /// How many batches are written at least, in place of a time.
+    pub batches: Option<u64>,
     /// Bytes of a read at most.
     pub read_bytes: usize,
 }
@@ -96,6 +99,8 @@ pub struct StageTimes {
 pub struct Outcome {
     /// When it began and ended.
     pub span: (Instant, Instant),
+    /// The part of that in which its thread ran.
+    pub cpu_share: f64,
     /// What its sessions heard.
     pub heard: Heard,
     /// What its stages have counted in the timed region.
@@ -141,14 +146,21 @@ impl Core {
     pub fn run(mut self) -> Outcome {
         let mut clock = SystemClock::new();
         self.open_all(&mut clock);
+        let ran_ns = cpu_time::of_this_thread_ns();
         let began = Instant::now();
         let began_ns = clock.now().monotonic_ns;
-        let deadline_ns = began_ns + (self.seconds * 1e9) as u64;
+        let mut deadline_ns = began_ns + (self.seconds * 1e9) as u64;
+        if self.batches.is_some() {
+            deadline_ns = u64::MAX - REST_NS_MAX;
+        }
         let mut turn = TurnClock { at: began, validation_ns: 0, propagation_ns: 0 };
         let mut times = StageTimes::default();
         let mut live = LiveBytes::default();
         let is_at_rest = loop {
             let now = clock.now();
+            if self.batches.is_some_and(|batches| self.generator.batches() >= batches) {
+                deadline_ns = deadline_ns.min(now.monotonic_ns);
+            }
             let is_over = now.monotonic_ns >= deadline_ns;
             turn.lap();
             if (!is_over || self.generator.is_cut())
@@ -187,6 +199,7 @@ impl Core {
             }
         };
         let ended = Instant::now();
+        let cpu_share = cpu_time::share(ran_ns, (ended - began).as_nanos() as u64);
         grow(&mut live, self.stages.live_bytes());
         self.meetings[1].arrive();
         while !self.meetings[1].all_are_here(self.cores) {
@@ -199,6 +212,7 @@ impl Core {
         (times.reading_ns, times.reading_sends) = (reading.ns, reading.sends);
         Outcome {
             span: (began, ended),
+            cpu_share,
             heard: self.subscriber.heard(),
             counts: self.stages.counts(),
             live,

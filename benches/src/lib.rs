@@ -26,6 +26,8 @@ pub mod account;
 
 pub mod sizing;
 
+pub mod cpu_time;
+
 pub mod core;
 
 pub mod pipeline;

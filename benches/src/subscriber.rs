@@ -45,8 +45,8 @@ pub struct Heard {
 #[derive(Debug)]
 pub struct Subscriber {
     heard: Heard,
-    /// By home worker and place: the next sequence.
-    next: Vec<Vec<u64>>,
+    /// By home worker and place: the low half of the next sequence.
+    next: Vec<Vec<u32>>,
     opened: u32,
     /// By handle of the writing session.
     slots: Vec<u32>,
@@ -147,8 +147,8 @@ impl Subscriber {
         let next = self.next.get_mut(home(slot)).and_then(|of| of.get_mut(index(slot)));
         match next {
             Some(next) => {
-                self.heard.faults += u64::from(*next != sequence);
-                *next = sequence + u64::from(image.count());
+                self.heard.faults += u64::from(*next != sequence as u32);
+                *next = next.wrapping_add(image.count());
             }
             None => self.heard.faults += 1,
         }

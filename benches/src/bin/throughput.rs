@@ -41,9 +41,10 @@ fn main() -> ExitCode {
 fn print(report: &Report) {
     let Report { cores, documents, batch, delta_bytes, seconds, .. } = report;
     println!(
-        "{:.2} M deltas/s   {cores} core(s), {documents} documents, batches of {batch} × \
+        "{:.2} M deltas/s (CPU {:.0} %)   {cores} core(s), {documents} documents, batches of {batch} × \
          {delta_bytes} bytes, {seconds:.2} s, {} collection",
         report.deltas_per_second / 1e6,
+        report.cpu_share * 100.0,
         report.collection
     );
     let ns = &report.stage_ns;

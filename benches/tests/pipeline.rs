@@ -1,0 +1,98 @@
+//! The harness itself: a sound run is verified, and every planted fault is seen.
+
+use deltaworks_benches::pipeline::{Options, Report, run};
+use deltaworks_benches::plant::Plant;
+use deltaworks_benches::script::Law;
+
+/// A run of `batches` batches on each of `cores` cores; `None`, said aloud, where the machine has
+/// fewer CPUs.
+fn tiny(cores: usize, batch: u32, batches: u64, plant: Option<Plant>) -> Option<Report> {
+    let cpus = core_affinity::get_core_ids().unwrap_or_default().len();
+    if cpus < cores {
+        eprintln!("skipped: {cores} cores are asked for, {cpus} CPUs are there");
+        return None;
+    }
+    let options = Options {
+        cores,
+        documents: 60,
+        delta_bytes: 46,
+        batch,
+        seconds: 0.0,
+        batches: Some(batches),
+        law: Law::Uniform,
+        budget_mib: 256,
+        chunks: Some(4),
+        read_bytes: 64 << 10,
+        seed: 11,
+        json: false,
+        plant,
+    };
+    Some(run(&options).expect("it can be run here"))
+}
+
+/// Without a fault: verified, every rare case was there, and every chunk came round.
+fn a_sound_run_is_verified(cores: usize, batch: u32, batches: u64) {
+    let Some(report) = tiny(cores, batch, batches, None) else { return };
+    assert!(report.verified, "{:?}", report.differences);
+    assert!(report.account.refused_batches > 0 && report.account.duplicate_batches > 0);
+    let chunks = cores as u64 * u64::from(report.chunks_per_core);
+    assert!(report.recycled_chunks >= 2 * chunks, "{} times", report.recycled_chunks);
+    assert!(cores == 1 || report.crossing_share == 0.5);
+}
+
+#[test]
+fn a_sound_run_is_verified_on_one_core() {
+    a_sound_run_is_verified(1, 1, 260_000);
+    a_sound_run_is_verified(1, 32, 20_000);
+}
+
+#[test]
+fn a_sound_run_is_verified_on_two_cores() {
+    a_sound_run_is_verified(2, 1, 260_000);
+    a_sound_run_is_verified(2, 32, 20_000);
+}
+
+#[test]
+fn a_batch_that_is_longer_than_a_rooms_rest_is_cut_and_whole_again() {
+    a_sound_run_is_verified(1, 4000, 400);
+}
+
+#[test]
+fn every_planted_fault_is_seen() {
+    for plant in [Plant::PayloadByte, Plant::Swap, Plant::Missing, Plant::SkipValidation] {
+        for (cores, batch) in [(1, 1), (1, 32), (2, 1), (2, 32)] {
+            let Some(report) = tiny(cores, batch, 3000, Some(plant)) else { continue };
+            assert!(!report.verified, "{plant:?} on {cores} cores in batches of {batch}");
+            assert!(!report.differences.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_before_it_begins() {
+    let options = |change: fn(&mut Options)| {
+        let mut options = Options {
+            cores: 1,
+            documents: 10,
+            delta_bytes: 46,
+            batch: 1,
+            seconds: 0.01,
+            batches: None,
+            law: Law::Zipf,
+            budget_mib: 64,
+            chunks: None,
+            read_bytes: 4096,
+            seed: 1,
+            json: false,
+            plant: None,
+        };
+        change(&mut options);
+        run(&options)
+    };
+    assert!(options(|_| ()).expect("it can be run").verified);
+    assert!(options(|it| it.budget_mib = 8).unwrap_err().contains("budget"));
+    assert!(options(|it| it.delta_bytes = 3).unwrap_err().contains("bytes"));
+    assert!(options(|it| it.cores = 10_000).unwrap_err().contains("CPUs"));
+    assert!(options(|it| it.batch = 5000).unwrap_err().contains("batches"));
+    assert!(options(|it| it.documents = 0).is_err());
+}
