@@ -92,11 +92,6 @@ impl Registry {
         }
     }
 
-    /// Documents that exist.
-    pub fn live(&self) -> u32 {
-        self.live
-    }
-
     /// Bytes of their names.
     pub fn names_bytes(&self) -> u64 {
         self.names_bytes
@@ -108,8 +103,6 @@ impl Registry {
             + size_of::<crate::document::SharedDocument>()
             + size_of::<ColdDocument>()
             + DIRECTORY_ENTRY_BYTES;
-        let info: usize = self.limits.info_bytes_max as usize;
-        debug_assert!(info > 0);
         u64::from(self.live) * each as u64
     }
 

@@ -78,11 +78,6 @@ impl Retirements {
             .push(Touch { first: slot, second: block << 3 | u32::from(index) });
     }
 
-    /// Bytes that the lists hold.
-    pub fn bytes(&self) -> u64 {
-        self.touches.iter().map(|list| (list.capacity() * size_of::<Touch>()) as u64).sum()
-    }
-
     /// Begins to let go of `chunk`.
     pub fn begin(&mut self, chunk: ChunkId) {
         self.jobs.push_back(Job { chunk, stage: Stage::Walk(0), agents: 0, detached: 0 });

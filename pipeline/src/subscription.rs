@@ -12,6 +12,9 @@ use crate::stream::Place;
 /// "No subscription".
 pub const NO_SUBSCRIPTION: u32 = u32::MAX;
 
+/// Images copied out of retired chunks, oldest first, and their node numbers.
+pub(crate) type Aside = VecDeque<(u64, Box<[u8]>)>;
+
 /// One session's cursor into one document.
 #[derive(Debug)]
 pub(crate) struct Subscription {
@@ -28,7 +31,7 @@ pub(crate) struct Subscription {
     pub is_ready: bool,
     pub is_used: bool,
     /// Images copied out of retired chunks, oldest first, and their node numbers.
-    pub aside: Option<Box<VecDeque<(u64, Box<[u8]>)>>>,
+    pub aside: Option<Box<Aside>>,
 }
 
 impl Subscription {

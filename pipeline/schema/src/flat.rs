@@ -156,8 +156,8 @@ fn map(program: &Program, form: u16, bytes: &[u8], mut at: usize, hints: &mut Hi
     at += 1;
     let base = (place as u8).wrapping_mul(37);
     let (mut seen, mut next) = (0u64, 0);
-    for entry_number in 0..count {
-        way.steps = 2 + entry_number as u32;
+    for _ in 0..count {
+        way.steps += 1;
         if at >= bytes.len() {
             return way;
         }
@@ -225,9 +225,42 @@ fn find(properties: &Properties, bytes: &[u8], at: usize) -> Option<usize> {
     properties.keys.find(bytes.get(at + 1..at + 1 + length)?)
 }
 
-/// Where the value at `at` ends, if it is a scalar that the form accepts.
+/// Where the value at `at` ends, if it is a scalar that the form accepts. The most frequent ones are
+/// judged here, the others out of line, which leaves this loop the registers.
 #[inline(always)]
 fn scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usize> {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let word = load(bytes, at);
+    let first = word as u8;
+    match form.shape {
+        Shape::Integer { min, max } => {
+            if let (Some((value, size)), 0..=0x1a) = (argument(word), first) {
+                return (min <= value && value <= max).then_some(at + size);
+            }
+        }
+        Shape::Text => {
+            if let 0x60..=0x67 = first {
+                let length = usize::from(first & 31);
+                let content = word >> 8 & !(u64::MAX << (8 * length));
+                if content & HIGH_BITS == 0 {
+                    return Some(at + 1 + length);
+                }
+            }
+        }
+        Shape::Number => {
+            // The exponent of a double is in the two bytes behind its head.
+            if first == 0xfb && ((word >> 8) as u16).swap_bytes() & 0x7ff0 != 0x7ff0 {
+                return Some(at + 9);
+            }
+        }
+        Shape::Boolean if first & 0xfe == 0xf4 => return Some(at + 1),
+        _ => {}
+    }
+    other_scalar(program, form, bytes, at)
+}
+
+#[inline(never)]
+fn other_scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usize> {
     if at >= bytes.len() {
         return None;
     }
@@ -280,7 +313,7 @@ fn scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usi
 }
 
 /// Nothing but `null` is left, if the form allows it.
-#[inline(always)]
+#[inline]
 fn null(form: &Form, first: u8, at: usize) -> Option<usize> {
     (form.nullable && first == 0xf6).then_some(at + 1)
 }
@@ -298,7 +331,7 @@ fn argument(word: u64) -> Option<(i64, usize)> {
     }
 }
 
-#[inline(always)]
+#[inline]
 fn number(word: u64, bytes: &[u8], at: usize) -> Option<usize> {
     let (is_finite, size) = match word as u8 {
         0xfb => (load(bytes, at + 1).swap_bytes() >> 52 & 0x7ff != 0x7ff, 9),
@@ -313,7 +346,7 @@ fn number(word: u64, bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where a text of less than 256 bytes begins and ends.
-#[inline(always)]
+#[inline]
 fn short(word: u64, at: usize) -> (usize, usize) {
     match word as u8 & 31 {
         24 => (at + 2, at + 2 + usize::from((word >> 8) as u8)),
@@ -321,17 +354,9 @@ fn short(word: u64, at: usize) -> (usize, usize) {
     }
 }
 
-#[inline(always)]
+#[inline]
 fn text(word: u64, bytes: &[u8], at: usize) -> Option<usize> {
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     let first = word as u8;
-    if let 0x60..=0x67 = first {
-        let length = usize::from(first & 31);
-        let content = word >> 8 & !(u64::MAX << (8 * length));
-        if content & HIGH_BITS == 0 {
-            return Some(at + 1 + length);
-        }
-    }
     if !matches!(first, 0x60..=0x78) {
         return None;
     }

@@ -1,0 +1,382 @@
+//! Handles: what a session has open, from `open` to the owner's last word.
+//!
+//! The part of [`Reception`] that deals with control. A handle belongs to its session; its place
+//! is given again only when the owner has said that nothing of it is on its way.
+
+use super::{Around, Handle, Partial, Reception, State, worker_of_name};
+use crate::limits::CREDIT_FLOOR_BYTES;
+use crate::message::{
+    Ack, CloseReason, Message, Open, OpenRefusal, OpenRequest, Opened, SessionId,
+};
+use crate::port::{ControlAction, SessionFault, SessionPort};
+use crate::producer::NO_PRODUCER;
+use crate::subscription::NO_SUBSCRIPTION;
+
+impl Reception {
+    /// Does what a control message asks; ends the session if it may not ask that.
+    pub(crate) fn act<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        action: ControlAction,
+        around: &mut Around<'_, P>,
+    ) {
+        if let Err(fault) = self.try_act(id, action, around) {
+            around.port.fault(id, fault);
+            self.end_session(id, around);
+        }
+    }
+
+    pub(super) fn try_act<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        action: ControlAction,
+        around: &mut Around<'_, P>,
+    ) -> Result<(), SessionFault> {
+        match action {
+            ControlAction::Done => {}
+            ControlAction::Open(request) => self.open(id, request, around),
+            ControlAction::Close { handle } => {
+                let state = self.handle(id, handle)?.state;
+                match state {
+                    State::Open => self.close_handle(id, handle, CloseReason::Asked, around),
+                    State::Dead => {
+                        self.free_handle(id, handle);
+                        around.port.closed(id, handle, CloseReason::Asked);
+                    }
+                    // The server is closing it: the answer that is coming serves both.
+                    State::Closing => {}
+                    State::Free | State::Opening(_) => {
+                        return Err(SessionFault::UnknownHandle { handle });
+                    }
+                }
+            }
+            ControlAction::Drop { handle: number } => {
+                let handle = self.handle(id, number)?;
+                match handle.state {
+                    State::Open if handle.access.write => {
+                        let (slot, generation) = (handle.slot, handle.generation);
+                        let worker = handle.worker;
+                        let core = self.worker_cores[worker as usize];
+                        around.boxes.to(core).send(Message::Drop { slot, generation });
+                    }
+                    State::Open => return Err(SessionFault::NotAWriter { handle: number }),
+                    State::Closing | State::Dead => {}
+                    State::Free | State::Opening(_) => {
+                        return Err(SessionFault::UnknownHandle { handle: number });
+                    }
+                }
+            }
+            ControlAction::End => self.end_session(id, around),
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, id: SessionId, handle: u32) -> Result<&mut Handle, SessionFault> {
+        let handles = &mut self.sessions[id.0 as usize].handles;
+        handles.get_mut(handle as usize).ok_or(SessionFault::UnknownHandle { handle })
+    }
+
+    /// Asks the owner to open a document for a session.
+    pub(crate) fn open<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        request: OpenRequest,
+        around: &mut Around<'_, P>,
+    ) {
+        let session = &mut self.sessions[id.0 as usize];
+        let entry = Handle {
+            state: State::Opening(false),
+            access: request.access,
+            policy: request.policy,
+            slot: 0,
+            generation: 0,
+            worker: 0,
+            producer: NO_PRODUCER,
+            subscription: NO_SUBSCRIPTION,
+            balance_bytes: 0,
+            withheld_bytes: 0,
+        };
+        let is_full = self.open_handles >= self.limits.handles_per_core_max;
+        let handle = match session.free_handles.pop() {
+            _ if is_full => {
+                around.port.open_refused(id, request.request, OpenRefusal::Budget);
+                return;
+            }
+            Some(handle) => {
+                session.handles[handle as usize] = entry;
+                handle
+            }
+            None if session.handles.len() < self.limits.handles_per_session_max as usize => {
+                session.handles.push(entry);
+                session.handles.len() as u32 - 1
+            }
+            None => {
+                around.port.open_refused(id, request.request, OpenRefusal::HandleLimit);
+                return;
+            }
+        };
+        session.open_handles += 1;
+        self.open_handles += 1;
+        let core = self.worker_cores[worker_of_name(&request.name, self.worker_cores.len())];
+        let open = Open { session: id, handle, request };
+        around.boxes.to(core).send(Message::Open(Box::new(open)));
+    }
+
+    /// Tells the owner that a handle lets go; ends its subscription.
+    fn close_handle<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        reason: CloseReason,
+        around: &mut Around<'_, P>,
+    ) {
+        let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
+        debug_assert!(handle.state == State::Open);
+        handle.state = State::Closing;
+        let reader = (handle.subscription != NO_SUBSCRIPTION).then_some(handle.policy);
+        if reader.is_some() {
+            let subscription = core::mem::replace(&mut handle.subscription, NO_SUBSCRIPTION);
+            around.propagation.unsubscribe(subscription, around.port);
+        }
+        let message = Message::Close {
+            slot: handle.slot,
+            generation: handle.generation,
+            session: id,
+            handle: number,
+            producer: handle.producer,
+            reader,
+            reason,
+        };
+        around.boxes.to(self.worker_cores[handle.worker as usize]).send(message);
+    }
+
+    fn free_handle(&mut self, id: SessionId, number: u32) {
+        let session = &mut self.sessions[id.0 as usize];
+        session.handles[number as usize].state = State::Free;
+        session.free_handles.push(number);
+    }
+
+    /// Ends a session: its unfinished message goes, its handles close, then its place is free.
+    pub(crate) fn end_session<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        around: &mut Around<'_, P>,
+    ) {
+        let session = &mut self.sessions[id.0 as usize];
+        if session.is_ending || !session.is_used {
+            return;
+        }
+        session.is_ending = true;
+        match core::mem::replace(&mut session.partial, Partial::None) {
+            Partial::None => {}
+            Partial::Carried(bytes) => self.carry_bytes -= bytes.len() as u64,
+            Partial::Reserved { reservation, .. } => {
+                self.reserved_bytes -= u64::from(reservation.bytes());
+                self.pool.release(reservation);
+            }
+            Partial::Aside { buffer, .. } => self.carry_bytes -= buffer.len() as u64,
+        }
+        around.propagation.end_session(id, around.port);
+        for number in 0..self.sessions[id.0 as usize].handles.len() as u32 {
+            let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
+            match &mut handle.state {
+                State::Open => self.close_handle(id, number, CloseReason::Asked, around),
+                State::Opening(is_to_close) => *is_to_close = true,
+                State::Free | State::Closing | State::Dead => {}
+            }
+        }
+        self.forget_if_done(id, around.port);
+    }
+
+    fn forget_if_done(&mut self, id: SessionId, port: &mut impl SessionPort) {
+        let session = &mut self.sessions[id.0 as usize];
+        if session.is_ending && session.open_handles == 0 && session.is_used {
+            session.is_used = false;
+            session.handles = Vec::new();
+            session.free_handles = Vec::new();
+            session.is_paused = false;
+            self.paused.retain(|paused| *paused != id.0);
+            self.free_sessions.push(id.0);
+            port.forgotten(id);
+        }
+    }
+
+    /// Handles what owners answer.
+    pub(crate) fn handle_message<P: SessionPort>(
+        &mut self,
+        message: Message,
+        around: &mut Around<'_, P>,
+    ) {
+        match message {
+            Message::Ack(ack) => self.ack(ack, around.port),
+            Message::Answered { chunk, count } => self.pool.answered(chunk, count),
+            Message::Refused(refusal) => {
+                if !self.sessions[refusal.session.0 as usize].is_ending {
+                    around.port.refused(&refusal);
+                }
+            }
+            Message::Opened(opened) => self.opened(&opened, around),
+            Message::OpenRefused { session, handle, request, reason } => {
+                self.free_handle(session, handle);
+                self.sessions[session.0 as usize].open_handles -= 1;
+                self.open_handles -= 1;
+                if self.sessions[session.0 as usize].is_ending {
+                    self.forget_if_done(session, around.port);
+                } else {
+                    around.port.open_refused(session, request, reason);
+                }
+            }
+            Message::Freed { chunk, worker } => {
+                self.pool.freed(chunk, worker);
+            }
+            Message::Retiring { chunk, worker } => {
+                around.propagation.retire(chunk, worker, around.port, around.boxes);
+            }
+            Message::End { session, handle, reason } => self.end(session, handle, reason, around),
+            Message::Closed { session, handle, reason } => {
+                self.closed(session, handle, reason, around.port);
+            }
+            _ => unreachable!("a message for a worker reached a session core"),
+        }
+    }
+
+    fn opened<P: SessionPort>(&mut self, opened: &Opened, around: &mut Around<'_, P>) {
+        let id = opened.session;
+        let is_short = self.pool.is_short();
+        let handle = &mut self.sessions[id.0 as usize].handles[opened.handle as usize];
+        let is_to_close = handle.state == State::Opening(true);
+        handle.state = State::Open;
+        handle.slot = opened.slot;
+        handle.generation = opened.generation;
+        handle.worker = opened.worker;
+        handle.producer = opened.producer;
+        let mut granted = 0;
+        if opened.access.write {
+            granted = self.limits.credit_bytes;
+            if is_short {
+                granted = granted.min(CREDIT_FLOOR_BYTES);
+            }
+            handle.balance_bytes = i64::from(granted);
+            handle.withheld_bytes = u64::from(self.limits.credit_bytes - granted);
+            if handle.withheld_bytes > 0 {
+                self.withholding.push_back((id, opened.handle));
+                self.counts.withheld_credits += 1;
+            }
+        }
+        if opened.access.read
+            && let Err(reason) = self.subscribe(opened, around)
+        {
+            let handle = &mut self.sessions[id.0 as usize].handles[opened.handle as usize];
+            handle.state = State::Closing;
+            let message = Message::Close {
+                slot: opened.slot,
+                generation: opened.generation,
+                session: id,
+                handle: opened.handle,
+                producer: opened.producer,
+                reader: Some(opened.policy),
+                reason: CloseReason::Silent,
+            };
+            around.boxes.to(self.worker_cores[opened.worker as usize]).send(message);
+            if !is_to_close {
+                around.port.open_refused(id, opened.request, reason);
+            }
+            return;
+        }
+        if is_to_close {
+            self.close_handle(id, opened.handle, CloseReason::Asked, around);
+            return;
+        }
+        around.port.opened(opened, u64::from(granted));
+        if let Some(from) = opened.gap_from {
+            around.port.gap(id, opened.handle, from, opened.start_sequence);
+        }
+    }
+
+    /// Images name the document, not the handle: a session reads a document once.
+    fn subscribe<P: SessionPort>(
+        &mut self,
+        opened: &Opened,
+        around: &mut Around<'_, P>,
+    ) -> Result<(), OpenRefusal> {
+        if around.propagation.reads(opened.session, opened.slot) {
+            return Err(OpenRefusal::AlreadyOpen);
+        }
+        let subscription = around.propagation.subscribe(opened).ok_or(OpenRefusal::Budget)?;
+        let handles = &mut self.sessions[opened.session.0 as usize].handles;
+        handles[opened.handle as usize].subscription = subscription;
+        Ok(())
+    }
+
+    /// Tells an acknowledgement, with the credit that may be granted now.
+    #[inline]
+    pub(crate) fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort) {
+        let session = &mut self.sessions[ack.session.0 as usize];
+        let Some(handle) = session.handles.get_mut(ack.handle as usize) else { return };
+        if session.is_ending || !matches!(handle.state, State::Open | State::Closing) {
+            return;
+        }
+        if self.pool.is_short() && handle.balance_bytes > i64::from(CREDIT_FLOOR_BYTES) {
+            if handle.withheld_bytes == 0 && ack.credit_bytes > 0 {
+                self.withholding.push_back((ack.session, ack.handle));
+                self.counts.withheld_credits += 1;
+            }
+            handle.withheld_bytes += u64::from(ack.credit_bytes);
+            ack.credit_bytes = 0;
+        }
+        handle.balance_bytes += i64::from(ack.credit_bytes);
+        port.ack(&ack);
+    }
+
+    /// The owner asks to end a handle. One that reads learns of a drop from its stream's end.
+    fn end<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        reason: CloseReason,
+        around: &mut Around<'_, P>,
+    ) {
+        let handle = &self.sessions[id.0 as usize].handles[number as usize];
+        let learns_later = reason == CloseReason::Dropped && handle.subscription != NO_SUBSCRIPTION;
+        if handle.state == State::Open && !learns_later {
+            self.close_handle(id, number, reason, around);
+        }
+    }
+
+    /// A dropped document's stream has been sent to its end.
+    pub(crate) fn stream_ended<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        around: &mut Around<'_, P>,
+    ) {
+        if self.sessions[id.0 as usize].handles[number as usize].state == State::Open {
+            self.close_handle(id, number, CloseReason::Dropped, around);
+        }
+    }
+
+    fn closed(
+        &mut self,
+        id: SessionId,
+        number: u32,
+        reason: CloseReason,
+        port: &mut impl SessionPort,
+    ) {
+        let session = &mut self.sessions[id.0 as usize];
+        session.open_handles -= 1;
+        self.open_handles -= 1;
+        if session.is_ending {
+            self.forget_if_done(id, port);
+            return;
+        }
+        match reason {
+            CloseReason::Asked | CloseReason::Silent => self.free_handle(id, number),
+            CloseReason::Dropped | CloseReason::Fenced => {
+                session.handles[number as usize].state = State::Dead;
+            }
+        }
+        if reason != CloseReason::Silent {
+            port.closed(id, number, reason);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Control that stands in order with batches: open, close, drop, and what waits behind a slow batch.
+//!
+//! The part of [`Validation`] that changes who has opened what. Control of a document whose batch
+//! is checked in slices waits behind it, so that neither overtakes the other.
+
+use deltaworks_runtime::clock::Now;
+
+use super::{Behind, Stall, Validation};
+use crate::collection::BatchCheck;
+use crate::document::{GREW, STALLED, index};
+use crate::mailbox::Mailboxes;
+use crate::message::{CloseReason, Message, Open};
+use crate::producer::NO_PRODUCER;
+use crate::registry::{Closing, Evicted};
+
+impl Validation {
+    pub(super) fn settle(&mut self, slot: u32) {
+        let owed_acks = &mut self.owed_acks;
+        self.registry.settle(slot, |producer| owed_acks.push_back(producer));
+    }
+
+    pub(super) fn open(&mut self, core: u16, open: Box<Open>, boxes: &mut Mailboxes, now: Now) {
+        // An `open` keeps its place behind batches that wait: its cursor stands after them.
+        if let Some(index) = self.registry.known(&open.request.name)
+            && self.registry.documents[index].flags & STALLED != 0
+        {
+            self.wait_behind(index, Behind::Open(core, open));
+            return;
+        }
+        match self.registry.open(core, &open, now) {
+            Ok((opened, evicted)) => {
+                // The cursor may stand at nodes of this turn: they are published first.
+                self.publish_tails(boxes);
+                if let Some(evicted) = evicted {
+                    end(evicted, boxes);
+                }
+                boxes.to(core).send(Message::Opened(Box::new(opened)));
+            }
+            Err(reason) => boxes.to(core).send(Message::OpenRefused {
+                session: open.session,
+                handle: open.handle,
+                request: open.request.request,
+                reason,
+            }),
+        }
+    }
+
+    pub(super) fn close(
+        &mut self,
+        core: u16,
+        closing: Closing,
+        reason: CloseReason,
+        boxes: &mut Mailboxes,
+        now: Now,
+    ) {
+        if let Some(index) = self.registry.live_index(closing.slot, closing.generation)
+            && self.registry.documents[index].flags & STALLED != 0
+        {
+            self.wait_behind(index, Behind::Close(core, closing, reason));
+            return;
+        }
+        if closing.producer != NO_PRODUCER {
+            self.send_ack(closing.producer, boxes);
+        }
+        if self.registry.close(core, &closing, now) {
+            self.settle(closing.slot);
+        }
+        let (session, handle) = (closing.session, closing.handle);
+        boxes.to(core).send(Message::Closed { session, handle, reason });
+        self.registry.free_if_done(closing.slot, closing.generation);
+    }
+
+    pub(super) fn drop_document(&mut self, slot: u32, generation: u32, boxes: &mut Mailboxes) {
+        if let Some(index) = self.registry.live_index(slot, generation)
+            && self.registry.documents[index].flags & STALLED != 0
+        {
+            self.wait_behind(index, Behind::Drop { slot, generation });
+            return;
+        }
+        let Some(evicted) = self.registry.drop_document(slot, generation) else { return };
+        let index = index(slot);
+        self.registry.documents[index].flags |= GREW;
+        self.grew.push(slot);
+        self.publish_tails(boxes);
+        for evicted in evicted {
+            end(evicted, boxes);
+        }
+        self.registry.free_if_done(slot, generation);
+    }
+
+    pub(super) fn wait_behind(&mut self, index: usize, behind: Behind) {
+        let stall = self.stalls.iter_mut().find(|stall| stall.index == index);
+        let Some(stall) = stall else { unreachable!("a stalled document has a stall") };
+        stall.behind.push_back(behind);
+    }
+
+    /// Goes on with batches that were set aside: each gets its share in turn.
+    pub(super) fn resume_stalls(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
+        let mut turn_steps = self.limits.steps_per_turn;
+        let mut work = 0;
+        for _ in 0..self.stalls.len() {
+            if turn_steps == 0 {
+                break;
+            }
+            let Some(mut stall) = self.stalls.pop_front() else { break };
+            if stall.machine.is_none() && self.machines.len() > 1 {
+                stall.machine = self.machines.pop();
+            }
+            let Some(mut machine) = stall.machine.take() else {
+                self.stalls.push_back(stall);
+                continue;
+            };
+            work += 1;
+            let share = self.limits.steps_per_batch.min(turn_steps);
+            let mut steps = share;
+            let (index, current) = (stall.index, &mut stall.current);
+            let judged = match current {
+                Some(arrival) => self.judge_with(
+                    arrival,
+                    index,
+                    &mut stall.check,
+                    &mut machine,
+                    &mut steps,
+                    boxes,
+                    now,
+                ),
+                None => true,
+            };
+            turn_steps -= share - steps.min(share);
+            if !judged {
+                stall.machine = Some(machine);
+                self.stalls.push_back(stall);
+                continue;
+            }
+            self.machines.push(machine);
+            stall.check = BatchCheck::default();
+            stall.current = None;
+            self.go_on_behind(stall, boxes, now);
+        }
+        work
+    }
+
+    /// Lets control that stood behind a finished batch through, up to the next batch.
+    fn go_on_behind(&mut self, mut stall: Stall, boxes: &mut Mailboxes, now: Now) {
+        while let Some(behind) = stall.behind.pop_front() {
+            // Cleared for each step: what is handled now must not be put behind itself.
+            self.registry.documents[stall.index].flags &= !STALLED;
+            match behind {
+                Behind::Batch(arrival) => {
+                    self.registry.documents[stall.index].flags |= STALLED;
+                    stall.current = Some(arrival);
+                    self.stalls.push_back(stall);
+                    return;
+                }
+                Behind::Close(core, closing, reason) => {
+                    self.close(core, closing, reason, boxes, now);
+                }
+                Behind::Drop { slot, generation } => self.drop_document(slot, generation, boxes),
+                Behind::Open(core, open) => self.open(core, open, boxes, now),
+            }
+        }
+        self.registry.documents[stall.index].flags &= !STALLED;
+    }
+}
+
+fn end(evicted: Evicted, boxes: &mut Mailboxes) {
+    let Evicted { core, session, handle, reason } = evicted;
+    boxes.to(core).send(Message::End { session, handle, reason });
+}
