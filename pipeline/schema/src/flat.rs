@@ -247,11 +247,9 @@ fn scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usi
                 }
             }
         }
-        Shape::Number => {
-            // The exponent of a double is in the two bytes behind its head.
-            if first == 0xfb && ((word >> 8) as u16).swap_bytes() & 0x7ff0 != 0x7ff0 {
-                return Some(at + 9);
-            }
+        // The exponent of a double is in the two bytes behind its head.
+        Shape::Number if first == 0xfb && ((word >> 8) as u16).swap_bytes() & 0x7ff0 != 0x7ff0 => {
+            return Some(at + 9);
         }
         Shape::Boolean if first & 0xfe == 0xf4 => return Some(at + 1),
         _ => {}
