@@ -91,6 +91,7 @@ fn sixty_four_cores_put_workers_into_every_l3_group() {
     let machine = machine("package:2 numa:2 l3:2 core:8 pu:1");
     let plan = planned(&machine, &PlanConfig::default());
     assert_eq!((plan.session_cores, plan.workers), (47, 16));
+    assert_eq!(plan.housekeeping, set("0"), "the first core is left, although groups are filled");
     for group in 0..8 {
         let here = plan.cores.iter().filter(|core| core.cpu.l3_group == group);
         let workers = here.filter(|core| core.owns_documents()).count();

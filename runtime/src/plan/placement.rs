@@ -156,6 +156,9 @@ fn chosen_cpus(room: &Room, threads: usize) -> Vec<Cpu> {
         cores.sort_by_key(|core| (Some(core[0].core) == first, core[0].os_index));
     }
     let order = group_order(&groups, threads);
+    if order.len() > 1 && threads < room.whole_cores() {
+        groups.values_mut().for_each(|cores| cores.retain(|core| Some(core[0].core) != first));
+    }
     let mut siblings = threads.saturating_sub(room.whole_cores());
     let mut left = threads.min(room.whole_cores());
     let mut seats_by_group: Vec<Vec<Cpu>> = Vec::new();
