@@ -7,9 +7,15 @@
 
 pub mod exit;
 
+pub mod publish;
+
+pub mod subscribe;
+
 pub mod trace;
 
 pub mod replay;
+
+pub mod plan;
 
 /// Where a daemon without options listens.
 pub const DEFAULT_SERVER: &str = "tcp:127.0.0.1:7710";

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use deltaworks::exit;
+use deltaworks::plan::PlanCommand;
+use deltaworks::publish::PublishCommand;
 use deltaworks::replay::command::ReplayCommand;
+use deltaworks::subscribe::SubscribeCommand;
 use deltaworks::trace::command::TraceCommand;
 
 /// Command line of deltaworks
@@ -19,7 +22,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Pub(PublishCommand),
+    Sub(SubscribeCommand),
     Replay(ReplayCommand),
+    Plan(PlanCommand),
     /// Makes and checks editing traces
     #[command(subcommand)]
     Trace(TraceCommand),
@@ -27,7 +33,10 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Pub(command) => command.run(),
+        Command::Sub(command) => command.run(),
         Command::Replay(command) => command.run(),
+        Command::Plan(command) => command.run(),
         Command::Trace(command) => match command.run() {
             Ok(told) => {
                 println!("{told}");

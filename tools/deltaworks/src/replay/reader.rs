@@ -116,8 +116,11 @@ mod tests {
     use super::*;
     use crate::trace::{Recipe, encode_delta, generate};
 
-    /// A document of two lanes, interleaved: (sequence, delta).
-    fn document(trace: &Trace) -> Vec<(u64, Vec<u8>)> {
+    /// Sequences with their deltas.
+    type Stream = Vec<(u64, Vec<u8>)>;
+
+    /// A document of two lanes, interleaved.
+    fn document(trace: &Trace) -> Stream {
         let mut deltas = Vec::new();
         for (index, patches) in trace.transactions.iter().enumerate() {
             for lane in 0..2 {
@@ -162,7 +165,7 @@ mod tests {
     fn each_planted_fault_is_named() {
         let trace = trace();
         let good = document(&trace);
-        let planted = |plant: &dyn Fn(&mut Vec<(u64, Vec<u8>)>)| {
+        let planted = |plant: &dyn Fn(&mut Stream)| {
             let mut deltas = good.clone();
             plant(&mut deltas);
             read(&trace, &deltas).expect_err("a planted fault")

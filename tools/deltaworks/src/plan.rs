@@ -1,0 +1,90 @@
+//! `deltaworks plan`: which agent would run on which CPU, drawn for a person or as JSON.
+//!
+//! Owned by the command line. It reads this machine, or takes the description of another one, and asks
+//! the planner that the daemon asks; it starts nothing.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use deltaworks_runtime::plan::{self, PlanConfig, drawing};
+use deltaworks_runtime::topology::{Allowance, CpuSet, Topology};
+
+use crate::exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  deltaworks plan
+  deltaworks plan --cpus 0-3,8 --json
+  deltaworks plan --synthetic 'package:2 numa:4 l3:2 core:8 pu:2' --workers 8
+
+Exit codes:
+  0  there is a plan
+  1  there is none, or the machine cannot be read; standard error says why
+  2  the command line is wrong";
+
+/// Draws which agent would run on which CPU
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PlanCommand {
+    /// Plans for the machine of this description of hwloc's, instead of this one
+    #[arg(long, value_name = "DESCRIPTION")]
+    synthetic: Option<String>,
+    /// Plans with these CPUs only, such as 0-3,8 (all that this process may use)
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<CpuSet>,
+    /// Cores that serve sessions (chosen)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    session_cores: Option<u16>,
+    /// Cores that own documents (chosen)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: Option<u16>,
+    /// Prints the plan as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl PlanCommand {
+    /// Does it.
+    pub fn run(self) -> ExitCode {
+        match self.plan() {
+            Ok(text) => {
+                // Nobody reads it any more: nothing is lost.
+                let _ = io::stdout().lock().write_all(text.as_bytes());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("deltaworks: {error}");
+                exit::failed()
+            }
+        }
+    }
+
+    fn plan(self) -> Result<String, String> {
+        let mut config = PlanConfig {
+            session_cores: self.session_cores,
+            workers: self.workers,
+            ..PlanConfig::default()
+        };
+        let (topology, mask) = match &self.synthetic {
+            Some(description) => {
+                let topology = Topology::synthetic(description).map_err(|e| e.to_string())?;
+                let mask = topology.all_cpus();
+                (topology, mask)
+            }
+            None => {
+                let allowance = Allowance::of_this_process().map_err(|e| e.to_string())?;
+                config.quota = allowance.quota;
+                let topology = Topology::of_this_machine().map_err(|e| e.to_string())?;
+                (topology, allowance.mask)
+            }
+        };
+        let mask = self.cpus.unwrap_or(mask);
+        let plan = plan::plan(&topology, &mask, &config).map_err(|error| error.to_string())?;
+        if self.json {
+            let json = serde_json::to_string(&plan).map_err(|error| error.to_string())?;
+            return Ok(json + "\n");
+        }
+        Ok(drawing::draw(&plan, &topology))
+    }
+}
