@@ -6,10 +6,10 @@
 
 #![expect(unsafe_code, reason = "calls a function that needs a CPU feature which was detected")]
 
-/// Up to this many bytes one chain beats the split, the merging and the call of three: 512 bytes
-/// took 70 ns here and 122 ns there, 1,024 bytes the same.
+/// From this many bytes on, three interleaved chains beat one: 512 bytes take one chain three
+/// quarters of the time of the split, 768 bytes half as much again.
 #[cfg(target_arch = "x86_64")]
-const SHORT_BYTES_MAX: usize = 768;
+const LONG_BYTES_MIN: usize = 768;
 
 /// The CRC32C of `bytes`, as RFC 3720 section 12.1 defines it.
 ///
@@ -17,7 +17,7 @@ const SHORT_BYTES_MAX: usize = 768;
 #[inline]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     #[cfg(target_arch = "x86_64")]
-    if bytes.len() <= SHORT_BYTES_MAX && std::arch::is_x86_feature_detected!("sse4.2") {
+    if bytes.len() < LONG_BYTES_MIN && std::arch::is_x86_feature_detected!("sse4.2") {
         // SAFETY: the only requirement is SSE4.2, which the line above has detected on this CPU.
         return unsafe { short_sse42(bytes) };
     }
