@@ -9,6 +9,11 @@ use crate::program::{ANY, Program, Shape};
 use crate::text::{self, BYTES_PER_STEP};
 use crate::{KEY_BYTES_MAX, OTHER_KEYS_UNORDERED_MAX, RECORD_ID_BYTES_MAX, REREAD_FACTOR_MAX};
 
+/// Bytes of a key in pieces that one step pays for: each piece may be two.
+const BYTES_PER_PIECE_STEP: usize = 8;
+/// What it costs to put a key together once more for a comparison.
+const STEPS_PER_KEY_IN_PIECES: u32 = 16;
+
 impl Machine {
     /// What follows an item: another of the same frame, or the frame's end.
     pub(super) fn next(&mut self, program: &Program, bytes: &[u8], cost: &mut u32) -> Step {
@@ -161,7 +166,7 @@ impl Machine {
             Err((code, at)) => Err(self.bad_key(code, at)),
             Ok((None, _)) => Err(self.bad_key(Code::KeyTooLong, self.position)),
             Ok((Some(length), end)) => {
-                *cost += ((end - at) / BYTES_PER_STEP) as u32;
+                *cost += ((end - at) / BYTES_PER_PIECE_STEP) as u32;
                 self.position = end;
                 self.keyed(program, bytes, level, cost, &buffer[..length])
             }
@@ -303,6 +308,9 @@ impl Machine {
         }
         let mut compare = |offset: usize, lengths_first: bool| {
             *cost += 1 + (key.len() / BYTES_PER_STEP) as u32;
+            if bytes.get(offset) == Some(&(head::TEXT << 5 | INDEFINITE)) {
+                *cost += STEPS_PER_KEY_IN_PIECES;
+            }
             compare_key_at(bytes, offset, key, lengths_first)
         };
         // In the order of RFC 8949, section 4.2.1, the last of the known keys is the greatest.
