@@ -1,0 +1,169 @@
+//! A daemon for one test: the real program, in a folder of its own, ended with the test.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take to start, or to end after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A folder that is removed with this value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new, empty folder.
+    pub fn new() -> Folder {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let name = format!("deltaworks-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        Folder(path)
+    }
+
+    /// The path of `name` in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running daemon.
+pub struct Daemon {
+    child: Child,
+    /// Its folder; tests put their files there, too.
+    pub folder: Folder,
+    tcp: String,
+}
+
+impl Daemon {
+    /// A daemon on a Unix socket and a TCP port of its own, with these options more.
+    pub fn start(options: &[&str]) -> Daemon {
+        let folder = Folder::new();
+        let ready = folder.join("ready");
+        let log = File::create(folder.join("log")).expect("a log");
+        let mut child = Command::new(program())
+            .args(["--tcp", "127.0.0.1:0", "--unix"])
+            .arg(folder.join("socket"))
+            .arg("--ready-file")
+            .arg(&ready)
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the daemon starts");
+        let began = Instant::now();
+        while !ready.exists() {
+            let ended = child.try_wait().expect("its state");
+            let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            assert!(ended.is_none(), "the daemon ended with {ended:?}: {}", log());
+            if began.elapsed() > PATIENCE {
+                let _ = child.kill();
+                panic!("the daemon is not ready: {}", log());
+            }
+            sleep(LOOK);
+        }
+        let told = std::fs::read_to_string(&ready).expect("the ready file");
+        let tcp = told.lines().find_map(|line| line.strip_prefix("tcp=")).expect("a TCP address");
+        assert!(told.contains(&format!("pid={}\n", child.id())), "{told}");
+        let tcp = tcp.to_owned();
+        Daemon { child, folder, tcp }
+    }
+
+    /// `host:port` where it listens.
+    pub fn tcp(&self) -> &str {
+        &self.tcp
+    }
+
+    /// The addresses as the command line takes them: TCP, then Unix.
+    pub fn addresses(&self) -> [String; 2] {
+        [format!("tcp:{}", self.tcp), format!("unix:{}", self.folder.join("socket").display())]
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Kills it, as kill -9 does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Ends it in order, and asserts that it did.
+    pub fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success());
+        let status = wait(&mut self.child);
+        assert!(status.is_some_and(|status| status.success()), "{status:?}: {}", self.log());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Ended already, or ended now.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The status of a program that ends in time.
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().expect("its state") {
+            return Some(status);
+        }
+        sleep(LOOK);
+    }
+    None
+}
+
+/// The daemon's program, built as this test was: nothing stale is ever run.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let test = std::env::current_exe().expect("this test's path");
+        // <target>/<profile>/deps/<test>
+        let profile = test.ancestors().nth(2).expect("a profile's folder");
+        let target = profile.parent().expect("a target folder");
+        let mut build = Command::new(env!("CARGO"));
+        build
+            .args(["build", "--quiet", "--offline", "--workspace", "--bin", "deltaworksd"])
+            .arg("--target-dir")
+            .arg(target)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+        if profile.file_name() == Some(OsStr::new("release")) {
+            build.arg("--release");
+        }
+        let output = build.output().expect("cargo built this test, so it can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let program = profile.join(format!("deltaworksd{}", std::env::consts::EXE_SUFFIX));
+        assert!(program.exists(), "{}", program.display());
+        program
+    })
+}
+
+/// Runs the command line with these arguments to its end.
+pub fn deltaworks<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_deltaworks"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command line runs")
+}
