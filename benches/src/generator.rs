@@ -11,7 +11,7 @@ use deltaworks_image::header::{COUNT, DOCUMENT, HEADER_BYTES, PAYLOAD_CRC, PRODU
 use deltaworks_image::{Kind, Prelude};
 use deltaworks_runtime::prefetch::prefetch_entry;
 
-use crate::payload::{FAILING_BYTE, Payloads};
+use crate::payload::{FAILING_BYTE, PAYLOADS, Payloads};
 use crate::script::{Line, Script, Wish};
 
 /// Lines that are read ahead, so that what they touch is asked for in time.
@@ -37,6 +37,7 @@ pub struct Generator {
     turn: usize,
     /// Header and table of every image, without number, handle and checksum.
     front: Vec<u8>,
+    checksums: Checksums,
     image_bytes: usize,
     /// An image that was cut off, and how much of it is written.
     cut: Vec<u8>,
@@ -58,6 +59,7 @@ impl Generator {
         let ahead = std::array::from_fn(|_| script.next_line());
         let writers = vec![Writer::default(); documents as usize];
         let image_bytes = image_bytes(batch, batch * delta_bytes);
+        let checksums = Checksums::new(&front, &payloads, image_bytes);
         Self {
             script,
             payloads,
@@ -65,6 +67,7 @@ impl Generator {
             ahead,
             turn: 0,
             front,
+            checksums,
             image_bytes,
             cut: Vec::new(),
             written: 0,
@@ -146,27 +149,85 @@ impl Generator {
             let fails = if line.wish == Wish::Failing { FAILED } else { 0 };
             *writer = Writer { number: writer.number + 1, last: line.payload | fails };
         }
-        let (number, last) = (u64::from(writer.number), writer.last);
+        let (number, last) = (writer.number, writer.last);
+        // Padding, if there is any; the payload's end comes over the rest.
+        if let Some(end) = image.last_chunk_mut::<8>() {
+            *end = [0; 8];
+        }
         let (front, body) = image.split_at_mut(self.front.len());
         let payload = self.payloads.run(last & !FAILED);
-        let (run, padding) = body.split_at_mut(payload.len());
-        front.copy_from_slice(&self.front);
-        run.copy_from_slice(payload);
-        padding.fill(0);
-        if last & FAILED != 0 {
-            run[payload.len() - 1] = FAILING_BYTE;
-        }
+        copy(front, &self.front);
+        copy(&mut body[..payload.len()], payload);
         front[DOCUMENT..DOCUMENT + 4].copy_from_slice(&line.document.to_le_bytes());
-        front[PRODUCER_SEQUENCE..PRODUCER_SEQUENCE + 8].copy_from_slice(&number.to_le_bytes());
-        let crc = crc32c(&image[COUNT..]);
+        front[PRODUCER_SEQUENCE..PRODUCER_SEQUENCE + 4].copy_from_slice(&number.to_le_bytes());
+        let crc = if last & FAILED == 0 {
+            self.checksums.of(last, number)
+        } else {
+            body[payload.len() - 1] = FAILING_BYTE;
+            crc32c(&image[COUNT..])
+        };
         image[PAYLOAD_CRC..COUNT].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Copies by blocks of 16 bytes, the last of which may overlap the one before: short runs of any
+/// length without a call.
+#[inline]
+fn copy(to: &mut [u8], from: &[u8]) {
+    if from.len() > 256 {
+        to.copy_from_slice(from);
+        return;
+    }
+    let (blocks, _) = to.as_chunks_mut::<16>();
+    for (to, from) in blocks.iter_mut().zip(from.as_chunks::<16>().0) {
+        *to = *from;
+    }
+    match (to.last_chunk_mut::<16>(), from.last_chunk::<16>()) {
+        (Some(to), Some(from)) => *to = *from,
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Checksums of all images that a generator writes, without reading them: a CRC is linear, so that
+/// of a payload run with number 0 and that of the number make that of both.
+#[derive(Clone, Debug)]
+struct Checksums {
+    of_run: Vec<u32>,
+    /// By byte of the number, lowest first.
+    of_number: [[u32; 256]; 4],
+}
+
+impl Checksums {
+    fn new(front: &[u8], payloads: &Payloads, image_bytes: usize) -> Self {
+        let mut image = vec![0; image_bytes];
+        let nothing = crc32c(&image[COUNT..]);
+        let mut of_number = [[0; 256]; 4];
+        for (place, of_byte) in of_number.iter_mut().enumerate() {
+            for (value, crc) in of_byte.iter_mut().enumerate() {
+                image[PRODUCER_SEQUENCE + place] = value as u8;
+                *crc = crc32c(&image[COUNT..]) ^ nothing;
+            }
+            image[PRODUCER_SEQUENCE + place] = 0;
+        }
+        image[..front.len()].copy_from_slice(front);
+        let of_run = |first| {
+            let run = payloads.run(first);
+            image[front.len()..front.len() + run.len()].copy_from_slice(run);
+            crc32c(&image[COUNT..])
+        };
+        Self { of_run: (0..PAYLOADS).map(of_run).collect(), of_number }
+    }
+
+    #[inline]
+    fn of(&self, run: u32, number: u32) -> u32 {
+        let bytes = number.to_le_bytes().into_iter().zip(&self.of_number);
+        bytes.fold(self.of_run[run as usize], |crc, (byte, of)| crc ^ of[byte as usize])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::PAYLOADS;
     use crate::script::Law;
     use deltaworks_image::{Limits, PRELUDE_BYTES, check_batch};
 
@@ -180,7 +241,7 @@ mod tests {
             let mut cut = whole.clone();
             let mut bytes = vec![0; 1 << 20];
             let count = whole.fill(&mut bytes);
-            let mut pieces = Vec::new();
+            let mut pieces: Vec<u8> = Vec::new();
             let mut room_bytes = 1;
             while pieces.len() < count {
                 let mut room = vec![0; room_bytes];

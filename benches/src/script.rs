@@ -75,7 +75,7 @@ impl Script {
     pub fn next_line(&mut self) -> Line {
         let random = self.random.next();
         let document = if self.draws.is_empty() {
-            ((random >> 32) * u64::from(self.documents) >> 32) as u32
+            (((random >> 32) * u64::from(self.documents)) >> 32) as u32
         } else {
             self.draws[self.lines as usize % DRAWS]
         };
@@ -130,7 +130,7 @@ impl Random {
 
     #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 }
 

@@ -139,23 +139,22 @@ impl Subscriber {
             self.heard.faults += 1;
             return;
         };
-        if self.heard.images % CHECKED == 0 && image.verify().is_err() {
+        if self.heard.images.is_multiple_of(CHECKED) && image.verify().is_err() {
             self.heard.faults += 1;
         }
         let slot = image.document().slot;
-        let mut sequence = image.first_sequence();
+        let first = image.first_sequence();
         let next = self.next.get_mut(home(slot)).and_then(|of| of.get_mut(index(slot)));
         match next {
             Some(next) => {
-                self.heard.faults += u64::from(*next != sequence as u32);
+                self.heard.faults += u64::from(*next != first as u32);
                 *next = next.wrapping_add(image.count());
             }
             None => self.heard.faults += 1,
         }
         let mut sum = self.heard.hash;
-        for delta in image.deltas() {
+        for (sequence, delta) in (first..).zip(image.deltas()) {
             sum = sum.wrapping_add(hash::delta(slot, sequence, delta));
-            sequence += 1;
         }
         self.heard.hash = sum;
         self.heard.images += 1;

@@ -54,7 +54,7 @@ fn a_sound_run_is_verified_on_two_cores() {
 
 #[test]
 fn a_batch_that_is_longer_than_a_rooms_rest_is_cut_and_whole_again() {
-    a_sound_run_is_verified(1, 4000, 400);
+    a_sound_run_is_verified(1, 4000, 1100);
 }
 
 #[test]
