@@ -1,7 +1,7 @@
 //! An opened document: what is published into it, and what is read from it.
 //!
 //! [`Document::split`] gives the two halves to different tasks. When both are dropped, the document is
-//! closed without waiting; [`Publisher::close`] waits for the last answer.
+//! closed behind the last answer, as long as its client lives; [`Publisher::close`] waits for that.
 
 use std::future::Future;
 use std::pin::Pin;

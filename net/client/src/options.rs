@@ -22,7 +22,8 @@ pub struct ClientOptions {
     pub reconnects_max: Option<u32>,
     /// Bytes of unanswered batches that each document keeps at most (1 MiB).
     pub backlog_bytes_max: usize,
-    /// Bytes of unread events that each document keeps before reading stops (1 MiB).
+    /// Bytes of unread events that each document keeps before reading stops (1 MiB), each event
+    /// with 64 bytes for its place. One read of the socket may exceed it.
     pub unread_bytes_max: usize,
 }
 

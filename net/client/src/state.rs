@@ -113,19 +113,25 @@ impl Shared {
 
     /// Puts a received image into its document's queue.
     pub(crate) fn receive(&self, state: &mut State, received: Received, bytes: Bytes) {
-        let (document, length) = match received {
-            Received::Nothing => return,
-            Received::Batch { document, .. } | Received::Info { document } => {
-                (document, bytes.len())
+        match received {
+            Received::Nothing => {}
+            Received::Batch { document, skip } => {
+                self.push(state, document, Event::Batch(Batch::new(bytes, skip)));
             }
-        };
-        let event = match received {
-            Received::Batch { skip, .. } => Event::Batch(Batch::new(bytes, skip)),
-            _ => Event::Info(Info::new(bytes)),
-        };
+            Received::Info { document } => {
+                self.push(state, document, Event::Info(Info::new(bytes)));
+            }
+        }
+    }
+
+    /// Puts an event into its document's queue; a queue that is too long stops the reading.
+    fn push(&self, state: &mut State, document: DocumentKey, event: Event) {
         let Some(slot) = state.slot(document) else { return };
+        if slot.is_forgotten {
+            return;
+        }
+        slot.unread_bytes += charge(&event);
         slot.events.push_back(event);
-        slot.unread_bytes += length;
         if slot.events.len() == 1 {
             slot.signals.event.notify_one();
         }
@@ -139,12 +145,7 @@ impl Shared {
     pub(crate) fn take(&self, state: &mut State, document: DocumentKey) -> Option<Event> {
         let slot = state.slot(document)?;
         let event = slot.events.pop_front()?;
-        let length = match &event {
-            Event::Batch(batch) => batch.bytes().len(),
-            Event::Info(info) => info.image().bytes().len(),
-            _ => 0,
-        };
-        slot.unread_bytes -= length;
+        slot.unread_bytes -= charge(&event);
         if slot.is_full && slot.unread_bytes <= self.unread_bytes_max / 2 {
             slot.is_full = false;
             state.full -= 1;
@@ -185,10 +186,10 @@ impl Shared {
                     }
                 }
                 protocol::Event::Gap { document, from, to } => {
-                    state.push(document, Event::Gap { from, to });
+                    self.push(state, document, Event::Gap { from, to });
                 }
                 protocol::Event::EpochChanged { document, epoch, sequence } => {
-                    state.push(document, Event::EpochChanged { epoch, sequence });
+                    self.push(state, document, Event::EpochChanged { epoch, sequence });
                 }
                 protocol::Event::Closed { document, code } => {
                     let event = match state.session.failure().cloned() {
@@ -204,7 +205,7 @@ impl Shared {
                     }
                     slot.ended = Some(code);
                     slot.signals.answer.notify_waiters();
-                    state.push(document, event);
+                    self.push(state, document, event);
                 }
             }
         }
@@ -244,13 +245,17 @@ impl State {
     pub(crate) fn slot(&mut self, document: DocumentKey) -> Option<&mut Slot> {
         self.slots.get_mut(document.0 as usize)?.as_mut()
     }
+}
 
-    fn push(&mut self, document: DocumentKey, event: Event) {
-        if let Some(slot) = self.slot(document) {
-            slot.events.push_back(event);
-            slot.signals.event.notify_one();
+/// What an unread event counts: its image, and its place in the queue.
+fn charge(event: &Event) -> usize {
+    const PLACE_BYTES: usize = 64;
+    PLACE_BYTES
+        + match event {
+            Event::Batch(batch) => batch.bytes().len(),
+            Event::Info(info) => info.image().bytes().len(),
+            _ => 0,
         }
-    }
 }
 
 /// What a ticket says when nobody is left to answer it.

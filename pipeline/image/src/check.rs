@@ -81,6 +81,33 @@ pub fn check_batch(image: &[u8], limits: &Limits) -> Result<Inbound, ImageError>
     Ok(inbound)
 }
 
+/// The same for an image, batch or info, whose `prelude` [`check_prelude`] has accepted.
+///
+/// # Errors
+/// As [`check_batch`] and [`check_info`]; `WrongKind` for a control message.
+#[inline]
+pub fn check_behind(
+    prelude: Prelude,
+    image: &[u8],
+    limits: &Limits,
+) -> Result<Inbound, ImageError> {
+    let there = image.len();
+    let Some(header) = image.first_chunk().filter(|_| there == prelude.bytes as usize) else {
+        return Err(ImageError::Truncated { announced: prelude.bytes, there });
+    };
+    let inbound = inbound(header)?;
+    match prelude.kind {
+        Kind::Batch => {
+            let max = limits.deltas_per_batch_max.min(DELTAS_HARD_MAX);
+            check_table(image, prelude, inbound.count, max)?;
+        }
+        Kind::Info => check_map(image, prelude, inbound.count, limits.info_bytes_max)?,
+        kind => return Err(ImageError::WrongKind(kind)),
+    }
+    check_crc(image, header)?;
+    Ok(inbound)
+}
+
 /// Handle and number of a whole info on its way in; its map is [`Image::info_map`].
 ///
 /// Whether the map is well-formed CBOR is not asked here.

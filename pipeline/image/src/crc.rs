@@ -4,7 +4,10 @@
 //! instruction; long ones, where three interleaved chains win, and CPUs without the instruction
 //! go to the `crc32c` crate. Nothing is allocated and nothing can fail.
 
-#![expect(unsafe_code, reason = "calls a function that needs a CPU feature which was detected")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls a function that needs a CPU feature which was detected")
+)]
 
 /// From this many bytes on, three interleaved chains beat one: 512 bytes take one chain three
 /// quarters of the time of the split, 768 bytes half as much again.
