@@ -132,6 +132,24 @@ pub(crate) fn published_run(memory: &ChunkMemory, first: ImageRange, bytes: u32)
     unsafe { memory.slice(range) }
 }
 
+/// A part of a chunk that images have landed in.
+#[derive(Debug)]
+pub struct Landing {
+    chunk: ChunkId,
+    start: u32,
+    bytes: u32,
+}
+
+impl Landing {
+    /// The image of `bytes` bytes at `offset` of the landing. The caller asks for parts that do
+    /// not overlap, each once.
+    #[inline]
+    pub(crate) fn land(&self, offset: u32, bytes: u32) -> Landed {
+        debug_assert!(offset + bytes <= self.bytes);
+        Landed { range: ImageRange::new(self.chunk, self.start + offset, bytes) }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Free,
@@ -300,11 +318,16 @@ impl ChunkPool {
     /// Takes `bytes` from the start of the tail: an image that has landed whole.
     #[inline]
     pub fn land(&mut self, bytes: u32) -> Landed {
-        let index = self.filling.expect("land follows ensure_tail");
-        debug_assert!(bytes <= self.chunk_bytes() - self.fill_offset);
-        let range = ImageRange::new(self.id(index), self.fill_offset, bytes);
-        self.fill_offset += bytes;
-        Landed { range }
+        self.take_run(bytes).land(0, bytes)
+    }
+
+    /// Takes `bytes` from the start of the tail: images that have landed, one behind another.
+    #[inline]
+    pub fn take_run(&mut self, bytes: u32) -> Landing {
+        let index = self.filling.expect("a run follows ensure_tail");
+        let landing = Landing { chunk: self.id(index), start: self.fill_offset, bytes };
+        self.skip(bytes);
+        landing
     }
 
     /// Leaves out `bytes` at the start of the tail (messages that are not images).

@@ -140,6 +140,12 @@ impl SharedDocuments {
         &self.homes[home(slot)][index(slot)]
     }
 
+    /// The shared parts of a home worker's documents, by place.
+    #[inline]
+    pub fn of_home(&self, worker: u16) -> &[SharedDocument] {
+        &self.homes[worker as usize]
+    }
+
     /// Entries in each worker's table.
     pub fn per_worker(&self) -> usize {
         self.homes.first().map_or(0, |home| home.len())

@@ -15,6 +15,7 @@ mod retiring;
 use std::collections::VecDeque;
 
 use deltaworks_runtime::chunk_memory::ChunkMemory;
+use deltaworks_runtime::prefetch::prefetch;
 use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::{ImageRange, published, published_run};
@@ -370,25 +371,28 @@ impl Propagation {
     }
 
     fn take_marks(&mut self, worker: usize, at_most: usize) -> usize {
-        const STEP: usize = 8;
+        const GROUP: usize = 16;
         let (pending, position) = &mut self.pending[worker];
         let mut marks = core::mem::take(&mut self.marks);
         pending.take(position, at_most, &mut marks);
-        for place in 0..marks.len() + 2 * STEP {
-            if let Some(mark) = marks.get(place) {
+        for mark in &marks[..marks.len().min(GROUP)] {
+            self.subscriptions.prefetch_head(worker, *mark as usize);
+        }
+        for start in (0..marks.len()).step_by(GROUP) {
+            let (group, behind) = marks[start..].split_at(GROUP.min(marks.len() - start));
+            for mark in group {
+                self.subscriptions.prefetch(worker, *mark as usize);
+                prefetch(self.shared.get(slot(worker as u16, *mark)));
+            }
+            for mark in &behind[..behind.len().min(GROUP)] {
                 self.subscriptions.prefetch_head(worker, *mark as usize);
             }
-            if let Some(mark) = place.checked_sub(STEP).and_then(|place| marks.get(place)) {
-                self.subscriptions.prefetch(worker, *mark as usize);
-                let slot = slot(worker as u16, *mark);
-                deltaworks_runtime::prefetch::prefetch(self.shared.get(slot));
-            }
-            if let Some(mark) = place.checked_sub(2 * STEP).and_then(|place| marks.get(place)) {
+            for mark in group {
                 let mut next = self.subscriptions.head(worker, *mark as usize);
                 while next != NO_SUBSCRIPTION {
                     self.make_ready(next);
                     let entry = self.subscriptions.peek(next);
-                    self.nodes.prefetch(entry.place.block);
+                    self.nodes.prefetch(entry.place.block, entry.place.index);
                     next = entry.next_of_document;
                 }
             }

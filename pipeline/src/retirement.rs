@@ -130,7 +130,7 @@ impl Retirements {
                 budget -= end - done;
                 for (place, touch) in touches[..end].iter().enumerate().skip(done) {
                     if let Some(ahead) = touches.get(place + AHEAD) {
-                        registry.nodes().prefetch(ahead.first);
+                        registry.nodes().prefetch(ahead.first, 0);
                     }
                     registry.blocks.give_back(touch.first, touch.second);
                 }
@@ -155,7 +155,7 @@ fn walk(registry: &mut Registry, job: &mut Job, touches: &mut [Touch], from: usi
         if let Some(ahead) = touches.get(place + 2 * AHEAD) {
             let document = index(ahead.first);
             deltaworks_runtime::prefetch::prefetch_entry(&registry.documents, document);
-            registry.nodes().prefetch(ahead.second >> 3);
+            registry.nodes().prefetch(ahead.second >> 3, (ahead.second & 7) as u8);
         }
         if let Some(ahead) = touches.get(place + AHEAD) {
             deltaworks_runtime::prefetch::prefetch(registry.shared.get(ahead.first));

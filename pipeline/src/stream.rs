@@ -118,12 +118,14 @@ impl NodeMemory {
         }
     }
 
-    /// Asks for the cache lines of `block`.
+    /// Asks for the cache lines of `block` that hold its head and the node at `index`.
     #[inline]
-    pub fn prefetch(&self, block: u32) {
+    pub fn prefetch(&self, block: u32, index: u8) {
         if let Some(block) = self.blocks.get(block as usize) {
             deltaworks_runtime::prefetch::prefetch(block);
-            deltaworks_runtime::prefetch::prefetch(&block.nodes[3][1]);
+            if index >= 3 {
+                deltaworks_runtime::prefetch::prefetch(&block.nodes[6][1]);
+            }
         }
     }
 
@@ -186,13 +188,6 @@ impl BlockPool {
     /// Blocks that documents hold now.
     pub fn used(&self) -> u32 {
         self.used
-    }
-
-    /// Asks for the block that the next `take` gives.
-    #[inline]
-    pub fn prefetch_next(&self) {
-        let block = if self.free == NO_BLOCK { self.fresh } else { self.free };
-        self.memory.prefetch(block);
     }
 
     /// A block for document `slot` whose first node will be number `first_node`; `None` when all

@@ -30,7 +30,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Ack, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
 use crate::pending::Pending;
-use crate::producer::{BOUND, Numbered, TOUCHED};
+use crate::producer::{BOUND, Numbered, Producer, TOUCHED};
 use crate::registry::{Closing, Registry};
 use crate::retirement::{Notice, Retirements};
 use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
@@ -65,6 +65,8 @@ struct Arrival {
     core: u16,
     session: SessionId,
     producer: u32,
+    /// The producer's document, known when its line has arrived.
+    slot: u32,
 }
 
 /// What waits behind a batch that is validated in slices, in order.
@@ -74,6 +76,14 @@ enum Behind {
     Close(u16, Closing, CloseReason),
     Drop { slot: u32, generation: u32 },
     Open(u16, Box<Open>),
+}
+
+/// What an image's header says to its owner.
+#[derive(Clone, Copy)]
+struct Fields {
+    number: u64,
+    count: u32,
+    is_info: bool,
 }
 
 impl Arrival {
@@ -107,7 +117,7 @@ pub struct Validation {
     machines: Vec<Box<Machine>>,
     arrivals: Vec<Arrival>,
     grew: Vec<u32>,
-    owed_acks: VecDeque<u32>,
+    owed_acks: Vec<u32>,
     answered: Vec<u32>,
     answered_chunks: VecDeque<u32>,
     stalls: VecDeque<Stall>,
@@ -134,7 +144,7 @@ impl Validation {
             machines: (0..=MACHINES).map(|_| Box::default()).collect(),
             arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
             grew: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
-            owed_acks: VecDeque::with_capacity(2 * ARRIVALS_AT_ONCE),
+            owed_acks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
             answered: vec![0; chunks],
             answered_chunks: VecDeque::new(),
             stalls: VecDeque::new(),
@@ -169,34 +179,36 @@ impl Validation {
         mailboxes: &mut Mailboxes,
         now: Now,
     ) {
-        self.arrivals.push(Arrival { landed, core, session, producer });
+        self.arrivals.push(Arrival { landed, core, session, producer, slot: 0 });
         if self.arrivals.len() == ARRIVALS_AT_ONCE {
             self.judge_arrivals(mailboxes, now);
         }
     }
 
-    /// Judges what has arrived, in order. The lines that a batch needs are asked for in three
-    /// steps ahead of it, because each step tells the address of the next.
+    /// Judges what has arrived, in order. The lines that batches need are asked for in groups, in
+    /// three steps, because each step tells the address of the next.
     pub(crate) fn judge_arrivals(&mut self, mailboxes: &mut Mailboxes, now: Now) {
-        const STEP: usize = 6;
+        const GROUP: usize = 16;
         let mut arrivals = core::mem::take(&mut self.arrivals);
-        for place in 0..arrivals.len() + 3 * STEP {
-            if let Some(ahead) = arrivals.get(place) {
-                self.registry.producers.prefetch(ahead.producer);
+        for arrival in &arrivals[..arrivals.len().min(GROUP)] {
+            self.registry.producers.prefetch(arrival.producer);
+        }
+        for start in (0..arrivals.len()).step_by(GROUP) {
+            let length = GROUP.min(arrivals.len() - start);
+            let (group, behind) = arrivals[start..].split_at_mut(length);
+            for arrival in &mut *group {
+                arrival.slot = self.registry.producers.get(arrival.producer).slot;
+                prefetch_entry(&self.registry.documents, index(arrival.slot));
+                prefetch(self.registry.shared.get(arrival.slot));
             }
-            if let Some(ahead) = place.checked_sub(STEP).and_then(|place| arrivals.get(place)) {
-                let slot = self.registry.producers.get(ahead.producer).slot;
-                prefetch_entry(&self.registry.documents, index(slot));
-                prefetch(self.registry.shared.get(slot));
+            for arrival in &behind[..behind.len().min(GROUP)] {
+                self.registry.producers.prefetch(arrival.producer);
             }
-            if let Some(ahead) = place.checked_sub(2 * STEP).and_then(|place| arrivals.get(place)) {
-                let slot = self.registry.producers.get(ahead.producer).slot;
-                let document = &self.registry.documents[index(slot)];
-                self.registry.nodes().prefetch(document.tail_block);
+            for arrival in &*group {
+                let document = &self.registry.documents[index(arrival.slot)];
+                self.registry.nodes().prefetch(document.tail_block, document.tail_index);
             }
-            if let Some(arrival) =
-                place.checked_sub(3 * STEP).and_then(|place| arrivals.get_mut(place))
-            {
+            for arrival in group {
                 self.judge(arrival, mailboxes, now);
             }
         }
@@ -206,8 +218,7 @@ impl Validation {
 
     #[inline]
     fn judge(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
-        let slot = self.registry.producers.get(arrival.producer).slot;
-        let index = index(slot);
+        let index = index(arrival.slot);
         if self.registry.documents[index].flags & STALLED != 0 {
             self.wait_behind(index, Behind::Batch(arrival.take()));
             return;
@@ -255,7 +266,12 @@ impl Validation {
         let Some(image) = Image::checked_before(arrival.landed.bytes(&self.memory)) else {
             unreachable!("reception passes on whole images")
         };
-        let number = image.producer_sequence();
+        let fields = Fields {
+            number: image.producer_sequence(),
+            count: image.count(),
+            is_info: image.kind() == Kind::Info,
+        };
+        let number = fields.number;
         let producer = self.registry.producers.get(arrival.producer);
         let document = &self.registry.documents[index];
         let is_writer = producer.flags & BOUND != 0
@@ -269,7 +285,7 @@ impl Validation {
                 Numbered::Next if document.flags & DROPPED != 0 => Err(BatchRefusal::Dropped),
                 Numbered::Next => {
                     let collections = &self.registry.collections;
-                    let outcome = if image.kind() == Kind::Info {
+                    let outcome = if fields.is_info {
                         collections.check_info(image.info_map(), machine)
                     } else {
                         let collection = collections.get(document.collection);
@@ -298,7 +314,7 @@ impl Validation {
         };
         let chunk = arrival.landed.range().chunk();
         let verdict = match verdict {
-            Ok(()) => self.append(arrival, index, now),
+            Ok(()) => self.append(arrival, index, fields, now),
             Err(refusal) => Err(refusal),
         };
         if let Err(reason) = verdict {
@@ -314,18 +330,9 @@ impl Validation {
         &mut self,
         arrival: &mut Arrival,
         index: usize,
+        fields: Fields,
         now: Now,
     ) -> Result<(), BatchRefusal> {
-        let memory = &self.memory;
-        let image = Image::checked_before(arrival.landed.bytes(memory));
-        let Some(image) = image else { unreachable!("judged before") };
-        let (kind, number, count) = (image.kind(), image.producer_sequence(), image.count());
-        if kind == Kind::Info {
-            let info = image.info_map().into();
-            if let Some(cold) = self.registry.cold[index].as_mut() {
-                cold.info = Some(info);
-            }
-        }
         let registry = &mut self.registry;
         let may_owe = registry.may_owe();
         let document = &mut registry.documents[index];
@@ -346,8 +353,14 @@ impl Validation {
             document.tail_block = block;
             document.tail_index = 0;
         }
+        let image = arrival.landed.bytes_mut(&self.memory);
+        if fields.is_info
+            && let Some(cold) = registry.cold[index].as_mut()
+        {
+            cold.info = Image::checked_before(image).map(|image| image.info_map().into());
+        }
         stamp(
-            arrival.landed.bytes_mut(memory),
+            image,
             Stamp {
                 document: DocumentId { slot: producer.slot, generation: document.generation },
                 first_sequence: document.next_sequence,
@@ -368,9 +381,9 @@ impl Validation {
                 document.tail_index,
             );
         }
-        producer.last = number;
+        producer.last = fields.number;
         producer.last_sequence = document.next_sequence;
-        document.next_sequence += u64::from(count);
+        document.next_sequence += u64::from(fields.count);
         document.nodes += 1;
         document.tail_index += 1;
         if document.flags & GREW == 0 {
@@ -378,7 +391,7 @@ impl Validation {
             self.grew.push(producer.slot);
         }
         self.counts.accepted_batches += 1;
-        self.counts.accepted_deltas += u64::from(count);
+        self.counts.accepted_deltas += u64::from(fields.count);
         if document.flags & WAITED_FOR == 0 {
             producer.credit_bytes += range.bytes();
         } else {
@@ -423,7 +436,7 @@ impl Validation {
         let producer = self.registry.producers.get(index);
         if producer.flags & TOUCHED == 0 {
             producer.flags |= TOUCHED;
-            self.owed_acks.push_back(index);
+            self.owed_acks.push(index);
         }
     }
 
@@ -469,9 +482,11 @@ impl Validation {
         if self.grew.is_empty() {
             return;
         }
+        let shared = self.registry.shared.of_home(self.registry.worker);
         for &slot in &self.grew {
-            let document = &self.registry.documents[index(slot)];
-            self.registry.shared.get(slot).publish(document.nodes, document.flags & DROPPED != 0);
+            let index = index(slot);
+            let document = &self.registry.documents[index];
+            shared[index].publish(document.nodes, document.flags & DROPPED != 0);
         }
         // Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.
         fence(Ordering::SeqCst);
@@ -499,22 +514,10 @@ impl Validation {
     #[inline]
     fn send_ack(&mut self, index: u32, boxes: &mut Mailboxes) {
         let producer = self.registry.producers.get(index);
-        if producer.flags & TOUCHED == 0 {
-            return;
+        let core = producer.core;
+        if let Some(ack) = take_ack(producer) {
+            boxes.to(core).send(Message::Ack(ack));
         }
-        producer.flags &= !TOUCHED;
-        if producer.flags & BOUND == 0 {
-            return;
-        }
-        let ack = Ack {
-            session: SessionId(producer.session),
-            handle: producer.handle,
-            producer_sequence: producer.last,
-            sequence: producer.last_sequence,
-            credit_bytes: core::mem::take(&mut producer.credit_bytes),
-            duplicates: core::mem::take(&mut producer.duplicates),
-        };
-        boxes.to(producer.core).send(Message::Ack(ack));
     }
 
     /// Ends a turn: judges, publishes, answers. Returns how much was done.
@@ -534,17 +537,21 @@ impl Validation {
 
     /// Sends acks and answered counts as far as the rings have room; the rest merges here.
     fn send_answers(&mut self, boxes: &mut Mailboxes) -> usize {
-        let mut work = 0;
-        for _ in 0..self.owed_acks.len() {
-            let Some(index) = self.owed_acks.pop_front() else { break };
-            let core = self.registry.producers.get(index).core;
-            if boxes.to(core).room() == 0 {
-                self.owed_acks.push_back(index);
-                continue;
+        let mut owed = core::mem::take(&mut self.owed_acks);
+        let before = owed.len();
+        owed.retain(|&index| {
+            let producer = self.registry.producers.get(index);
+            let mailbox = boxes.to(producer.core);
+            if mailbox.room() == 0 {
+                return true;
             }
-            self.send_ack(index, boxes);
-            work += 1;
-        }
+            if let Some(ack) = take_ack(producer) {
+                mailbox.send(Message::Ack(ack));
+            }
+            false
+        });
+        let mut work = before - owed.len();
+        self.owed_acks = owed;
         for _ in 0..self.answered_chunks.len() {
             let Some(chunk) = self.answered_chunks.pop_front() else { break };
             let core = self.chunk_cores[chunk as usize];
@@ -579,4 +586,19 @@ impl Validation {
             }
         })
     }
+}
+
+/// What the producer's session is owed, if it is owed something and still there.
+#[inline]
+fn take_ack(producer: &mut Producer) -> Option<Ack> {
+    let is_owed = producer.flags & (TOUCHED | BOUND) == TOUCHED | BOUND;
+    producer.flags &= !TOUCHED;
+    is_owed.then(|| Ack {
+        session: SessionId(producer.session),
+        handle: producer.handle,
+        producer_sequence: producer.last,
+        sequence: producer.last_sequence,
+        credit_bytes: core::mem::take(&mut producer.credit_bytes),
+        duplicates: core::mem::take(&mut producer.duplicates),
+    })
 }

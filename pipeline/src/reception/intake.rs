@@ -3,8 +3,9 @@
 //! The part of [`Reception`] that touches received bytes. It copies only what a read has cut off,
 //! and what a chunk that is about to be retired would take away.
 
-use deltaworks_image::{self as image, Inbound, Kind, PRELUDE_BYTES};
+use deltaworks_image::{self as image, Inbound, PRELUDE_BYTES, Prelude};
 use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::prefetch::prefetch_entry;
 
 use super::{Around, Partial, READ_BYTES_MAX, READ_BYTES_MIN, Reception, State};
 use crate::chunk::Landed;
@@ -134,7 +135,7 @@ impl Reception {
                 self.reserved_bytes -= u64::from(reservation.bytes());
                 let checked = check(self.pool.reserved(&reservation), &self.image_limits);
                 let landed = self.pool.land_reserved(reservation);
-                self.pass_on(id, checked?, landed, around.boxes)
+                self.pass_on(id, checked?.handle, landed, around.boxes)
             }
             Partial::Aside { filled, .. } => {
                 *filled += count;
@@ -143,42 +144,91 @@ impl Reception {
         }
     }
 
-    /// Takes the messages that stand in the first `available` bytes of the tail.
+    /// Takes the messages that stand in the first `available` bytes of the tail: runs of images,
+    /// and the control between them.
     fn take_messages<P: SessionPort>(
         &mut self,
         id: SessionId,
         available: usize,
         around: &mut Around<'_, P>,
     ) -> Result<(), SessionFault> {
-        let mut left = available;
         // Control is left in place until an image follows: at the end it costs no room.
-        let mut passed = 0;
-        while let Some(prelude) = self.pool.tail()[passed..passed + left].first_chunk() {
-            let prelude = image::check_prelude(prelude, &self.image_limits);
-            let prelude = prelude.map_err(SessionFault::Malformed)?;
-            let bytes = prelude.bytes as usize;
-            if bytes > left {
-                break;
-            }
-            let message = &self.pool.tail()[passed..passed + bytes];
-            if matches!(prelude.kind, Kind::Batch | Kind::Info) {
-                let inbound = check(message, &self.image_limits)?;
-                self.pool.skip(passed as u32);
+        let (mut passed, mut left) = (0, available);
+        loop {
+            let mut run = Run::default();
+            let end = self.find_run(id, passed, left, &mut run);
+            if let Some(last) = run.images[..run.count].last() {
+                let bytes = last.offset + last.bytes;
+                self.pass_on_run(id, bytes, &run, around.boxes)?;
+                left -= bytes as usize - passed;
                 passed = 0;
-                let landed = self.pool.land(prelude.bytes);
-                self.pass_on(id, inbound, landed, around.boxes)?;
-            } else {
-                let body = &message[PRELUDE_BYTES..bytes - usize::from(prelude.padding)];
-                let action = around.port.control(id, prelude.kind.number(), body, around.now);
-                passed += bytes;
-                self.try_act(id, action, around)?;
-                if self.sessions[id.0 as usize].is_ending {
-                    return Ok(());
+            }
+            match end {
+                RunEnd::Full => {}
+                RunEnd::CutOff => return self.carry_over(id, passed, left, around.now),
+                RunEnd::Fault(fault) => return Err(fault),
+                RunEnd::Control(prelude) => {
+                    let bytes = prelude.bytes as usize;
+                    let message = &self.pool.tail()[passed..passed + bytes];
+                    let body = &message[PRELUDE_BYTES..bytes - usize::from(prelude.padding)];
+                    let action = around.port.control(id, prelude.kind.number(), body, around.now);
+                    passed += bytes;
+                    left -= bytes;
+                    self.try_act(id, action, around)?;
+                    if self.sessions[id.0 as usize].is_ending {
+                        return Ok(());
+                    }
                 }
             }
-            left -= bytes;
         }
-        self.carry_over(id, passed, left, around.now)
+    }
+
+    /// Checks images from `passed` on, until something else follows, and asks for the lines that
+    /// their handles need.
+    #[inline]
+    fn find_run(&mut self, id: SessionId, passed: usize, left: usize, run: &mut Run) -> RunEnd {
+        let handles = &self.sessions[id.0 as usize].handles;
+        let tail = &self.pool.tail()[..passed + left];
+        let mut at = passed;
+        while run.count < run.images.len() {
+            let rest = &tail[at..];
+            let Some(prelude) = rest.first_chunk() else { return RunEnd::CutOff };
+            let prelude = match image::check_prelude(prelude, &self.image_limits) {
+                Ok(prelude) => prelude,
+                Err(error) => return RunEnd::Fault(SessionFault::Malformed(error)),
+            };
+            let Some(message) = rest.get(..prelude.bytes as usize) else {
+                return RunEnd::CutOff;
+            };
+            if !prelude.kind.is_image() {
+                return RunEnd::Control(prelude);
+            }
+            let inbound = match image::check_behind(prelude, message, &self.image_limits) {
+                Ok(inbound) => inbound,
+                Err(error) => return RunEnd::Fault(SessionFault::Malformed(error)),
+            };
+            prefetch_entry(handles, inbound.handle as usize);
+            run.images[run.count] =
+                Found { offset: at as u32, bytes: prelude.bytes, handle: inbound.handle };
+            run.count += 1;
+            at += prelude.bytes as usize;
+        }
+        RunEnd::Full
+    }
+
+    fn pass_on_run(
+        &mut self,
+        id: SessionId,
+        bytes: u32,
+        run: &Run,
+        boxes: &mut Mailboxes,
+    ) -> Result<(), SessionFault> {
+        let landing = self.pool.take_run(bytes);
+        for found in &run.images[..run.count] {
+            let landed = landing.land(found.offset, found.bytes);
+            self.pass_on(id, found.handle, landed, boxes)?;
+        }
+        Ok(())
     }
 
     /// Keeps the `left` bytes behind `passed` of the tail: a message that has not arrived whole.
@@ -239,11 +289,10 @@ impl Reception {
     fn pass_on(
         &mut self,
         id: SessionId,
-        inbound: Inbound,
+        number: u32,
         landed: Landed,
         boxes: &mut Mailboxes,
     ) -> Result<(), SessionFault> {
-        let number = inbound.handle;
         let session = &mut self.sessions[id.0 as usize];
         let Some(handle) = session.handles.get_mut(number as usize) else {
             return Err(SessionFault::UnknownHandle { handle: number });
@@ -282,10 +331,10 @@ impl Reception {
         session.partial = Partial::None;
         self.carry_bytes -= buffer.len() as u64;
         self.counts.carried_bytes += buffer.len() as u64;
-        let inbound = check(&buffer, &self.image_limits)?;
+        let handle = check(&buffer, &self.image_limits)?.handle;
         self.pool.tail()[..buffer.len()].copy_from_slice(&buffer);
         let landed = self.pool.land(buffer.len() as u32);
-        self.pass_on(id, inbound, landed, boxes)
+        self.pass_on(id, handle, landed, boxes)
     }
 
     pub(super) fn find_room<P: SessionPort>(
@@ -338,13 +387,36 @@ fn announced(beginning: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]))
 }
 
-#[inline]
+/// Images that stand in a row.
+#[derive(Default)]
+struct Run {
+    images: [Found; RUN_IMAGES_MAX],
+    count: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Found {
+    /// From the tail's beginning.
+    offset: u32,
+    bytes: u32,
+    handle: u32,
+}
+
+/// What stands behind a run.
+enum RunEnd {
+    /// Perhaps more: the run is as long as it may be.
+    Full,
+    /// The beginning of a message, or nothing.
+    CutOff,
+    Control(Prelude),
+    Fault(SessionFault),
+}
+
+/// Images that are checked before they are passed on: their handles' lines arrive meanwhile.
+const RUN_IMAGES_MAX: usize = 32;
+
 fn check(message: &[u8], limits: &image::Limits) -> Result<Inbound, SessionFault> {
-    let is_batch = message.get(4) == Some(&Kind::Batch.number());
-    let checked = if is_batch {
-        image::check_batch(message, limits)
-    } else {
-        image::check_info(message, limits)
-    };
-    checked.map_err(SessionFault::Malformed)
+    let prelude = message.first_chunk().map(|prelude| image::check_prelude(prelude, limits));
+    let Some(Ok(prelude)) = prelude else { unreachable!("checked when its room was reserved") };
+    image::check_behind(prelude, message, limits).map_err(SessionFault::Malformed)
 }

@@ -16,7 +16,7 @@ use crate::registry::{Closing, Evicted};
 impl Validation {
     pub(super) fn settle(&mut self, slot: u32) {
         let owed_acks = &mut self.owed_acks;
-        self.registry.settle(slot, |producer| owed_acks.push_back(producer));
+        self.registry.settle(slot, |producer| owed_acks.push(producer));
     }
 
     pub(super) fn open(&mut self, core: u16, open: Box<Open>, boxes: &mut Mailboxes, now: Now) {
