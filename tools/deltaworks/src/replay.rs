@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use deltaworks_client::{
     Client, ClientOptions, Document, Endpoint, Healing, OpenOptions, Publisher, Subscription,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::trace::Trace;
@@ -76,6 +76,16 @@ struct Running {
     reading: JoinSet<Result<(usize, usize, Reader), Fault>>,
     is_over: watch::Sender<bool>,
     tally: Arc<Tally>,
+    /// A subscriber has read all of a document.
+    has_read_all: Arc<Notify>,
+}
+
+/// What a replay that ended well leaves to be compared.
+struct Arrived {
+    /// Subscriber, document, and what was read.
+    readers: Vec<(usize, usize, Reader)>,
+    /// When everything was acknowledged and read.
+    at: Instant,
 }
 
 /// Replays `trace`, which verifies, and returns what was found; each subscriber is told with `tell`.
@@ -109,6 +119,7 @@ async fn run(
         reading: JoinSet::new(),
         is_over,
         tally: Arc::clone(&tally),
+        has_read_all: Arc::default(),
     };
     let mut subscribers = Vec::new();
     for index in 0..settings.subscribers {
@@ -134,7 +145,8 @@ async fn run(
         }
     }
     let outcome = running.watch(trace, settings, began).await;
-    report.seconds = began.elapsed().as_secs_f64();
+    let ended = outcome.as_ref().map_or_else(|_| Instant::now(), |arrived| arrived.at);
+    report.seconds = (ended - began).as_secs_f64();
     (report.deltas, report.batches, report.bytes) =
         (tally.acknowledged(), tally.batches(), tally.bytes());
     report.deliveries = tally.read();
@@ -145,7 +157,7 @@ async fn run(
         report.reconnects += counters.reconnects;
         report.gaps += counters.gaps;
     }
-    let hashes = outcome.and_then(|readers| compare(trace, settings, readers));
+    let hashes = outcome.and_then(|arrived| compare(trace, settings, arrived.readers));
     for index in 0..settings.subscribers {
         tell(format!(
             "subscriber {index}: {} deltas of {} documents{}",
@@ -170,8 +182,14 @@ impl Running {
         let reader = Reader::new(trace, settings.publishers);
         let deltas = trace.transactions.len() as u64 * settings.publishers as u64;
         let (is_over, tally) = (is_over.clone(), Arc::clone(&self.tally));
+        let has_read_all = Arc::clone(&self.has_read_all);
         self.reading.spawn(async move {
-            let told = |deltas| tally.set_read(index, document, deltas);
+            let told = |read| {
+                tally.set_read(index, document, read);
+                if read == deltas {
+                    has_read_all.notify_one();
+                }
+            };
             let party = Party::Subscriber(index);
             subscriber::read(&mut subscription, reader, deltas, is_over, told)
                 .await
@@ -204,28 +222,30 @@ impl Running {
         trace: &Trace,
         settings: &Settings,
         began: Instant,
-    ) -> Result<Vec<(usize, usize, Reader)>, Fault> {
+    ) -> Result<Arrived, Fault> {
         let deltas = (trace.transactions.len() * settings.publishers * settings.documents) as u64;
         let totals = Totals { deltas, deliveries: deltas * settings.subscribers as u64 };
         let mut progress = Progress::new(totals);
         let mut look = tokio::time::interval(LOOK);
         let mut moved = (Instant::now(), 0);
-        let mut readers = Vec::new();
+        let (mut readers, mut arrived_at) = (Vec::new(), None);
         loop {
             tokio::select! {
                 biased;
                 Some(read) = self.reading.join_next() => readers.push(joined(read)?),
                 Some(published) = self.publishing.join_next() => joined(published)?,
+                () = self.has_read_all.notified() => {}
                 _ = look.tick() => {}
-                else => break,
             }
             let (acknowledged, read) = (self.tally.acknowledged(), self.tally.read());
             progress.show(began.elapsed(), acknowledged, read);
-            if self.publishing.is_empty() && read >= totals.deliveries {
+            if self.publishing.is_empty() && read >= totals.deliveries && arrived_at.is_none() {
+                arrived_at = Some(Instant::now());
                 self.is_over.send_replace(true);
             }
-            if self.publishing.is_empty() && self.reading.is_empty() {
-                break;
+            if let Some(at) = arrived_at.filter(|_| self.reading.is_empty()) {
+                progress.clear();
+                return Ok(Arrived { readers, at });
             }
             if moved.1 != acknowledged + read {
                 moved = (Instant::now(), acknowledged + read);
@@ -234,8 +254,6 @@ impl Running {
                 return Err(self.stalled(trace, settings));
             }
         }
-        progress.clear();
-        Ok(readers)
     }
 
     /// Names the one that is furthest behind: a subscriber if there is one, else a publisher.

@@ -136,7 +136,8 @@ fn typed_traces() -> Vec<PathBuf> {
 fn replay_to_a_spoilt_subscriber(tamper: Tamper) -> (i32, Value) {
     let daemon = Daemon::start(&[]);
     let trace = generated(&daemon.folder);
-    let proxy = Proxy::start(daemon.tcp(), Way::ToClient, tamper, 20);
+    let [tcp, unix] = daemon.addresses();
+    let proxy = Proxy::start(&tcp, Way::ToClient, tamper, 20);
     let way = proxy.address();
     let options = [
         "--publishers",
@@ -152,7 +153,6 @@ fn replay_to_a_spoilt_subscriber(tamper: Tamper) -> (i32, Value) {
         "--subscriber-via",
         &way,
     ];
-    let [_, unix] = daemon.addresses();
     let replayed = replay(&trace, &unix, &options);
     assert!(proxy.has_acted(), "{tamper:?} has not happened: {replayed:?}");
     daemon.stop();
@@ -215,7 +215,8 @@ fn a_subscribers_lost_connection_is_named() {
 fn replay_from_a_spoilt_publisher(way: Way, tamper: Tamper) -> Value {
     let daemon = Daemon::start(&[]);
     let trace = generated(&daemon.folder);
-    let proxy = Proxy::start(daemon.tcp(), way, tamper, 20);
+    let [tcp, unix] = daemon.addresses();
+    let proxy = Proxy::start(&tcp, way, tamper, 20);
     let through = proxy.address();
     let options = [
         "--publishers",
@@ -229,7 +230,6 @@ fn replay_from_a_spoilt_publisher(way: Way, tamper: Tamper) -> Value {
         "--publisher-via",
         &through,
     ];
-    let [_, unix] = daemon.addresses();
     let replayed = replay(&trace, &unix, &options);
     assert!(proxy.has_acted(), "{tamper:?} has not happened: {replayed:?}");
     assert_verified(&replayed, TRANSACTIONS * 4, 2);
@@ -274,23 +274,26 @@ fn a_publishers_spoilt_batch_is_sent_again() {
 
 #[test]
 fn a_daemon_that_is_killed_ends_the_replay_unverified() {
-    let mut daemon = Daemon::start(&[]);
-    let trace = generated(&daemon.folder);
+    let daemon = Daemon::start(&[]);
+    let trace = generated(&daemon.folder).to_string_lossy().into_owned();
+    // Silence keeps the replay from finishing before the daemon dies.
     let [tcp, _] = daemon.addresses();
-    let trace = trace.to_string_lossy().into_owned();
-    let options = ["--publishers", "4", "--subscribers", "4", "--documents", "4", "--batch", "1"];
+    let proxy = Proxy::start(&tcp, Way::ToServer, Tamper::Silence, 20);
+    let through = proxy.address();
     let child = Command::new(env!("CARGO_BIN_EXE_deltaworks"))
-        .args(["replay", &trace, "--server", &tcp, "--json"])
-        .args(options)
+        .args(["replay", &trace, "--server", &tcp, "--publisher-via", &through, "--json"])
+        .args(["--publishers", "2", "--subscribers", "2", "--documents", "2", "--batch", "16"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the command line runs");
-    std::thread::sleep(Duration::from_millis(300));
-    daemon.kill();
+    while !proxy.has_acted() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(daemon);
     let fault = fault_of(&report(&child.wait_with_output().expect("it ends")));
-    assert!(!fault.is_empty());
+    assert!(fault.contains("disconnected"), "{fault}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A daemon for one test: the real program, in a folder of its own, ended with the test.
+//! A daemon for one test: the real program, in a folder of its own, killed with the value.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -83,11 +83,6 @@ impl Daemon {
         Daemon { child, folder, tcp }
     }
 
-    /// `host:port` where it listens.
-    pub fn tcp(&self) -> &str {
-        &self.tcp
-    }
-
     /// The addresses as the command line takes them: TCP, then Unix.
     pub fn addresses(&self) -> [String; 2] {
         [format!("tcp:{}", self.tcp), format!("unix:{}", self.folder.join("socket").display())]
@@ -96,12 +91,6 @@ impl Daemon {
     /// What it wrote so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    /// Kills it, as kill -9 does.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it ends");
     }
 
     /// Ends it in order, and asserts that it did.

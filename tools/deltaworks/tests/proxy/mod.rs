@@ -74,8 +74,9 @@ enum Passed {
 }
 
 impl Proxy {
-    /// A proxy before `server` that spoils the batch behind the first `before` that go this way.
+    /// A proxy before `server` (`tcp:HOST:PORT`) that spoils the batch behind the first `before` that go this way.
     pub fn start(server: &str, way: Way, tamper: Tamper, before: usize) -> Proxy {
+        let server = server.strip_prefix("tcp:").expect("an address of TCP");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         let saboteur = Saboteur { tamper, before, has_acted: false, held: None };
