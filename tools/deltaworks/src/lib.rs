@@ -7,6 +7,8 @@
 
 pub mod exit;
 
+pub mod output;
+
 pub mod publish;
 
 pub mod subscribe;

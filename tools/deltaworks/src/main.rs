@@ -5,12 +5,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use deltaworks::exit;
 use deltaworks::plan::PlanCommand;
 use deltaworks::publish::PublishCommand;
 use deltaworks::replay::command::ReplayCommand;
 use deltaworks::subscribe::SubscribeCommand;
 use deltaworks::trace::command::TraceCommand;
+use deltaworks::{exit, output};
 
 /// Command line of deltaworks
 #[derive(Parser)]
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Command::Plan(command) => command.run(),
         Command::Trace(command) => match command.run() {
             Ok(told) => {
-                println!("{told}");
+                output::print(told);
                 ExitCode::SUCCESS
             }
             Err(error) => {

@@ -3,14 +3,13 @@
 //! Owned by the command line. It reads this machine, or takes the description of another one, and asks
 //! the planner that the daemon asks; it starts nothing.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 use deltaworks_runtime::plan::{self, PlanConfig, drawing};
 use deltaworks_runtime::topology::{Allowance, CpuSet, Topology};
 
-use crate::exit;
+use crate::{exit, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,8 +48,7 @@ impl PlanCommand {
     pub fn run(self) -> ExitCode {
         match self.plan() {
             Ok(text) => {
-                // Nobody reads it any more: nothing is lost.
-                let _ = io::stdout().lock().write_all(text.as_bytes());
+                output::print(text.trim_end());
                 ExitCode::SUCCESS
             }
             Err(error) => {
@@ -83,7 +81,7 @@ impl PlanCommand {
         let plan = plan::plan(&topology, &mask, &config).map_err(|error| error.to_string())?;
         if self.json {
             let json = serde_json::to_string(&plan).map_err(|error| error.to_string())?;
-            return Ok(json + "\n");
+            return Ok(json);
         }
         Ok(drawing::draw(&plan, &topology))
     }

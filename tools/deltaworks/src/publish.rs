@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -25,8 +25,8 @@ use deltaworks_schema::mapping;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::exit;
 use crate::trace::delta::DELTA_BYTES_MAX;
+use crate::{exit, output};
 
 /// Deltas of a batch at most.
 const BATCH_DELTAS_MAX: usize = 256;
@@ -286,8 +286,7 @@ impl Answers {
         });
         let line =
             if self.json { answer_json(deltas, &outcome) } else { answer_text(deltas, &outcome) };
-        // Publishing goes on where nobody reads its answers.
-        let _ = writeln!(io::stdout(), "{line}");
+        output::print(line);
     }
 
     async fn drain(&mut self) {

@@ -402,3 +402,61 @@ fn document_names(settings: &Settings) -> Vec<String> {
 fn random() -> u64 {
     RandomState::new().hash_one(Instant::now())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Recipe, encode_delta, generate};
+
+    /// A document of two lanes as one subscriber read it; `order` is that of the first two deltas.
+    fn arrived(trace: &Trace, order: [u32; 2]) -> Reader {
+        let mut reader = Reader::new(trace, 2);
+        let mut sequence = 0;
+        for (index, patches) in trace.transactions.iter().enumerate() {
+            for lane in if index == 0 { order } else { [0, 1] } {
+                let mut delta = Vec::new();
+                encode_delta(lane, index as u32, patches, &mut delta).expect("fits a delta");
+                sequence += 1;
+                reader.take(sequence, &delta).expect("in order");
+            }
+        }
+        reader
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            server: Endpoint::Tcp("127.0.0.1:1".to_owned()),
+            subscriber_via: None,
+            publisher_via: None,
+            publishers: 2,
+            subscribers: 2,
+            documents: 1,
+            batch_deltas: 1,
+            collection: None,
+            stall: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn subscribers_that_read_another_order_disagree_though_their_texts_are_right() {
+        let trace = generate(&Recipe { seed: 5, transactions: 50, chars_max: 1_000 });
+        let same = vec![(1, 0, arrived(&trace, [0, 1])), (0, 0, arrived(&trace, [0, 1]))];
+        let hashes = compare(&trace, &settings(), same).expect("they agree");
+        assert_eq!(hashes, [arrived(&trace, [0, 1]).hash()]);
+        let other = vec![(0, 0, arrived(&trace, [0, 1])), (1, 0, arrived(&trace, [1, 0]))];
+        let fault = compare(&trace, &settings(), other).expect_err("they disagree");
+        assert_eq!((fault.party, fault.document), (Party::Subscriber(1), Some(0)));
+        assert!(matches!(fault.what, What::Hash { .. }), "{fault}");
+    }
+
+    #[test]
+    fn names_are_of_one_run() {
+        let (first, second) = (document_names(&settings()), document_names(&settings()));
+        assert_ne!(first, second);
+        let settings =
+            Settings { collection: Some("texts".to_owned()), documents: 2, ..settings() };
+        let names = document_names(&settings);
+        assert!(names.iter().all(|name| name.starts_with("texts/replay-")), "{names:?}");
+        assert_ne!(names[0], names[1]);
+    }
+}

@@ -10,8 +10,8 @@ use deltaworks_client::Endpoint;
 
 use super::report::Report;
 use super::{Settings, replay};
-use crate::exit;
 use crate::trace::Trace;
+use crate::{exit, output};
 
 /// Lanes that all subscribers together rebuild at most: each holds a text.
 const LANES_MAX: usize = 65_536;
@@ -98,8 +98,7 @@ impl ReplayCommand {
                 return self.finish(Report { fault, ..named }, exit::failed());
             }
         };
-        let report =
-            runtime.block_on(replay(Arc::new(trace), &settings, |line| println!("{line}")));
+        let report = runtime.block_on(replay(Arc::new(trace), &settings, output::print));
         runtime.shutdown_background();
         let code = if report.verified { ExitCode::SUCCESS } else { exit::not_verified() };
         self.finish(Report { trace: named.trace, ..report }, code)
@@ -128,9 +127,9 @@ impl ReplayCommand {
 
     fn finish(&self, report: Report, code: ExitCode) -> ExitCode {
         match (self.json, &report.fault) {
-            (true, _) => println!("{}", report.json()),
+            (true, _) => output::print(report.json()),
             (false, Some(fault)) if report.deltas == 0 => eprintln!("deltaworks: {fault}"),
-            (false, _) => println!("{report}"),
+            (false, _) => output::print(report),
         }
         code
     }

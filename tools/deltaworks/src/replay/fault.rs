@@ -77,8 +77,6 @@ pub enum What {
     },
     /// The document ended before all was read, with this number.
     Closed(u16),
-    /// The connection was lost and made again, so that this was not the uninterrupted stream.
-    Reconnected,
     /// The document has a new epoch: its history was lost.
     EpochChanged,
     /// A delta that is no transaction.
@@ -159,7 +157,6 @@ impl fmt::Display for What {
             }
             What::Gap { from, to } => write!(f, "gap: sequences {from}..{to} will not come"),
             What::Closed(code) => write!(f, "the document ended with {code}"),
-            What::Reconnected => f.write_str("reconnected"),
             What::EpochChanged => f.write_str("the document's history was lost"),
             What::Delta { sequence, error } => {
                 write!(f, "sequence {sequence} is no transaction: {error}")
