@@ -31,3 +31,9 @@ pub mod cpu_time;
 pub mod core;
 
 pub mod pipeline;
+
+pub mod load;
+
+pub mod relay;
+
+pub mod tcp;

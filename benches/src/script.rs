@@ -50,6 +50,7 @@ pub struct Script {
     payloads: u32,
     draws: Vec<u32>,
     lines: u64,
+    has_rare: bool,
 }
 
 impl Script {
@@ -67,7 +68,13 @@ impl Script {
             Law::Uniform => Vec::new(),
             Law::Zipf => zipf(documents, &mut random),
         };
-        Self { random, documents, payloads, draws, lines: 0 }
+        Self { random, documents, payloads, draws, lines: 0, has_rare: true }
+    }
+
+    /// The same with fresh batches only.
+    #[must_use]
+    pub fn without_rare(self) -> Self {
+        Self { has_rare: false, ..self }
     }
 
     /// The next line.
@@ -80,8 +87,8 @@ impl Script {
             self.draws[self.lines as usize % DRAWS]
         };
         let wish = match self.lines % RARE {
-            511 => Wish::Failing,
-            1023 => Wish::Resend,
+            511 if self.has_rare => Wish::Failing,
+            1023 if self.has_rare => Wish::Resend,
             _ => Wish::Fresh,
         };
         self.lines += 1;

@@ -1,11 +1,14 @@
-//! How fast the data path is: `throughput pipeline` runs all stages on pinned cores.
+//! How fast the data path is: `throughput pipeline` runs all stages on pinned cores, `throughput tcp`
+//! a whole server over loopback TCP, against raw TCP.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use deltaworks_benches::pipeline::{Options, Report, run};
+use deltaworks_benches::pipeline::{self, Options, Report};
+use deltaworks_benches::tcp::{self, TcpOptions, TcpReport, Way};
+use serde::Serialize;
 
-/// Measures the data path and verifies what it did.
+/// Measures the data path and verifies what it did; exit code 0 only if it is verified.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -16,29 +19,62 @@ struct Arguments {
 enum Mode {
     /// All stages on pinned cores, from the chunk's tail to every document's subscriber.
     Pipeline(Options),
+    /// A server on one core and its clients on another, against raw TCP in the same run.
+    Tcp(TcpOptions),
 }
 
 fn main() -> ExitCode {
-    let Mode::Pipeline(options) = Arguments::parse().mode;
-    let report = match run(&options) {
-        Ok(report) => report,
+    let verified = match Arguments::parse().mode {
+        Mode::Pipeline(options) => pipeline::run(&options).map(|report| {
+            tell(&report, options.json, print_pipeline);
+            report.verified
+        }),
+        Mode::Tcp(options) => tcp::run(&options).map(|report| {
+            tell(&report, options.json, print_tcp);
+            report.verified
+        }),
+    };
+    match verified {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("throughput: {error}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
-    if options.json {
-        match serde_json::to_string(&report) {
-            Ok(line) => println!("{line}"),
-            Err(error) => eprintln!("throughput: {error}"),
-        }
-    } else {
-        print(&report);
     }
-    if report.verified { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn print(report: &Report) {
+fn tell<R: Serialize>(report: &R, json: bool, print: fn(&R)) {
+    match serde_json::to_string(report) {
+        Ok(line) if json => println!("{line}"),
+        Ok(_) => print(report),
+        Err(error) => eprintln!("throughput: {error}"),
+    }
+}
+
+fn print_tcp(report: &TcpReport) {
+    let TcpReport { publishers, subscribers, documents, batch, delta_bytes, .. } = report;
+    println!(
+        "{publishers} publishers, {subscribers} subscribers, {documents} documents, batches of \
+         {batch} × {delta_bytes} bytes"
+    );
+    let print = |name: &str, way: &Way| {
+        println!(
+            "{name}: {:.2} M deliveries/s, {:.2} M published/s, {:.0} MB/s read, {:.2} s, verified: {}",
+            way.deliveries_per_second / 1e6,
+            way.published_per_second / 1e6,
+            way.bytes_per_second / 1e6,
+            way.seconds,
+            way.verified
+        );
+        way.faults.iter().for_each(|fault| println!("  {fault}"));
+    };
+    print("server     ", &report.server);
+    print("raw glommio", &report.relay);
+    println!("ratio {:.2}", report.ratio);
+}
+
+fn print_pipeline(report: &Report) {
     let Report { cores, documents, batch, delta_bytes, seconds, .. } = report;
     println!(
         "{:.2} M deltas/s (CPU {:.0} %)   {cores} core(s), {documents} documents, batches of {batch} × \
