@@ -1,9 +1,12 @@
 //! How far a replay is, on standard error: bars on a terminal, now and then a line elsewhere.
 
+use std::fmt::Write;
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -68,7 +71,7 @@ impl Progress {
 impl Bars {
     fn new(totals: Totals) -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        let template = "{prefix:>9} {wide_bar} {human_pos}/{human_len} {per_sec:>16} {eta:>4}";
+        let template = "{prefix:>9} {wide_bar} {human_pos}/{human_len} {rate:>14} {eta:>4}";
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = |name: &'static str, length| {
