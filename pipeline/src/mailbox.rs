@@ -24,12 +24,19 @@ enum Way {
     Ring { ring: Producer<Message>, doorbell: Doorbell, waiting: VecDeque<Message>, unrung: bool },
     /// To this core itself: taken at its next turn, in order, like a ring that is never full.
     Own(Vec<Message>),
+    /// To a core that this one has nothing to tell: neither owns documents.
+    None,
 }
 
 impl Mailbox {
     /// A mailbox over a ring and the doorbell of its reader.
     pub fn new(ring: Producer<Message>, doorbell: Doorbell) -> Self {
         Self { way: Way::Ring { ring, doorbell, waiting: VecDeque::new(), unrung: false } }
+    }
+
+    /// A mailbox that nothing is sent through.
+    pub fn none() -> Self {
+        Self { way: Way::None }
     }
 
     /// A core's mailbox to itself.
@@ -42,6 +49,7 @@ impl Mailbox {
     pub fn send(&mut self, message: Message) {
         match &mut self.way {
             Way::Own(messages) => messages.push(message),
+            Way::None => unreachable!("session cores do not talk to each other"),
             Way::Ring { ring, waiting, unrung, .. } => {
                 *unrung = true;
                 if !waiting.is_empty() {
@@ -58,6 +66,7 @@ impl Mailbox {
     pub fn room(&self) -> usize {
         match &self.way {
             Way::Own(_) => usize::MAX,
+            Way::None => 0,
             Way::Ring { ring, waiting, .. } if waiting.is_empty() => ring.free_slots(),
             Way::Ring { .. } => 0,
         }
@@ -67,6 +76,7 @@ impl Mailbox {
     pub fn waiting(&self) -> usize {
         match &self.way {
             Way::Own(messages) => messages.len(),
+            Way::None => 0,
             Way::Ring { waiting, .. } => waiting.len(),
         }
     }

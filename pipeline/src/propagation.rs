@@ -371,10 +371,24 @@ impl Propagation {
     }
 
     fn take_marks(&mut self, worker: usize, at_most: usize) -> usize {
-        const GROUP: usize = 16;
         let (pending, position) = &mut self.pending[worker];
         let mut marks = core::mem::take(&mut self.marks);
         pending.take(position, at_most, &mut marks);
+        self.make_marked_ready(worker, &marks);
+        let work = marks.len();
+        marks.clear();
+        self.marks = marks;
+        work
+    }
+
+    /// Takes the marks of this core's own worker, which need no bitmap.
+    pub(crate) fn take_own_marks(&mut self, worker: u16, marks: &mut Vec<u32>) {
+        self.make_marked_ready(worker as usize, marks);
+        marks.clear();
+    }
+
+    fn make_marked_ready(&mut self, worker: usize, marks: &[u32]) {
+        const GROUP: usize = 16;
         for mark in &marks[..marks.len().min(GROUP)] {
             self.subscriptions.prefetch_head(worker, *mark as usize);
         }
@@ -397,10 +411,6 @@ impl Propagation {
                 }
             }
         }
-        let work = marks.len();
-        marks.clear();
-        self.marks = marks;
-        work
     }
 
     /// Sends to one session until its socket or its share of the turn is full.

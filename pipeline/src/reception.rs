@@ -40,8 +40,9 @@ enum State {
     /// The owner has not answered yet; `true`: to be closed when it does.
     Opening(bool),
     Open,
-    /// The owner has been told; its answer frees the handle or leaves it dead.
-    Closing,
+    /// The owner has been told; its answer frees the handle or leaves it dead. `true`: the client
+    /// has closed it, too, so that it is free in any case.
+    Closing(bool),
     /// Closed by the server; stays until the client closes it, too.
     Dead,
 }

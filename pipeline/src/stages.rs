@@ -148,7 +148,8 @@ impl core::fmt::Debug for CoreStages {
     }
 }
 
-/// Joins the stages of all cores: one ring for each ordered pair, one bitmap for each pair of an
+/// Joins the stages of all cores: one ring for each ordered pair of which one owns documents, one
+/// bitmap for each pair of an
 /// owner and an agent.
 ///
 /// # Panics
@@ -189,6 +190,10 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
         for (to, inbox) in inboxes.iter_mut().enumerate() {
             if to == from {
                 boxes.push(Mailbox::own());
+                continue;
+            }
+            if !parts.roles[from].owns_documents && !parts.roles[to].owns_documents {
+                boxes.push(Mailbox::none());
                 continue;
             }
             let (producer, consumer) = ring(parts.ring_capacity);
@@ -243,6 +248,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                 parts.epoch_seed,
             );
             Validation::new(
+                core as u16,
                 registry,
                 Arc::clone(&parts.memory),
                 chunk_cores.clone(),
@@ -370,6 +376,10 @@ impl CoreStages {
         }
         clock.validated();
         if let Some(side) = &mut self.sessions {
+            if let Some(validation) = &mut self.validation {
+                let (worker, marks) = validation.own_marks();
+                side.propagation.take_own_marks(worker, marks);
+            }
             work += side.propagation.do_work(port, &mut self.boxes);
             clock.propagated();
             let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);

@@ -15,7 +15,8 @@ pub const NO_SUBSCRIPTION: u32 = u32::MAX;
 /// Images copied out of retired chunks, oldest first, and their node numbers.
 pub(crate) type Aside = VecDeque<(u64, Box<[u8]>)>;
 
-/// One session's cursor into one document.
+/// One session's cursor into one document: one cache line.
+#[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub place: Place,
@@ -33,6 +34,8 @@ pub(crate) struct Subscription {
     /// Images copied out of retired chunks, oldest first, and their node numbers.
     pub aside: Option<Box<Aside>>,
 }
+
+const _: () = assert!(size_of::<Subscription>() == 64);
 
 impl Subscription {
     /// Number of the first node that the socket has not taken.

@@ -112,6 +112,10 @@ pub struct Validation {
     chunk_cores: std::sync::Arc<[u16]>,
     /// For each core, the bitmap of its agent; `None` where no agent runs.
     pending: Vec<Option<Arc<Pending>>>,
+    /// The core that this runs on, and its documents that grew: its own agent is told without a
+    /// bitmap, because no other core is involved.
+    core: u16,
+    own_marks: Vec<u32>,
     retirements: Retirements,
     /// Machines that check nothing now; one is kept for arrivals.
     machines: Vec<Box<Machine>>,
@@ -128,6 +132,7 @@ pub struct Validation {
 
 impl Validation {
     pub(crate) fn new(
+        core: u16,
         registry: Registry,
         memory: Arc<ChunkMemory>,
         chunk_cores: std::sync::Arc<[u16]>,
@@ -140,6 +145,8 @@ impl Validation {
             memory,
             chunk_cores,
             pending,
+            core,
+            own_marks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
             retirements: Retirements::new(chunks),
             machines: (0..=MACHINES).map(|_| Box::default()).collect(),
             arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
@@ -183,6 +190,12 @@ impl Validation {
         if self.arrivals.len() == ARRIVALS_AT_ONCE {
             self.judge_arrivals(mailboxes, now);
         }
+    }
+
+    /// Documents that grew and that this core's own agent reads; the caller empties it each turn.
+    #[inline]
+    pub(crate) fn own_marks(&mut self) -> (u16, &mut Vec<u32>) {
+        (self.registry.worker, &mut self.own_marks)
     }
 
     /// Judges what has arrived, in order. The lines that batches need are asked for in groups, in
@@ -494,7 +507,11 @@ impl Validation {
         for slot in self.grew.drain(..) {
             let document = &mut self.registry.documents[index(slot)];
             document.flags &= !GREW;
-            let mut readers = document.readers;
+            let own = 1 << self.core;
+            if document.readers & own != 0 {
+                self.own_marks.push(index(slot) as u32);
+            }
+            let mut readers = document.readers & !own;
             while readers != 0 {
                 let core = readers.trailing_zeros() as usize;
                 readers &= readers - 1;

@@ -44,7 +44,7 @@ impl Reception {
                         around.port.closed(id, handle, CloseReason::Asked);
                     }
                     // The server is closing it: the answer that is coming serves both.
-                    State::Closing => {}
+                    State::Closing(_) => self.handle(id, handle)?.state = State::Closing(true),
                     State::Free | State::Opening(_) => {
                         return Err(SessionFault::UnknownHandle { handle });
                     }
@@ -60,7 +60,7 @@ impl Reception {
                         around.boxes.to(core).send(Message::Drop { slot, generation });
                     }
                     State::Open => return Err(SessionFault::NotAWriter { handle: number }),
-                    State::Closing | State::Dead => {}
+                    State::Closing(_) | State::Dead => {}
                     State::Free | State::Opening(_) => {
                         return Err(SessionFault::UnknownHandle { handle: number });
                     }
@@ -132,7 +132,7 @@ impl Reception {
     ) {
         let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
         debug_assert!(handle.state == State::Open);
-        handle.state = State::Closing;
+        handle.state = State::Closing(false);
         let reader = (handle.subscription != NO_SUBSCRIPTION).then_some(handle.policy);
         if reader.is_some() {
             let subscription = core::mem::replace(&mut handle.subscription, NO_SUBSCRIPTION);
@@ -182,7 +182,7 @@ impl Reception {
             match &mut handle.state {
                 State::Open => self.close_handle(id, number, CloseReason::Asked, around),
                 State::Opening(is_to_close) => *is_to_close = true,
-                State::Free | State::Closing | State::Dead => {}
+                State::Free | State::Closing(_) | State::Dead => {}
             }
         }
         self.forget_if_done(id, around.port);
@@ -267,7 +267,7 @@ impl Reception {
             && let Err(reason) = self.subscribe(opened, around)
         {
             let handle = &mut self.sessions[id.0 as usize].handles[opened.handle as usize];
-            handle.state = State::Closing;
+            handle.state = State::Closing(false);
             let message = Message::Close {
                 slot: opened.slot,
                 generation: opened.generation,
@@ -313,7 +313,7 @@ impl Reception {
     pub(crate) fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort) {
         let session = &mut self.sessions[ack.session.0 as usize];
         let Some(handle) = session.handles.get_mut(ack.handle as usize) else { return };
-        if session.is_ending || !matches!(handle.state, State::Open | State::Closing) {
+        if session.is_ending || !matches!(handle.state, State::Open | State::Closing(_)) {
             return;
         }
         if self.pool.is_short() && handle.balance_bytes > i64::from(CREDIT_FLOOR_BYTES) {
@@ -369,11 +369,12 @@ impl Reception {
             self.forget_if_done(id, port);
             return;
         }
+        let both_closed = session.handles[number as usize].state == State::Closing(true);
         match reason {
-            CloseReason::Asked | CloseReason::Silent => self.free_handle(id, number),
-            CloseReason::Dropped | CloseReason::Fenced => {
+            CloseReason::Dropped | CloseReason::Fenced if !both_closed => {
                 session.handles[number as usize].state = State::Dead;
             }
+            _ => self.free_handle(id, number),
         }
         if reason != CloseReason::Silent {
             port.closed(id, number, reason);

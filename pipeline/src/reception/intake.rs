@@ -300,7 +300,7 @@ impl Reception {
         match handle.state {
             State::Open => {}
             // On its way when the server closed the handle: told with `closed`, taken by nobody.
-            State::Closing | State::Dead => return Ok(()),
+            State::Closing(_) | State::Dead => return Ok(()),
             State::Free | State::Opening(_) => {
                 return Err(SessionFault::UnknownHandle { handle: number });
             }

@@ -27,6 +27,7 @@ scenarios! {
         interleaved_documents_keep_their_order,
         control_never_overtakes_data_nor_data_control,
         a_slow_batch_holds_no_other_document,
+        a_close_that_crosses_the_servers_frees_the_handle,
         a_dropped_document_ends_in_order_and_its_name_begins_anew,
     ],
     schema: [

@@ -146,3 +146,20 @@ pub(crate) fn a_slow_batch_holds_no_other_document() {
     let closed = place(&|it| *it == Event::Closed(slow.handle, CloseReason::Asked));
     assert!(acked < closed && opened < closed, "in the order in which they were asked");
 }
+
+/// A client's `close` that crosses the server's own frees the handle: none is lost, however often.
+pub(crate) fn a_close_that_crosses_the_servers_frees_the_handle() {
+    let mut world = world(2, |config| config.limits.handles_per_session_max = 2);
+    let peer = world.connect(0).expect("room");
+    for round in 0..10 {
+        let name = format!("d{round}");
+        let (opened, _) = open(&mut world, peer, writing(&name, 1));
+        world.drop_document(peer, opened.handle);
+        world.turn();
+        world.turn_core(0);
+        world.close(peer, opened.handle);
+        world.run();
+        let told = world.events(peer);
+        assert!(told.iter().any(|it| matches!(it, Event::Closed(..))), "{told:?}");
+    }
+}

@@ -46,8 +46,8 @@ type Failure = (u8, String);
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let usage = |message: String| (WRONG_USAGE, message);
     let not_started = |message: String| (NOT_STARTED, message);
-    let cores = placement::cores(options.cores).map_err(not_started)?;
-    let sizing = sizing(options, &cores).map_err(usage)?;
+    let placement = placement::place(options.cores).map_err(not_started)?;
+    let sizing = sizing(options, &placement.cores).map_err(usage)?;
     if options.print_budget {
         print!("{}", budget_table(&sizing));
         return Ok(ExitCode::SUCCESS);
@@ -57,7 +57,10 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     // Signals are taken from here on, so that one that comes early is not lost.
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| not_started(format!("signals: {error}")))?;
-    let config = server_config(options, tcp, cores, collections, &sizing);
+    for note in &placement.notes {
+        eprintln!("deltaworksd: {note}");
+    }
+    let config = server_config(options, tcp, placement.cores, collections, &sizing);
     let server = Server::start(config).map_err(|error| not_started(error.to_string()))?;
     announce(&server, &sizing);
     if let Some(path) = &options.ready_file {
