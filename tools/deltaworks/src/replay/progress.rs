@@ -72,8 +72,13 @@ impl Bars {
     fn new(totals: Totals) -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let template = "{prefix:>9} {wide_bar} {human_pos}/{human_len} {rate:>14} {eta:>4}";
-        let style =
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let rate = |state: &ProgressState, text: &mut dyn Write| {
+            // What cannot be shown is left out.
+            let _ = write!(text, "{}/s", HumanCount(state.per_sec() as u64));
+        };
+        let style = ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .with_key("rate", rate);
         let bar = |name: &'static str, length| {
             all.add(ProgressBar::new(length).with_style(style.clone()).with_prefix(name))
         };

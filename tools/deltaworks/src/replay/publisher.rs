@@ -1,7 +1,7 @@
 //! One publisher's work on one document: the whole trace into its own lane, every answer awaited.
 //!
 //! All of the trace is there from the start, so batches are full; how many are on their way is the
-//! client's backlog and credit to say, and at most [`TICKETS_MAX`]. It never waits by a clock.
+//! client's backlog and credit to say, and at most 256. It never waits by a clock.
 
 use std::collections::VecDeque;
 
