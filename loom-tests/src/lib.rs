@@ -5,7 +5,7 @@
 //! file and what replaces it. A mutant that its model does not catch means that the model proves
 //! nothing. `cargo run -p deltaworks-loom-tests --bin loom-models` runs both; without `cfg(loom)`
 //! this library holds nothing but the tables.
-#![cfg_attr(not(loom), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 #[cfg(all(loom, test))]
 mod explore;

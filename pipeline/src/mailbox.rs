@@ -45,19 +45,23 @@ impl Mailbox {
     }
 
     /// Sends `message`, behind everything sent before.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, message: Message) {
         match &mut self.way {
             Way::Own(messages) => messages.push(message),
-            Way::None => unreachable!("session cores do not talk to each other"),
-            Way::Ring { ring, waiting, unrung, .. } => {
-                *unrung = true;
-                if !waiting.is_empty() {
-                    waiting.push_back(message);
-                } else if let Err(message) = ring.push(message) {
-                    waiting.push_back(message);
-                }
-            }
+            _ => self.send_across(message),
+        }
+    }
+
+    fn send_across(&mut self, message: Message) {
+        let Way::Ring { ring, waiting, unrung, .. } = &mut self.way else {
+            unreachable!("session cores do not talk to each other")
+        };
+        *unrung = true;
+        if !waiting.is_empty() {
+            waiting.push_back(message);
+        } else if let Err(message) = ring.push(message) {
+            waiting.push_back(message);
         }
     }
 

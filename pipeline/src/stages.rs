@@ -467,7 +467,7 @@ impl CoreStages {
 }
 
 /// Brings one message to the side of this core that it is for.
-#[inline]
+#[inline(always)]
 fn deliver<P: SessionPort>(
     from: u16,
     message: Message,
