@@ -3,8 +3,7 @@
 use crate::fake::FakeServer;
 use deltaworks_image::{BatchBuilder, Image, Kind, Limits};
 use deltaworks_protocol::client::{
-    Config, DocumentKey, Event, Fault, Healing, Outcome, Received,
-    Session,
+    Config, DocumentKey, Event, Fault, Healing, Outcome, Received, Session,
 };
 use deltaworks_protocol::framing::Framing;
 use deltaworks_protocol::message::{Access, Control, OpenOptions, Policy, Start};
