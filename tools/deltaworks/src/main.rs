@@ -12,9 +12,19 @@ use deltaworks::subscribe::SubscribeCommand;
 use deltaworks::trace::command::TraceCommand;
 use deltaworks::{exit, output};
 
+const EXAMPLES: &str = "\
+Examples:
+  deltaworksd --unix /run/deltaworks.sock --tcp 127.0.0.1:7710 &
+  deltaworks sub notes --from start &
+  deltaworks pub notes --text 'hello'
+  deltaworks trace generate --out trace.json.gz && deltaworks replay trace.json.gz --documents 4
+
+Every command has examples and its exit codes in its own help: 0 is always success, 2 always a wrong
+command line.";
+
 /// Command line of deltaworks
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
