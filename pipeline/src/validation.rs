@@ -554,21 +554,21 @@ impl Validation {
 
     /// Sends acks and answered counts as far as the rings have room; the rest merges here.
     fn send_answers(&mut self, boxes: &mut Mailboxes) -> usize {
-        let mut owed = core::mem::take(&mut self.owed_acks);
-        let before = owed.len();
-        owed.retain(|&index| {
+        let owed = self.owed_acks.len();
+        let mut kept = 0;
+        for place in 0..owed {
+            let index = self.owed_acks[place];
             let producer = self.registry.producers.get(index);
             let mailbox = boxes.to(producer.core);
             if mailbox.room() == 0 {
-                return true;
-            }
-            if let Some(ack) = take_ack(producer) {
+                self.owed_acks[kept] = index;
+                kept += 1;
+            } else if let Some(ack) = take_ack(producer) {
                 mailbox.send(Message::Ack(ack));
             }
-            false
-        });
-        let mut work = before - owed.len();
-        self.owed_acks = owed;
+        }
+        self.owed_acks.truncate(kept);
+        let mut work = owed - kept;
         for _ in 0..self.answered_chunks.len() {
             let Some(chunk) = self.answered_chunks.pop_front() else { break };
             let core = self.chunk_cores[chunk as usize];
