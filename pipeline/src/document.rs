@@ -6,8 +6,8 @@
 //! | part | bytes | who |
 //! |---|---|---|
 //! | [`SharedDocument`] | 32 | written by the owner, read by agents |
-//! | [`Document`] | 64 | the owner's, hot |
-//! | [`ColdDocument`] | 160 and the name | the owner's, touched by control only |
+//! | `Document` | 64 | the owner's, hot |
+//! | `ColdDocument` | 176 and the name | the owner's, touched by control only |
 
 use std::sync::Arc as StdArc;
 
