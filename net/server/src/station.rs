@@ -103,6 +103,7 @@ pub(crate) struct Station {
     door: Arc<CoreDoor>,
     next_look_ns: u64,
     phase: u8,
+    counted_sessions: usize,
 }
 
 impl Station {
@@ -119,6 +120,7 @@ impl Station {
             door,
             next_look_ns: 0,
             phase: SERVING,
+            counted_sessions: 0,
         }
     }
 
@@ -170,9 +172,14 @@ impl Station {
         self.count_sessions();
     }
 
-    fn count_sessions(&self) {
-        // Relaxed: a balance, not a promise.
-        self.door.sessions.store(self.stages.session_count(), Ordering::Relaxed);
+    /// Tells others how many sessions there are, when that has changed.
+    fn count_sessions(&mut self) {
+        let count = self.stages.session_count();
+        if count != self.counted_sessions {
+            self.counted_sessions = count;
+            // Relaxed: a balance, not a promise.
+            self.door.sessions.store(count, Ordering::Relaxed);
+        }
     }
 
     fn pass_on_control(&mut self) -> usize {
@@ -191,6 +198,8 @@ impl Station {
         self.enter_phase();
         let mut work = self.stages.turn(&mut self.outlet, now);
         work += self.pass_on_control();
+        // A session's place is freed by its owners' last words, in whatever turn those come.
+        self.count_sessions();
         if now.monotonic_ns >= self.next_look_ns {
             self.next_look_ns = now.monotonic_ns + DEADLINE_LOOK_NS;
             self.look_at_deadlines(now);
@@ -243,7 +252,6 @@ impl Station {
                 self.stages.has_control(id);
             }
         }
-        self.count_sessions();
     }
 }
 
