@@ -136,6 +136,7 @@ impl Generator {
     fn next_line(&mut self) -> Line {
         let later = self.script.next_line();
         prefetch_entry(&self.writers, later.document as usize);
+        self.payloads.prefetch(later.payload);
         let line = std::mem::replace(&mut self.ahead[self.turn], later);
         self.turn = (self.turn + 1) % AHEAD;
         self.batches += 1;

@@ -4,6 +4,8 @@
 //! They lie back to back, so that the payloads of a batch are one run of bytes. Made once, before
 //! anything is timed.
 
+use deltaworks_runtime::prefetch::prefetch_entry;
+
 use crate::script::Random;
 
 /// How many different ones there are.
@@ -67,6 +69,14 @@ impl Payloads {
     #[inline]
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// Asks for the beginning of the run of number `first`.
+    #[inline]
+    pub fn prefetch(&self, first: u32) {
+        let at = first as usize * self.delta_bytes;
+        prefetch_entry(&self.bytes, at);
+        prefetch_entry(&self.bytes, at + self.delta_bytes - 1);
     }
 
     /// The payloads of a batch that begins with number `first`, back to back.

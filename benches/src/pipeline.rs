@@ -26,9 +26,6 @@ use crate::script::{Law, Script};
 use crate::sizing::{CHUNK_BYTES, RING_CAPACITY, Request, size};
 use crate::subscriber::Subscriber;
 
-/// Handles of one reading session: the limit that clients have by default.
-const HANDLES_PER_READER: usize = 1024;
-
 /// How long the generator is measured alone.
 const ALONE: Duration = Duration::from_millis(200);
 
@@ -65,6 +62,9 @@ pub struct Options {
     /// Bytes of one read at most.
     #[arg(long, default_value_t = 64 << 10)]
     pub read_bytes: usize,
+    /// Documents that one reading session has open; by default as many as clients may.
+    #[arg(long, default_value_t = 1024)]
+    pub handles_per_reader: usize,
     /// What the script is drawn from.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -257,7 +257,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
         let documents = of_core(core);
         let no_room = || "no room for a session".to_owned();
         let writer = stages.begin_session().ok_or_else(no_room)?;
-        let readers = (documents as usize).div_ceil(HANDLES_PER_READER);
+        let readers = (documents as usize).div_ceil(options.handles_per_reader.max(1));
         let readers: Option<Vec<_>> = (0..readers).map(|_| stages.begin_session()).collect();
         let per_worker = sizing.limits.documents_per_worker_max as usize;
         // Planted at one core only: the others' sums must not hide it.
@@ -315,6 +315,16 @@ fn alone_ns(mut generator: Generator, batch: u32) -> f64 {
     ns / (generator.batches() * u64::from(batch)) as f64
 }
 
+/// What a look at the clock takes, which is in every measured time once.
+fn clock_ns() -> f64 {
+    const LOOKS: u32 = 10_000;
+    let began = Instant::now();
+    for _ in 0..LOOKS {
+        std::hint::black_box(Instant::now());
+    }
+    began.elapsed().as_nanos() as f64 / f64::from(LOOKS)
+}
+
 fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
     let sum = |of: &dyn Fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let mut differences = Vec::new();
@@ -344,7 +354,9 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
     let deltas = sum(&|it| it.heard.deltas).max(1) as f64;
     let per_delta = |of: &dyn Fn(&Outcome) -> u64| sum(of) as f64 / deltas;
     let sampled = sum(&|it| it.times.reading_deltas) as f64;
-    let subscriber = sum(&|it| it.times.reading_ns) as f64 / sampled.max(1.0);
+    let clocks_ns = sum(&|it| it.times.reading_sends) as f64 * clock_ns();
+    let reading_ns = sum(&|it| it.times.reading_ns) as f64 - clocks_ns;
+    let subscriber = reading_ns.max(0.0) / sampled.max(1.0);
     let unsampled = (deltas - sampled).max(1.0);
     let with_reading = sum(&|it| it.times.propagation_ns) as f64 / unsampled;
     let images = sum(&|it| it.counts.propagation.delivered_images);

@@ -21,6 +21,9 @@ use crate::plant::{PLANTED_IMAGE, Plant};
 /// One image in so many has both of its checksums compared.
 const CHECKED: u64 = 256;
 
+/// Parts from one step of asking ahead to the next: first an image's bytes, then what it leads to.
+const AHEAD: usize = 4;
+
 /// What the subscribers read and the writers were told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
@@ -46,7 +49,8 @@ pub struct Heard {
 pub struct Subscriber {
     heard: Heard,
     /// By home worker and place: the low half of the next sequence.
-    next: Vec<Vec<u32>>,
+    next: Vec<u32>,
+    per_worker: usize,
     opened: u32,
     /// By handle of the writing session.
     slots: Vec<u32>,
@@ -81,7 +85,8 @@ impl Subscriber {
     ) -> Self {
         Self {
             heard: Heard::default(),
-            next: vec![vec![1; per_worker]; workers],
+            next: vec![1; per_worker * workers],
+            per_worker,
             opened: 0,
             slots: vec![u32::MAX; documents as usize],
             writer,
@@ -119,6 +124,11 @@ impl Subscriber {
         }
     }
 
+    #[inline]
+    fn place_of(&self, slot: u32) -> usize {
+        home(slot) * self.per_worker + index(slot)
+    }
+
     fn take_part(&mut self, mut part: &[u8]) {
         while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
             let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
@@ -144,8 +154,8 @@ impl Subscriber {
         }
         let slot = image.document().slot;
         let first = image.first_sequence();
-        let next = self.next.get_mut(home(slot)).and_then(|of| of.get_mut(index(slot)));
-        match next {
+        let place = self.place_of(slot);
+        match self.next.get_mut(place) {
             Some(next) => {
                 self.heard.faults += u64::from(*next != first as u32);
                 *next = next.wrapping_add(image.count());
@@ -198,16 +208,15 @@ impl Subscriber {
     #[inline]
     fn take(&mut self, half: &[u8], parts: &[&[u8]]) -> Sent {
         self.heard.faults += u64::from(!half.is_empty());
-        for part in parts {
-            if let Some(image) = Image::checked_before(part) {
-                let slot = image.document().slot;
-                if let Some(next) = self.next.get(home(slot)) {
-                    prefetch_entry(next, index(slot));
-                }
-            }
-        }
         let mut parts_bytes = 0;
-        for part in parts {
+        for (place, part) in parts.iter().enumerate() {
+            if let Some(ahead) = parts.get(place + 2 * AHEAD) {
+                prefetch_entry(ahead, 0);
+                prefetch_entry(ahead, 64);
+            }
+            if let Some(ahead) = parts.get(place + AHEAD).and_then(|it| Image::checked_before(it)) {
+                prefetch_entry(&self.next, self.place_of(ahead.document().slot));
+            }
             self.take_part(part);
             parts_bytes += part.len();
         }
