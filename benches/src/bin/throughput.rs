@@ -1,6 +1,8 @@
 //! How fast the data path is: `throughput pipeline` runs all stages on pinned cores, `throughput tcp`
 //! a whole server over loopback TCP, against raw TCP.
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,11 +28,11 @@ enum Mode {
 fn main() -> ExitCode {
     let verified = match Arguments::parse().mode {
         Mode::Pipeline(options) => pipeline::run(&options).map(|report| {
-            tell(&report, options.json, print_pipeline);
+            tell(&report, options.json, describe_pipeline);
             report.verified
         }),
         Mode::Tcp(options) => tcp::run(&options).map(|report| {
-            tell(&report, options.json, print_tcp);
+            tell(&report, options.json, describe_tcp);
             report.verified
         }),
     };
@@ -44,22 +46,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn tell<R: Serialize>(report: &R, json: bool, print: fn(&R)) {
-    match serde_json::to_string(report) {
-        Ok(line) if json => println!("{line}"),
-        Ok(_) => print(report),
-        Err(error) => eprintln!("throughput: {error}"),
-    }
+/// Writes the report for whoever still reads.
+fn tell<R: Serialize>(report: &R, json: bool, describe: fn(&R) -> String) {
+    let text = match serde_json::to_string(report) {
+        Ok(line) if json => line + "\n",
+        Ok(_) => describe(report),
+        Err(error) => format!("throughput: {error}\n"),
+    };
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-fn print_tcp(report: &TcpReport) {
+fn describe_tcp(report: &TcpReport) -> String {
+    let mut text = String::new();
     let TcpReport { publishers, subscribers, documents, batch, delta_bytes, .. } = report;
-    println!(
+    let _ = writeln!(
+        text,
         "{publishers} publishers, {subscribers} subscribers, {documents} documents, batches of \
          {batch} × {delta_bytes} bytes"
     );
-    let print = |name: &str, way: &Way| {
-        println!(
+    let mut describe = |name: &str, way: &Way| {
+        let _ = writeln!(
+            text,
             "{name}: {:.2} M deliveries/s, {:.2} M published/s, {:.0} MB/s read, {:.2} s, verified: {}",
             way.deliveries_per_second / 1e6,
             way.published_per_second / 1e6,
@@ -67,16 +74,21 @@ fn print_tcp(report: &TcpReport) {
             way.seconds,
             way.verified
         );
-        way.faults.iter().for_each(|fault| println!("  {fault}"));
+        for fault in &way.faults {
+            let _ = writeln!(text, "  {fault}");
+        }
     };
-    print("server     ", &report.server);
-    print("raw glommio", &report.relay);
-    println!("ratio {:.2}", report.ratio);
+    describe("server     ", &report.server);
+    describe("raw glommio", &report.relay);
+    let _ = writeln!(text, "ratio {:.2}", report.ratio);
+    text
 }
 
-fn print_pipeline(report: &Report) {
+fn describe_pipeline(report: &Report) -> String {
+    let mut text = String::new();
     let Report { cores, documents, batch, delta_bytes, seconds, .. } = report;
-    println!(
+    let _ = writeln!(
+        text,
         "{:.2} M deltas/s (CPU {:.0} %)   {cores} core(s), {documents} documents, batches of {batch} × \
          {delta_bytes} bytes, {seconds:.2} s, {} collection",
         report.deltas_per_second / 1e6,
@@ -84,7 +96,8 @@ fn print_pipeline(report: &Report) {
         report.collection
     );
     let ns = &report.stage_ns;
-    println!(
+    let _ = writeln!(
+        text,
         "ns per delta and core: generator {:.1} (alone {:.1}), reception {:.1}, validation {:.1}, \
          propagation {:.1}, subscriber {:.1}, rest {:.1}",
         ns.generator,
@@ -96,7 +109,8 @@ fn print_pipeline(report: &Report) {
         ns.rest
     );
     let account = &report.account;
-    println!(
+    let _ = writeln!(
+        text,
         "batches: {} accepted, {} refused, {} resent; {} chunks a core, recycled {} times, {} \
          pauses; {:.1} images a send; {:.0} % of documents cross",
         account.accepted_batches,
@@ -110,7 +124,8 @@ fn print_pipeline(report: &Report) {
     );
     let live = &report.live_bytes;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    println!(
+    let _ = writeln!(
+        text,
         "live MiB: chunks {:.1}, nodes {:.1}, documents {:.1}, names {:.1}, producers {:.1}, \
          subscriptions {:.1}, sessions {:.1}, in all {:.1} of at most {:.1}",
         mib(live.chunks),
@@ -123,6 +138,9 @@ fn print_pipeline(report: &Report) {
         mib(live.total),
         mib(report.worst_case_bytes)
     );
-    println!("verified: {}", report.verified);
-    report.differences.iter().for_each(|difference| println!("  {difference}"));
+    let _ = writeln!(text, "verified: {}", report.verified);
+    for difference in &report.differences {
+        let _ = writeln!(text, "  {difference}");
+    }
+    text
 }
