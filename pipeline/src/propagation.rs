@@ -387,21 +387,23 @@ impl Propagation {
         marks.clear();
     }
 
+    /// Puts the documents' subscriptions into their sessions' lists. Lines are asked for in groups,
+    /// two steps ahead, because each step tells the address of the next.
     fn make_marked_ready(&mut self, worker: usize, marks: &[u32]) {
         const GROUP: usize = 16;
-        for mark in &marks[..marks.len().min(GROUP)] {
-            self.subscriptions.prefetch_head(worker, *mark as usize);
-        }
-        for start in (0..marks.len()).step_by(GROUP) {
-            let (group, behind) = marks[start..].split_at(GROUP.min(marks.len() - start));
-            for mark in group {
+        let group = |number: usize| {
+            let end = marks.len();
+            &marks[(number * GROUP).min(end)..((number + 1) * GROUP).min(end)]
+        };
+        for step in 0..marks.len().div_ceil(GROUP) + 2 {
+            for mark in group(step) {
+                self.subscriptions.prefetch_head(worker, *mark as usize);
+            }
+            for mark in step.checked_sub(1).map_or(&[][..], group) {
                 self.subscriptions.prefetch(worker, *mark as usize);
                 prefetch(self.shared.get(slot(worker as u16, *mark)));
             }
-            for mark in &behind[..behind.len().min(GROUP)] {
-                self.subscriptions.prefetch_head(worker, *mark as usize);
-            }
-            for mark in group {
+            for mark in step.checked_sub(2).map_or(&[][..], group) {
                 let mut next = self.subscriptions.head(worker, *mark as usize);
                 while next != NO_SUBSCRIPTION {
                     self.make_ready(next);

@@ -38,6 +38,9 @@ use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
 /// Batches whose lines are asked for together.
 pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
 
+/// Batches whose lines are asked for in one step.
+const GROUP: usize = 16;
+
 /// Machines kept for batches that are validated in slices.
 const MACHINES: usize = 64;
 
@@ -199,30 +202,34 @@ impl Validation {
     }
 
     /// Judges what has arrived, in order. The lines that batches need are asked for in groups, in
-    /// three steps, because each step tells the address of the next.
+    /// three steps, because each step tells the address of the next; while a group is judged, the
+    /// lines of the three behind it are on their way.
     pub(crate) fn judge_arrivals(&mut self, mailboxes: &mut Mailboxes, now: Now) {
-        const GROUP: usize = 16;
         let mut arrivals = core::mem::take(&mut self.arrivals);
-        for arrival in &arrivals[..arrivals.len().min(GROUP)] {
-            self.registry.producers.prefetch(arrival.producer);
-        }
-        for start in (0..arrivals.len()).step_by(GROUP) {
-            let length = GROUP.min(arrivals.len() - start);
-            let (group, behind) = arrivals[start..].split_at_mut(length);
-            for arrival in &mut *group {
-                arrival.slot = self.registry.producers.get(arrival.producer).slot;
-                prefetch_entry(&self.registry.documents, index(arrival.slot));
-                prefetch(self.registry.shared.get(arrival.slot));
-            }
-            for arrival in &behind[..behind.len().min(GROUP)] {
+        let groups = arrivals.len().div_ceil(GROUP);
+        for step in 0..groups + 3 {
+            for arrival in &arrivals[group(step, &arrivals)] {
                 self.registry.producers.prefetch(arrival.producer);
             }
-            for arrival in &*group {
-                let document = &self.registry.documents[index(arrival.slot)];
-                self.registry.nodes().prefetch(document.tail_block, document.tail_index);
+            if let Some(step) = step.checked_sub(1) {
+                let range = group(step, &arrivals);
+                for arrival in &mut arrivals[range] {
+                    arrival.slot = self.registry.producers.get(arrival.producer).slot;
+                    prefetch_entry(&self.registry.documents, index(arrival.slot));
+                    prefetch(self.registry.shared.get(arrival.slot));
+                }
             }
-            for arrival in group {
-                self.judge(arrival, mailboxes, now);
+            if let Some(step) = step.checked_sub(2) {
+                for arrival in &arrivals[group(step, &arrivals)] {
+                    let document = &self.registry.documents[index(arrival.slot)];
+                    self.registry.nodes().prefetch(document.tail_block, document.tail_index);
+                }
+            }
+            if let Some(step) = step.checked_sub(3) {
+                let range = group(step, &arrivals);
+                for arrival in &mut arrivals[range] {
+                    self.judge(arrival, mailboxes, now);
+                }
             }
         }
         arrivals.clear();
@@ -618,4 +625,11 @@ fn take_ack(producer: &mut Producer) -> Option<Ack> {
         credit_bytes: core::mem::take(&mut producer.credit_bytes),
         duplicates: core::mem::take(&mut producer.duplicates),
     })
+}
+
+/// The arrivals of group `number`; empty behind the last.
+#[inline]
+fn group(number: usize, arrivals: &[Arrival]) -> core::ops::Range<usize> {
+    let end = arrivals.len();
+    (number * GROUP).min(end)..((number + 1) * GROUP).min(end)
 }
