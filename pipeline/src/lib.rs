@@ -47,4 +47,4 @@ pub mod stages;
 
 pub mod inline;
 
-pub use validation::ValidationCounts;
+pub use validation::{MACHINE_BYTES, MACHINES, ValidationCounts};

@@ -41,8 +41,11 @@ pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
 /// Batches whose lines are asked for in one step.
 const GROUP: usize = 16;
 
-/// Machines kept for batches that are validated in slices.
-const MACHINES: usize = 64;
+/// Machines of one worker: for arrivals, and for batches that are validated in slices.
+pub const MACHINES: usize = 65;
+
+/// Bytes of one of them.
+pub const MACHINE_BYTES: usize = size_of::<Machine>();
 
 /// Turns between two looks for idle documents.
 const TURNS_BETWEEN_SWEEPS: u32 = 1024;
@@ -151,7 +154,7 @@ impl Validation {
             core,
             own_marks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
             retirements: Retirements::new(chunks),
-            machines: (0..=MACHINES).map(|_| Box::default()).collect(),
+            machines: (0..MACHINES).map(|_| Box::default()).collect(),
             arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
             grew: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
             owed_acks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),

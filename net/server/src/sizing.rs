@@ -8,6 +8,7 @@
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::stages::ring_bytes;
 use deltaworks_pipeline::stream::BLOCK_BYTES;
+use deltaworks_pipeline::{MACHINE_BYTES, MACHINES};
 
 /// The budget at which the limits are those of [`Limits::default`].
 pub const BUDGET_BYTES: u64 = 256 << 20;
@@ -158,6 +159,12 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         row("control", 1, control, "session ended (214)"),
         row("spills", 1, spills, "session ended (213)"),
         row("carries", 1, carries, "session ended (212)"),
+        row(
+            "check machines",
+            MACHINE_BYTES as u64,
+            MACHINES as u64 * workers,
+            "slow batches wait their turn",
+        ),
         row("ring slots", 1, rings, "messages wait with their sender"),
         row("waiting messages", MESSAGE_BYTES, waiting, "reading pauses"),
         row("owed credit", OWED_BYTES, owed, "batch refused (406)"),
