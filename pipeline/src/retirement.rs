@@ -155,10 +155,13 @@ fn walk(registry: &mut Registry, job: &mut Job, touches: &mut [Touch], from: usi
         if let Some(ahead) = touches.get(place + 2 * AHEAD) {
             let document = index(ahead.first);
             deltaworks_runtime::prefetch::prefetch_entry(&registry.documents, document);
-            registry.nodes().prefetch(ahead.second >> 3, (ahead.second & 7) as u8);
+            registry.nodes().prefetch_whole(ahead.second >> 3);
         }
         if let Some(ahead) = touches.get(place + AHEAD) {
             deltaworks_runtime::prefetch::prefetch(registry.shared.get(ahead.first));
+            // The walk looks one node further than the run, often into the next block.
+            let nodes = registry.nodes();
+            nodes.prefetch(nodes.next(ahead.second >> 3), 0);
         }
         let touch = touches[place];
         if let Some(chain) = pass(registry, job, touch) {

@@ -129,6 +129,12 @@ impl NodeMemory {
         }
     }
 
+    /// Asks for all of `block`.
+    #[inline]
+    pub fn prefetch_whole(&self, block: u32) {
+        self.prefetch(block, NODES_PER_BLOCK);
+    }
+
     /// Steps over a block's end, if a successor is linked; returns the place and whether a node
     /// can stand there.
     #[inline]
@@ -197,6 +203,8 @@ impl BlockPool {
         let index = if self.free != NO_BLOCK {
             let index = self.free;
             self.free = self.memory.next(index);
+            // The next block's line arrives before it is taken.
+            self.memory.prefetch(self.free, 0);
             index
         } else if self.fresh < self.fresh_end {
             self.fresh += 1;

@@ -3,7 +3,7 @@
 //! The part of [`Reception`] that touches received bytes. It copies only what a read has cut off,
 //! and what a chunk that is about to be retired would take away.
 
-use deltaworks_image::{self as image, Inbound, PRELUDE_BYTES, Prelude};
+use deltaworks_image::{self as image, ImageError, Inbound, PRELUDE_BYTES, Prelude};
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::prefetch::prefetch_entry;
 
@@ -170,7 +170,11 @@ impl Reception {
                 RunEnd::Control(prelude) => {
                     let bytes = prelude.bytes as usize;
                     let message = &self.pool.tail()[passed..passed + bytes];
-                    let body = &message[PRELUDE_BYTES..bytes - usize::from(prelude.padding)];
+                    let unpadded = bytes - usize::from(prelude.padding);
+                    let (body, padding) = (&message[PRELUDE_BYTES..unpadded], &message[unpadded..]);
+                    if padding.iter().any(|byte| *byte != 0) {
+                        return Err(SessionFault::Malformed(ImageError::Padding));
+                    }
                     let action = around.port.control(id, prelude.kind.number(), body, around.now);
                     passed += bytes;
                     left -= bytes;
