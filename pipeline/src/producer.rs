@@ -4,6 +4,8 @@
 //! a bounded number of producers; forgetting one raises the document's floor, and a batch
 //! numbered at or below the floor of its producer is an error, never a second apply.
 
+use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
+
 /// "No producer".
 pub const NO_PRODUCER: u32 = u32::MAX;
 
@@ -52,6 +54,28 @@ pub(crate) struct Producer {
 
 const _: () = assert!(size_of::<Producer>() == 64);
 
+// SAFETY: plain integers.
+#[expect(unsafe_code, reason = "the promise is about bit patterns")]
+unsafe impl Zeroable for Producer {
+    fn zeroed() -> Self {
+        Self {
+            identity: 0,
+            last: 0,
+            base: 0,
+            last_sequence: 0,
+            session: 0,
+            handle: 0,
+            origin: 0,
+            slot: 0,
+            credit_bytes: 0,
+            duplicates: 0,
+            next: 0,
+            core: 0,
+            flags: 0,
+        }
+    }
+}
+
 impl Producer {
     /// Judges a batch's number. Consumes nothing.
     #[inline]
@@ -73,15 +97,17 @@ impl Producer {
 /// Worst-case memory: 64 bytes each, at most `limit`.
 #[derive(Debug)]
 pub(crate) struct ProducerTable {
-    entries: Vec<Producer>,
+    entries: ZeroedArray<Producer>,
     free: u32,
-    limit: u32,
+    /// Entries that were ever used.
+    fresh: u32,
     used: u32,
 }
 
 impl ProducerTable {
     pub fn new(limit: u32) -> Self {
-        Self { entries: Vec::new(), free: NO_PRODUCER, limit, used: 0 }
+        let entries = ZeroedArray::new(limit as usize);
+        Self { entries, free: NO_PRODUCER, fresh: 0, used: 0 }
     }
 
     #[inline]
@@ -133,9 +159,10 @@ impl ProducerTable {
             self.free = self.entries[index as usize].next;
             self.entries[index as usize] = producer;
             index
-        } else if (self.entries.len() as u32) < self.limit {
-            self.entries.push(producer);
-            self.entries.len() as u32 - 1
+        } else if (self.fresh as usize) < self.entries.len() {
+            self.entries[self.fresh as usize] = producer;
+            self.fresh += 1;
+            self.fresh - 1
         } else {
             return None;
         };

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
+
 use crate::message::{Policy, SessionId};
 use crate::stream::Place;
 
@@ -37,6 +39,29 @@ pub(crate) struct Subscription {
 
 const _: () = assert!(size_of::<Subscription>() == 64);
 
+// SAFETY: integers, `false`, `None` of a box, and the policy whose discriminant is 0; what is boxed
+// is taken out before an entry is given up, so nothing needs to be dropped.
+#[expect(unsafe_code, reason = "the promise is about bit patterns")]
+unsafe impl Zeroable for Subscription {
+    fn zeroed() -> Self {
+        Self {
+            place: Place { node: 0, block: 0, index: 0 },
+            slot: 0,
+            generation: 0,
+            session: SessionId(0),
+            handle: 0,
+            next_of_document: 0,
+            next_ready: 0,
+            policy: Policy::Gap,
+            is_ready: false,
+            is_used: false,
+            aside: None,
+        }
+    }
+}
+
+const _: () = assert!(Policy::Gap as u8 == 0);
+
 impl Subscription {
     /// Number of the first node that the socket has not taken.
     pub fn taken_up_to(&self) -> u64 {
@@ -52,16 +77,30 @@ impl Subscription {
 /// Worst-case memory: 64 bytes each, and 4 bytes a document that was ever read here.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
-    entries: Vec<Subscription>,
+    entries: ZeroedArray<Subscription>,
+    /// Entries that were ever used.
+    fresh: u32,
     free: Vec<u32>,
     /// By home worker and place: the first subscription.
     heads: Vec<Vec<u32>>,
-    limit: u32,
+}
+
+impl Drop for Subscriptions {
+    fn drop(&mut self) {
+        for entry in &mut self.entries[..self.fresh as usize] {
+            entry.aside = None;
+        }
+    }
 }
 
 impl Subscriptions {
     pub fn new(workers: usize, limit: u32) -> Self {
-        Self { entries: Vec::new(), free: Vec::new(), heads: vec![Vec::new(); workers], limit }
+        Self {
+            entries: ZeroedArray::new(limit as usize),
+            fresh: 0,
+            free: Vec::new(),
+            heads: vec![Vec::new(); workers],
+        }
     }
 
     #[inline]
@@ -75,7 +114,7 @@ impl Subscriptions {
     }
 
     pub fn used(&self) -> u32 {
-        (self.entries.len() - self.free.len()) as u32
+        self.fresh - self.free.len() as u32
     }
 
     #[inline]
@@ -98,7 +137,7 @@ impl Subscriptions {
 
     /// Adds a subscription; `None` at the limit.
     pub fn insert(&mut self, home: usize, index: usize, subscription: Subscription) -> Option<u32> {
-        if self.free.is_empty() && self.entries.len() >= self.limit as usize {
+        if self.free.is_empty() && self.fresh as usize >= self.entries.len() {
             return None;
         }
         let heads = &mut self.heads[home];
@@ -112,8 +151,9 @@ impl Subscriptions {
                 place
             }
             None => {
-                self.entries.push(subscription);
-                self.entries.len() as u32 - 1
+                self.entries[self.fresh as usize] = subscription;
+                self.fresh += 1;
+                self.fresh - 1
             }
         };
         heads[index] = place;
