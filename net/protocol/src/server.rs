@@ -127,6 +127,11 @@ impl Session {
         self.state == State::Running
     }
 
+    /// Whether hello has not been said yet.
+    pub fn is_greeting(&self) -> bool {
+        self.state == State::Greeting
+    }
+
     /// Whether the session has ended.
     pub fn is_ended(&self) -> bool {
         matches!(self.state, State::Ended(_))

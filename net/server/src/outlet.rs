@@ -316,7 +316,13 @@ impl SessionPort for Outlet {
     }
 
     fn fault(&mut self, id: SessionId, fault: SessionFault) {
-        self.end(id, fault_code(fault));
+        let is_greeting = self.get(id).is_some_and(|it| it.borrow().protocol.is_greeting());
+        let code = match fault {
+            // No handle can be known yet: what is wrong is that an image came first.
+            SessionFault::UnknownHandle { .. } if is_greeting => ErrorCode::HelloExpected,
+            fault => fault_code(fault),
+        };
+        self.end(id, code);
     }
 
     fn remainder(&mut self, id: SessionId, bytes: &[u8]) {
