@@ -1,6 +1,6 @@
 //! A chat: what is typed goes to everybody in the room, and what others type is shown.
 //!
-//! `cargo run -p deltaworks-client --example chat -- tcp:127.0.0.1:7700 room ada`
+//! `cargo run -p deltaworks-client --example chat -- tcp:127.0.0.1:7710 room ada`
 //!
 //! One's own lines are not shown twice, because echo is off.
 

@@ -1,6 +1,6 @@
 //! Publishes the lines of standard input, one delta each, and tells what became of them.
 //!
-//! `printf 'one\ntwo\n' | cargo run -p deltaworks-client --example publish -- tcp:127.0.0.1:7700 notes`
+//! `printf 'one\ntwo\n' | cargo run -p deltaworks-client --example publish -- tcp:127.0.0.1:7710 notes`
 
 use std::error::Error;
 

@@ -1,6 +1,6 @@
 //! Prints a document's deltas, from the oldest that is in memory, until it ends.
 //!
-//! `cargo run -p deltaworks-client --example subscribe -- tcp:127.0.0.1:7700 notes`
+//! `cargo run -p deltaworks-client --example subscribe -- tcp:127.0.0.1:7710 notes`
 
 use std::error::Error;
 

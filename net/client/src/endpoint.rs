@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for text in ["tcp:127.0.0.1:7700", "tcp:[::1]:7700", "tcp:host:1", "unix:/run/d.sock"] {
+        for text in ["tcp:127.0.0.1:7710", "tcp:[::1]:7710", "tcp:host:1", "unix:/run/d.sock"] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
-        for text in ["", "tcp:", "tcp:host", "unix:", "127.0.0.1:7700", "http:a:1"] {
+        for text in ["", "tcp:", "tcp:host", "unix:", "127.0.0.1:7710", "http:a:1"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }

@@ -7,7 +7,7 @@
 //! use deltaworks_client::{Client, Endpoint, Event, OpenOptions, Outcome};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(Endpoint::Tcp("127.0.0.1:7700".into())).await?;
+//! let client = Client::connect(Endpoint::Tcp("127.0.0.1:7710".into())).await?;
 //! let mut document = client.open("notes", OpenOptions::read_write(42)).await?;
 //! let ticket = document.publish(&[b"hello"]).await?;
 //! assert!(matches!(ticket.await, Outcome::Accepted { .. }));
