@@ -379,6 +379,12 @@ impl Inline {
         self.ports[peer.core].outboxes[peer.session.0 as usize].events.drain(..).collect()
     }
 
+    /// Plants [`CoreStages::plant_spill_leak`] on `core`.
+    #[cfg(feature = "testing")]
+    pub fn plant_spill_leak(&mut self, core: usize, one_in: u64) {
+        self.stages[core].plant_spill_leak(one_in);
+    }
+
     /// What `core` has counted.
     pub fn counts(&self, core: usize) -> Counts {
         self.stages[core].counts()

@@ -122,6 +122,11 @@ pub struct Propagation {
     spill_bytes_max: u64,
     faults: Vec<SessionId>,
     counts: PropagationCounts,
+    /// A planted fault: of so many copies given back, the count of one is forgotten.
+    #[cfg(feature = "testing")]
+    pub(crate) leaks_one_in: Option<u64>,
+    #[cfg(feature = "testing")]
+    copies_given_back: u64,
 }
 
 impl Propagation {
@@ -149,6 +154,10 @@ impl Propagation {
             spill_bytes_max: limits.spill_bytes_per_core_max,
             faults: Vec::new(),
             counts: PropagationCounts::default(),
+            #[cfg(feature = "testing")]
+            leaks_one_in: None,
+            #[cfg(feature = "testing")]
+            copies_given_back: 0,
         }
     }
 
@@ -539,6 +548,18 @@ impl Propagation {
         place
     }
 
+    /// Counts a copy as gone.
+    fn give_back_copy(&mut self, bytes: usize) {
+        #[cfg(feature = "testing")]
+        if let Some(one_in) = self.leaks_one_in {
+            self.copies_given_back += 1;
+            if self.copies_given_back.is_multiple_of(one_in) {
+                return;
+            }
+        }
+        self.spill_bytes -= bytes as u64;
+    }
+
     fn settle_half(&mut self, session: SessionId, length: usize, taken: usize) {
         if length == 0 {
             return;
@@ -554,7 +575,7 @@ impl Propagation {
         }
         self.counts.delivered_images += 1;
         match core::mem::replace(&mut outlet.half, Half::None) {
-            Half::Copied { bytes, .. } => self.spill_bytes -= bytes.len() as u64,
+            Half::Copied { bytes, .. } => self.give_back_copy(bytes.len()),
             Half::InChunk { .. } | Half::None => {}
         }
     }

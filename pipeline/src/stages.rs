@@ -427,6 +427,15 @@ impl CoreStages {
         self.sessions.as_ref().is_some_and(|side| side.propagation.has_backlog())
     }
 
+    /// Plants a fault: of so many copies for slow subscribers, the count of one is never given
+    /// back.
+    #[cfg(feature = "testing")]
+    pub fn plant_spill_leak(&mut self, one_in: u64) {
+        if let Some(side) = &mut self.sessions {
+            side.propagation.leaks_one_in = Some(one_in);
+        }
+    }
+
     /// What the stages have counted.
     pub fn counts(&self) -> Counts {
         let side = self.sessions.as_ref();
