@@ -1,0 +1,54 @@
+//! What a full socket is offered: its half-sent image, or its next one, alone.
+//!
+//! The part of [`Propagation`] for sockets that tell readiness only by trying to send.
+
+use super::{Half, Propagation};
+use crate::chunk::published;
+use crate::message::SessionId;
+
+impl Propagation {
+    /// What a blocked session's socket is to be offered alone: the rest of its half-sent image,
+    /// or its next image, which so becomes the half-sent one. Empty if there is nothing.
+    ///
+    /// For sockets that tell readiness only by trying to send.
+    pub(crate) fn offer(&mut self, session: SessionId) -> &[u8] {
+        if matches!(self.outlets[session.0 as usize].half, Half::None) {
+            self.take_aside(session);
+        }
+        while matches!(self.outlets[session.0 as usize].half, Half::None) {
+            let Some(place) = self.pop_ready(session.0) else { break };
+            self.begin_half(session, place);
+        }
+        match &self.outlets[session.0 as usize].half {
+            Half::None => &[],
+            Half::InChunk { range, sent, .. } => &published(&self.memory, *range)[*sent as usize..],
+            Half::Copied { bytes, sent, .. } => &bytes[*sent..],
+        }
+    }
+
+    fn begin_half(&mut self, session: SessionId, place: u32) {
+        let entry = self.subscriptions.peek(place);
+        let (slot, (tail, ended)) = (entry.slot, self.shared.get(entry.slot).tail());
+        let mut at = self.resolve(entry);
+        if at.node < tail {
+            at = self.nodes.normalise(at);
+            let range = self.nodes.node(at.block, at.index).range;
+            self.outlets[session.0 as usize].half =
+                Half::InChunk { range, sent: 0, slot, node: at.node };
+            at.node += 1;
+            at.index += 1;
+            self.move_cursor(place, at);
+            self.make_ready(place);
+        } else if ended {
+            let (session, handle) = (entry.session, entry.handle);
+            self.ended.push((session, handle));
+        }
+    }
+
+    /// The socket has taken `count` bytes of what was offered.
+    pub(crate) fn took(&mut self, session: SessionId, count: usize) {
+        let length = self.offer(session).len();
+        self.counts.delivered_bytes += count as u64;
+        self.settle_half(session, length, count);
+    }
+}
