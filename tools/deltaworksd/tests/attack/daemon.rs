@@ -1,7 +1,7 @@
 //! A daemon for one test: the real program in a folder of its own, ended by its process id.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::sleep;
@@ -139,6 +139,23 @@ impl Daemon {
         let log = self.log();
         assert!(!log.contains("panicked"), "{log}");
         assert!(log.contains("everything was delivered"), "{log}");
+    }
+
+    fn process(&self, file: &str) -> PathBuf {
+        Path::new("/proc").join(self.child.id().to_string()).join(file)
+    }
+
+    /// Resident memory.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(self.process("status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib << 10
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(self.process("fd")).expect("it runs").count()
     }
 }
 

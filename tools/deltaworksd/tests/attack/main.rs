@@ -1,9 +1,14 @@
-//! The running daemon over real sockets against clients that are wrong or hostile: each is told its
-//! number, and the streams of others stay whole.
+//! The running daemon over real sockets against clients that are wrong, slow, hostile or dead:
+//! each is told its number, the daemon stays bounded, and the streams of others stay whole.
 
+mod command_line;
 mod content;
 mod daemon;
+mod ending;
+mod flow;
 mod frames;
 mod handles;
+mod limits;
+mod slow;
 mod wire;
 mod witness;

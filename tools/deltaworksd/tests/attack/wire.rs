@@ -2,8 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deltaworks_image::{BatchBuilder, Image, Kind, Limits, Prelude, check_prelude};
 use deltaworks_protocol::Control;
@@ -64,6 +65,13 @@ impl Stream {
             Ok(count) => Some(count),
             Err(error) if is_end(error.kind()) => None,
             Err(error) => panic!("the server says nothing: {error}"),
+        }
+    }
+
+    pub fn into_descriptor(self) -> OwnedFd {
+        match self {
+            Stream::Tcp(stream) => stream.into(),
+            Stream::Unix(stream) => stream.into(),
         }
     }
 }
@@ -175,6 +183,10 @@ impl Peer {
         assert!(self.say(&Drop { handle }));
     }
 
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// Asks for a document; the request's number.
     pub fn ask(&mut self, name: &str, options: OpenOptions) -> u32 {
         self.requests += 1;
@@ -202,11 +214,14 @@ impl Peer {
 
     /// The next message, checked; waits for it, but not for ever.
     pub fn next(&mut self) -> Told {
+        let mut pings = 0;
         loop {
             match self.take() {
                 Some(Told::Ping(token)) => {
                     // Answered as every client does; that the server asked is no news.
                     self.say(&Pong { token });
+                    pings += 1;
+                    assert!(pings < 3, "the server says nothing but ping");
                     continue;
                 }
                 Some(told) => return told,
@@ -226,14 +241,16 @@ impl Peer {
         self.buffer.len() - self.start
     }
 
-    /// Everything up to the end of the connection.
+    /// Everything up to the end of the connection, which must come.
     pub fn rest(&mut self) -> Vec<Told> {
+        let began = Instant::now();
         let mut all = Vec::new();
         loop {
             match self.next() {
                 Told::End => return all,
                 told => all.push(told),
             }
+            assert!(began.elapsed() < PATIENCE, "no end after {:?}", all.last());
         }
     }
 
@@ -282,6 +299,15 @@ impl Peer {
                 told => all.push(told),
             }
         }
+    }
+
+    /// Sends the rest of a batch; how many acknowledgements came before the answered ping.
+    pub fn is_alive_behind(&mut self, rest: &[u8]) -> usize {
+        assert!(self.send(rest));
+        let told = self.is_alive();
+        let more = |it: &&Told| matches!(it, Told::Ack { .. });
+        let count = told.iter().filter(more).count();
+        if count > 0 { count } else { usize::from(matches!(self.next(), Told::Ack { .. })) }
     }
 
     fn take(&mut self) -> Option<Told> {

@@ -70,6 +70,15 @@ impl Witness {
         assert_eq!(received, self.progress.acked.load(SeqCst), "all that was acknowledged came");
         assert!(received >= AFTERWARDS * DELTAS);
     }
+
+    /// The server has ended in order: both were told, and what was acknowledged came.
+    pub fn finish_with_server(self) {
+        assert_eq!(self.publisher.join().expect("the publisher saw no fault"), Some(200));
+        assert_eq!(self.subscriber.join().expect("the subscriber saw no fault"), Some(200));
+        let (acked, received) =
+            (self.progress.acked.load(SeqCst), self.progress.received.load(SeqCst));
+        assert!(received >= acked && acked > 0, "{acked} acknowledged, {received} came");
+    }
 }
 
 fn content(sequence: u64) -> Vec<u8> {
