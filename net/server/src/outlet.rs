@@ -95,6 +95,20 @@ impl SocketSession {
         }
     }
 
+    /// Gives up what nobody reads: only the rest of a message that has gone out in part stays, so
+    /// that whoever reads again finds whole messages.
+    fn forget_unsent(&mut self) {
+        self.acks = Vec::new();
+        let mut kept = 0;
+        while kept < self.control_sent {
+            let Some(prelude) = self.control[kept..].first_chunk::<4>() else { return };
+            kept += (u32::from_le_bytes(*prelude) as usize).max(1);
+        }
+        self.control.truncate(kept);
+        self.control.shrink_to(CONTROL_BYTES_KEPT);
+        self.count_control();
+    }
+
     fn ack(&mut self, ack: &Ack) {
         if !self.is_blocked {
             encode_ack(ack, &mut self.control);
@@ -199,17 +213,33 @@ impl Outlet {
         let mut session = session.borrow_mut();
         change(&mut session, &self.config);
         session.count_control();
-        if session.unsent().len() > CONTROL_BYTES_MAX
-            || self.control_bytes.get() > self.control_bytes_max
-        {
-            self.overdrawn.push(id);
-        }
+        let is_overdrawn = session.unsent().len() > CONTROL_BYTES_MAX;
+        drop(session);
         self.with_control.push(id);
+        if is_overdrawn {
+            self.overdrawn.push(id);
+        } else if self.control_bytes.get() > self.control_bytes_max && self.overdrawn.is_empty() {
+            // Who leaves most unread pays for the core's room, not who happens to be answered.
+            self.overdrawn.extend(self.most_unread());
+        }
+    }
+
+    /// The session with the most unread control that has not ended.
+    fn most_unread(&self) -> Option<SessionId> {
+        let sessions = self.sessions.iter().enumerate();
+        let unread = sessions.filter_map(|(place, session)| {
+            let session = session.as_ref()?.borrow();
+            (!session.protocol.is_ended()).then(|| (session.unsent().len(), place))
+        });
+        unread.max().map(|(_, place)| SessionId(place as u32))
     }
 
     /// Ends a session by number; its task sends what is left.
     pub fn end(&mut self, id: SessionId, code: ErrorCode) {
         self.with(id, |session, config| {
+            if code == ErrorCode::BacklogLimit && !session.protocol.is_ended() {
+                session.forget_unsent();
+            }
             session.protocol.handle_fault(code);
             session.encode_owed(config);
             session.wake();
@@ -220,6 +250,11 @@ impl Outlet {
 impl SessionPort for Outlet {
     fn control(&mut self, id: SessionId, kind: u8, body: &[u8], now: Now) -> ControlAction {
         let Some(kind) = Kind::from_number(kind) else { return ControlAction::Done };
+        // At once: what one read asks may be answered by many times its bytes.
+        if self.get(id).is_some_and(|it| it.borrow().unsent().len() > CONTROL_BYTES_MAX) {
+            self.end(id, ErrorCode::BacklogLimit);
+            return ControlAction::End;
+        }
         let mut action = ControlAction::Done;
         self.with(id, |session, config| {
             let request = session.protocol.handle_message(config, now.monotonic_ns, kind, body);

@@ -61,6 +61,7 @@ fn texts() -> Vec<(String, String)> {
     let mut folders = vec![PathBuf::new()];
     let mut texts = Vec::new();
     while let Some(folder) = folders.pop() {
+        // `.git` is a file where somebody works in a second tree of the same repository.
         for entry in std::fs::read_dir(root.join(&folder)).expect("readable") {
             let entry = entry.expect("readable");
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -68,7 +69,7 @@ fn texts() -> Vec<(String, String)> {
             let kind = entry.file_type().expect("readable");
             if kind.is_dir() && !["target", ".git", "bench-report"].contains(&name.as_str()) {
                 folders.push(path);
-            } else if kind.is_file() && name != "Cargo.lock" {
+            } else if kind.is_file() && ![".git", "Cargo.lock"].contains(&name.as_str()) {
                 // What is not UTF-8 is no text of ours.
                 if let Ok(text) = std::fs::read_to_string(root.join(&path)) {
                     texts.push((path.to_string_lossy().replace('\\', "/"), text));
