@@ -37,6 +37,7 @@ docs:
 
 unit:
 	$(CARGO) test --workspace --locked --no-fail-fast
+	$(CARGO) test --locked --no-fail-fast -p deltaworksd --features planted_faults --test planted
 
 loom: ## The models of what two cores share, and their mutants
 	$(CARGO) run --locked -p deltaworks-loom-tests --bin loom-models

@@ -47,4 +47,9 @@ pub mod stages;
 
 pub mod inline;
 
+#[cfg(any(feature = "planted_faults", feature = "testing"))]
+pub mod planted;
+#[cfg(not(any(feature = "planted_faults", feature = "testing")))]
+mod planted;
+
 pub use validation::{MACHINE_BYTES, MACHINES, ValidationCounts};

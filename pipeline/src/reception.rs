@@ -24,6 +24,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Access, SessionId};
 use crate::message::{Message, Policy};
+use crate::planted::PlantedPanics;
 use crate::port::{SessionFault, SessionPort};
 use crate::propagation::Propagation;
 
@@ -133,6 +134,7 @@ pub struct Reception {
     limits: Limits,
     next_look_ns: u64,
     counts: ReceptionCounts,
+    pub(crate) planted: PlantedPanics,
 }
 
 impl Reception {
@@ -157,6 +159,7 @@ impl Reception {
             limits,
             next_look_ns: 0,
             counts: ReceptionCounts::default(),
+            planted: PlantedPanics::default(),
         }
     }
 

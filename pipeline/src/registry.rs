@@ -116,6 +116,11 @@ impl Registry {
         self.directory.get(name).map(|index| *index as usize)
     }
 
+    /// The name of a live document.
+    pub fn name(&self, index: usize) -> &str {
+        self.cold[index].as_ref().map_or("", |cold| &cold.name)
+    }
+
     #[inline]
     pub fn nodes(&self) -> &NodeMemory {
         self.blocks.memory()

@@ -427,6 +427,17 @@ impl CoreStages {
         self.sessions.as_ref().is_some_and(|side| side.propagation.has_backlog())
     }
 
+    /// Plants a panic in these stages.
+    #[cfg(any(feature = "planted_faults", feature = "testing"))]
+    pub fn plant(&mut self, panic: crate::planted::PlantedPanic) {
+        if let Some(side) = &mut self.sessions {
+            side.reception.planted.plant(panic.clone());
+        }
+        if let Some(validation) = &mut self.validation {
+            validation.planted.plant(panic);
+        }
+    }
+
     /// Plants a fault: of so many copies for slow subscribers, the count of one is never given
     /// back.
     #[cfg(feature = "testing")]

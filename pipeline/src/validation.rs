@@ -30,6 +30,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Ack, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
 use crate::pending::Pending;
+use crate::planted::PlantedPanics;
 use crate::producer::{BOUND, Numbered, Producer, TOUCHED};
 use crate::registry::{Closing, Registry};
 use crate::retirement::{Notice, Retirements};
@@ -134,6 +135,7 @@ pub struct Validation {
     limits: Limits,
     counts: ValidationCounts,
     turns: u32,
+    pub(crate) planted: PlantedPanics,
 }
 
 impl Validation {
@@ -164,6 +166,7 @@ impl Validation {
             limits,
             counts: ValidationCounts::default(),
             turns: 0,
+            planted: PlantedPanics::default(),
         }
     }
 
@@ -307,6 +310,7 @@ impl Validation {
             match producer.judge(number) {
                 Numbered::Next if document.flags & DROPPED != 0 => Err(BatchRefusal::Dropped),
                 Numbered::Next => {
+                    self.planted.check(|| self.registry.name(index));
                     let collections = &self.registry.collections;
                     let outcome = if fields.is_info {
                         collections.check_info(image.info_map(), machine)
@@ -404,6 +408,8 @@ impl Validation {
                 document.tail_index,
             );
         }
+        let cold = &registry.cold[index];
+        self.planted.append(|| cold.as_ref().map_or("", |cold| &cold.name));
         producer.last = fields.number;
         producer.last_sequence = document.next_sequence;
         document.next_sequence += u64::from(fields.count);

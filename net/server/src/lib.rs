@@ -16,8 +16,12 @@ mod outlet;
 
 mod station;
 
+mod planted;
+
 mod server;
 
 pub mod sizing;
 
+#[cfg(feature = "planted_faults")]
+pub use planted::{Plants, UnknownPlant};
 pub use server::{CorePlacement, Server, ServerConfig, StartError, Stopped};

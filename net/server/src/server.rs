@@ -28,6 +28,7 @@ use deltaworks_runtime::sync::Arc as SharedArc;
 use deltaworks_runtime::sync::atomic::{AtomicU8, Ordering};
 use glommio::net::{AcceptedTcpStream, TcpListener};
 
+use crate::planted::{CorePlants, Plants};
 use crate::station::{CLOSING, CoreDoor, DRAINING, SERVING, Station, StationAgent};
 
 /// One core of the server.
@@ -137,6 +138,19 @@ impl Server {
     /// # Errors
     /// If memory, threads, descriptors or addresses cannot be had; nothing is left running then.
     pub fn start(config: ServerConfig) -> Result<Self, StartError> {
+        Self::start_with(config, Plants::default())
+    }
+
+    /// The same with faults planted, for tests.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    #[cfg(feature = "planted_faults")]
+    pub fn start_planted(config: ServerConfig, plants: Plants) -> Result<Self, StartError> {
+        Self::start_with(config, plants)
+    }
+
+    fn start_with(config: ServerConfig, plants: Plants) -> Result<Self, StartError> {
         let serving: Vec<usize> = (0..config.cores.len())
             .filter(|core| config.cores[*core].role.serves_sessions)
             .collect();
@@ -179,12 +193,14 @@ impl Server {
 
         let (told, tells) = std::sync::mpsc::channel();
         let mut server = Self { cores: vec![], doors, phase, tcp, unix, downgrades: vec![] };
-        for (index, (stages, sleeper)) in stages.into_iter().zip(sleepers).enumerate() {
+        for (index, (mut stages, sleeper)) in stages.into_iter().zip(sleepers).enumerate() {
             let placement = config.cores[index];
             let region = serving.iter().position(|core| *core == index);
             let accepts = serving.first() == Some(&index);
+            let planted = plants.clone().into_core(index, &mut stages);
             let of_core = OfCore {
                 stages,
+                planted,
                 protocol: config.protocol.clone(),
                 control_bytes_max: config.control_bytes_per_core_max,
                 door: Arc::clone(&server.doors[index]),
@@ -305,6 +321,7 @@ impl Server {
 /// What a core's thread is given.
 struct OfCore {
     stages: deltaworks_pipeline::stages::CoreStages,
+    planted: CorePlants,
     protocol: ProtocolConfig,
     control_bytes_max: usize,
     door: Arc<CoreDoor>,
@@ -327,7 +344,8 @@ fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core
         let station = Station::new(given.stages, protocol, given.control_bytes_max, given.door);
         let station = Rc::new(RefCell::new(station));
         given.listeners.accept_on(&core, &given.doors);
-        core.run(StationAgent { station, core: core.clone(), door }).await;
+        let planted = given.planted;
+        core.run(StationAgent { station, core: core.clone(), door, planted }).await;
     })
 }
 

@@ -21,6 +21,7 @@ use deltaworks_runtime::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUs
 use glommio::net::AcceptedTcpStream;
 
 use crate::outlet::{Outlet, SocketSession};
+use crate::planted::CorePlants;
 use crate::session::serve;
 
 /// Time between two looks at the sessions' deadlines.
@@ -260,10 +261,12 @@ pub(crate) struct StationAgent {
     pub station: Rc<RefCell<Station>>,
     pub core: LocalCore,
     pub door: Arc<CoreDoor>,
+    pub planted: CorePlants,
 }
 
 impl Agent for StationAgent {
     fn do_work(&mut self, now: Now) -> usize {
+        self.planted.before_turn(now);
         let mut work = 0;
         while let Some(connection) = self.door.take() {
             let (station, core) = (Rc::clone(&self.station), self.core.clone());
@@ -279,6 +282,8 @@ impl Agent for StationAgent {
 
     fn wake_at_ns(&self) -> u64 {
         let station = self.station.borrow();
-        if station.stages.session_count() == 0 { u64::MAX } else { station.next_look_ns }
+        let has_sessions = station.stages.session_count() > 0;
+        let look_ns = if has_sessions { station.next_look_ns } else { u64::MAX };
+        look_ns.min(self.planted.wake_at_ns())
     }
 }

@@ -83,6 +83,7 @@ impl Reception {
         request: OpenRequest,
         around: &mut Around<'_, P>,
     ) {
+        self.planted.opening(&request.name);
         let session = &mut self.sessions[id.0 as usize];
         let entry = Handle {
             state: State::Opening(false),

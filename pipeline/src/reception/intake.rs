@@ -82,6 +82,7 @@ impl Reception {
         if self.sessions[id.0 as usize].is_ending {
             return;
         }
+        self.planted.received(self.counts.received_bytes);
         if let Err(fault) = self.take(id, count, around) {
             around.port.fault(id, fault);
             self.end_session(id, around);

@@ -4,6 +4,7 @@
 mod collections;
 mod options;
 mod placement;
+mod planted;
 
 use std::fmt::Write as _;
 use std::io;
@@ -61,7 +62,7 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
         eprintln!("deltaworksd: {note}");
     }
     let config = server_config(options, tcp, placement.cores, collections, &sizing);
-    let server = Server::start(config).map_err(|error| not_started(error.to_string()))?;
+    let server = planted::start(config)?;
     announce(&server, &sizing);
     if let Some(path) = &options.ready_file {
         write_ready_file(path, &server, &options.unix)

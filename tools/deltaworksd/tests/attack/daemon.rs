@@ -69,9 +69,14 @@ impl Daemon {
 
     /// A daemon with exactly these options, in `folder`.
     pub fn start_in(folder: Folder, options: &[&str]) -> Daemon {
+        Daemon::start_as(program(), folder, options)
+    }
+
+    /// The same by a command of one's own, with its environment.
+    pub fn start_as(mut program: Command, folder: Folder, options: &[&str]) -> Daemon {
         let ready = folder.join("ready");
         let log = File::create(folder.join("log")).expect("a log");
-        let mut child = program()
+        let mut child = program
             .args(["--tcp", "127.0.0.1:0", "--unix"])
             .arg(folder.join("socket"))
             .arg("--ready-file")

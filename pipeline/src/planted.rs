@@ -1,0 +1,112 @@
+//! Panics planted in the stages, for tests of what contains them.
+//!
+//! Belongs to one core, whose stages ask it at the places where a panic can be planted. It never
+//! changes a state: it panics where it was told to and says so, once or every time. Compiled only
+//! with `planted_faults` or `testing`; in a release these are empty functions. Holds one entry a
+//! planted panic; who plants bounds them.
+
+/// A panic to come.
+#[cfg(any(feature = "planted_faults", feature = "testing"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlantedPanic {
+    /// In the check of a batch of this document.
+    Check {
+        /// The document's name.
+        document: String,
+        /// Every time, not only the first.
+        is_repeated: bool,
+    },
+    /// In the middle of appending a batch of this document.
+    Append {
+        /// The document's name.
+        document: String,
+        /// Every time, not only the first.
+        is_repeated: bool,
+    },
+    /// In the handling of a session's input, when this core has received more than so many bytes.
+    Received {
+        /// The bytes.
+        after_bytes: u64,
+    },
+    /// In the handling of a session's input, when it opens this document.
+    Opening {
+        /// The document's name.
+        document: String,
+        /// Every time, not only the first.
+        is_repeated: bool,
+    },
+}
+
+#[cfg(any(feature = "planted_faults", feature = "testing"))]
+mod armed {
+    use super::PlantedPanic;
+
+    /// What is planted in the stages of one core.
+    #[derive(Debug, Default)]
+    pub(crate) struct PlantedPanics(Vec<PlantedPanic>);
+
+    impl PlantedPanics {
+        pub fn plant(&mut self, panic: PlantedPanic) {
+            self.0.push(panic);
+        }
+
+        pub fn check<'a>(&mut self, name: impl Fn() -> &'a str) {
+            self.strike(
+                |it| matches!(it, PlantedPanic::Check { document, .. } if document == name()),
+            );
+        }
+
+        pub fn append<'a>(&mut self, name: impl Fn() -> &'a str) {
+            self.strike(
+                |it| matches!(it, PlantedPanic::Append { document, .. } if document == name()),
+            );
+        }
+
+        pub fn received(&mut self, bytes: u64) {
+            self.strike(
+                |it| matches!(it, PlantedPanic::Received { after_bytes } if bytes > *after_bytes),
+            );
+        }
+
+        pub fn opening(&mut self, name: &str) {
+            self.strike(
+                |it| matches!(it, PlantedPanic::Opening { document, .. } if document == name),
+            );
+        }
+
+        fn strike(&mut self, is_meant: impl Fn(&PlantedPanic) -> bool) {
+            let Some(place) = self.0.iter().position(is_meant) else { return };
+            let panic = match &self.0[place] {
+                PlantedPanic::Check { is_repeated: true, .. }
+                | PlantedPanic::Append { is_repeated: true, .. }
+                | PlantedPanic::Opening { is_repeated: true, .. } => self.0[place].clone(),
+                _ => self.0.remove(place),
+            };
+            panic!("a planted fault: {panic:?}");
+        }
+    }
+}
+
+#[cfg(any(feature = "planted_faults", feature = "testing"))]
+pub(crate) use armed::PlantedPanics;
+
+#[cfg(not(any(feature = "planted_faults", feature = "testing")))]
+mod unarmed {
+    /// Nothing is planted in a release.
+    #[derive(Debug, Default)]
+    pub(crate) struct PlantedPanics;
+
+    impl PlantedPanics {
+        #[inline(always)]
+        pub fn check<'a>(&mut self, _: impl Fn() -> &'a str) {}
+        #[inline(always)]
+        pub fn append<'a>(&mut self, _: impl Fn() -> &'a str) {}
+        #[inline(always)]
+        pub fn received(&mut self, _: u64) {}
+        #[inline(always)]
+        pub fn opening(&mut self, _: &str) {}
+    }
+}
+
+#[cfg(not(any(feature = "planted_faults", feature = "testing")))]
+pub(crate) use unarmed::PlantedPanics;
