@@ -94,7 +94,7 @@ pub(crate) use armed::PlantedPanics;
 mod unarmed {
     /// Nothing is planted in a release.
     #[derive(Debug, Default)]
-    pub(crate) struct PlantedPanics;
+    pub(crate) struct PlantedPanics {}
 
     impl PlantedPanics {
         #[inline(always)]

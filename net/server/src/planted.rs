@@ -218,17 +218,17 @@ mod unarmed {
 
     /// Nothing is planted in a release.
     #[derive(Clone, Debug, Default)]
-    pub(crate) struct Plants;
+    pub(crate) struct Plants {}
 
     impl Plants {
         #[inline(always)]
         pub(crate) fn into_core(self, _: usize, _: &mut CoreStages) -> CorePlants {
-            CorePlants
+            CorePlants {}
         }
     }
 
     /// Nothing is planted in a release.
-    pub(crate) struct CorePlants;
+    pub(crate) struct CorePlants {}
 
     impl CorePlants {
         #[inline(always)]
