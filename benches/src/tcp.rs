@@ -18,7 +18,7 @@ use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_runtime::pinned::PinnedThread;
 use deltaworks_schema::{Kind, Schema as TypedSchema};
 use deltaworks_server::sizing::{SizingRequest, size};
-use deltaworks_server::{CorePlacement, Server, ServerConfig};
+use deltaworks_server::{AccessConfig, CorePlacement, Server, ServerConfig};
 use serde::Serialize;
 
 use crate::generator::Generator;
@@ -184,6 +184,7 @@ fn start_server(cpu: usize) -> Result<Server, String> {
         cores: vec![CorePlacement { cpu: Some(cpu), numa_node: None, role }],
         tcp: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         unix: Vec::new(),
+        access: AccessConfig::default(),
         collections: Collections::new(vec![collection]),
         limits,
         chunks_per_core: sizing.chunks_per_core,

@@ -169,6 +169,9 @@ registry! {
     214 BacklogLimit "backlog_limit"
         "The session asked more than it read answers for."
         "Read while you write; reconnect and resume.";
+    215 DescriptorLimit "descriptor_limit"
+        "The server has no file descriptor left for another session."
+        "Wait and reconnect; tell the operator to raise the limit of open files.";
     299 Internal "internal"
         "The server failed at something that was not your doing."
         "Reconnect and resume; tell the operator.";

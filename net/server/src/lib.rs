@@ -4,9 +4,21 @@
 //! them. It must not know what a document means, nor where its configuration came from.
 //!
 //! ```text
-//! listener ─▶ least loaded core ─▶ session task ─▶ chunk ─▶ stages ─▶ outlet ─▶ sendmsg
+//! listener ─▶ doorkeeper ─▶ session task on the least loaded core ─▶ chunk ─▶ stages ─▶ outlet
 //! ```
 #![deny(unsafe_code)]
+
+mod peer;
+
+mod unix_socket;
+
+mod listener;
+
+mod admission;
+
+mod farewell;
+
+mod doorkeeper;
 
 mod socket;
 
@@ -18,10 +30,16 @@ mod station;
 
 mod planted;
 
+mod pulse;
+
 mod server;
 
 pub mod sizing;
 
+pub use doorkeeper::AcceptCounts;
+pub use listener::Inherited;
+pub use peer::{Credentials, Peer};
 #[cfg(feature = "planted_faults")]
 pub use planted::{Plants, UnknownPlant};
-pub use server::{CorePlacement, Server, ServerConfig, StartError, Stopped};
+pub use pulse::Pulse;
+pub use server::{AccessConfig, CorePlacement, Server, ServerConfig, StartError, Stopped};

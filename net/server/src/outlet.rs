@@ -22,6 +22,7 @@ use deltaworks_protocol::server::{Config, Request, Session as Protocol};
 use deltaworks_protocol::{Control, ErrorCode};
 use deltaworks_runtime::clock::Now;
 
+use crate::peer::Peer;
 use crate::socket::{SLICES, send_vectored};
 
 /// Control bytes that a session may leave unread.
@@ -33,6 +34,7 @@ const CONTROL_BYTES_KEPT: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct SocketSession {
     pub protocol: Protocol,
+    pub peer: Peer,
     fd: RawFd,
     control: Vec<u8>,
     control_sent: usize,
@@ -166,9 +168,10 @@ impl Outlet {
     }
 
     /// A session whose control is counted with that of its core.
-    pub fn session(&self, fd: RawFd, now: Now) -> SocketSession {
+    pub fn session(&self, fd: RawFd, peer: Peer, now: Now) -> SocketSession {
         SocketSession {
             protocol: Protocol::new(now.monotonic_ns),
+            peer,
             fd,
             control: Vec::new(),
             control_sent: 0,

@@ -1,14 +1,14 @@
 //! The server: its cores, its listeners, and an orderly end.
 //!
-//! Starting joins the stages of all cores and gives each its thread; one core accepts and hands
-//! every connection to the least loaded before its first read. Stopping drains: nothing is read
-//! any more, what was appended reaches the subscribers that take it, sessions are told, cores end.
+//! Starting joins the stages of all cores and gives each its thread; the doorkeeper accepts and
+//! hands every connection to the least loaded before its first read. Stopping drains: nothing is
+//! read any more, what was appended reaches the subscribers that take it, sessions are told, cores
+//! end.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,10 +26,13 @@ use deltaworks_runtime::core::{
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_runtime::sync::Arc as SharedArc;
 use deltaworks_runtime::sync::atomic::{AtomicU8, Ordering};
-use glommio::net::{AcceptedTcpStream, TcpListener};
 
+use crate::admission::Admission;
+use crate::doorkeeper::{AcceptCounts, Doorkeeper};
+use crate::listener::{Inherited, Listener};
 use crate::planted::{CorePlants, Plants};
-use crate::station::{CLOSING, CoreDoor, DRAINING, SERVING, Station, StationAgent};
+use crate::pulse::Pulse;
+use crate::station::{CLOSING, CoreDoor, DRAINING, ENDED, SERVING, Station, StationAgent};
 
 /// One core of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,31 @@ pub struct CorePlacement {
     pub role: CoreRole,
 }
 
+/// Who may connect.
+#[derive(Debug)]
+pub struct AccessConfig {
+    /// Sessions of one IPv4 address, of one IPv6 network of 64 bits, or of one user of this
+    /// machine on Unix sockets, at most.
+    pub sessions_per_address_max: usize,
+    /// Permissions of Unix sockets: who may write to them may connect.
+    pub unix_mode: u32,
+    /// The group of Unix sockets; none leaves it to the system.
+    pub unix_group: Option<u32>,
+    /// Listening sockets of who started this process, each with its name.
+    pub inherited: Vec<(String, Inherited)>,
+}
+
+impl Default for AccessConfig {
+    fn default() -> Self {
+        Self {
+            sessions_per_address_max: 1024,
+            unix_mode: 0o660,
+            unix_group: None,
+            inherited: Vec::new(),
+        }
+    }
+}
+
 /// What a server is made from.
 #[derive(Debug)]
 pub struct ServerConfig {
@@ -51,6 +79,8 @@ pub struct ServerConfig {
     pub tcp: Vec<SocketAddr>,
     /// Where to listen for Unix connections; a stale socket file is replaced.
     pub unix: Vec<PathBuf>,
+    /// Who may connect.
+    pub access: AccessConfig,
     /// The collections.
     pub collections: Collections,
     /// Limits of the stages.
@@ -89,6 +119,8 @@ pub enum StartError {
     },
     /// No file descriptor was left for a doorbell.
     Doorbell(io::Error),
+    /// No thread or file descriptor was left for the doorkeeper.
+    Doorkeeper(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -98,6 +130,7 @@ impl fmt::Display for StartError {
             Self::Core(failure) => write!(f, "core: {failure}"),
             Self::Listen { address, error } => write!(f, "listen on {address}: {error}"),
             Self::Doorbell(error) => write!(f, "doorbell: {error}"),
+            Self::Doorkeeper(error) => write!(f, "doorkeeper: {error}"),
         }
     }
 }
@@ -120,6 +153,8 @@ pub enum Stopped {
 pub struct Server {
     cores: Vec<Core>,
     doors: Vec<Arc<CoreDoor>>,
+    doorkeeper: Option<Doorkeeper>,
+    pulse: Pulse,
     phase: SharedArc<AtomicU8>,
     tcp: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
@@ -165,8 +200,12 @@ impl Server {
             .map_err(|error| StartError::Memory(error.to_string()))?;
         let memory = SharedArc::new(memory);
 
-        let mut listeners = Listeners::bind(&config.tcp, &config.unix)?;
-        let (tcp, unix) = (listeners.tcp_addresses()?, config.unix.clone());
+        let per_address_max = config.access.sessions_per_address_max;
+        let sessions_max = config.limits.sessions_per_core_max as usize * serving.len();
+        let admission = Admission::new(sessions_max, per_address_max);
+        let listeners = listen(&config.tcp, &config.unix, config.access)?;
+        let tcp = listeners.iter().filter_map(Listener::tcp_address).collect();
+        let unix = listeners.iter().filter_map(Listener::unix_path).collect();
 
         let mut sleepers = Vec::new();
         let mut doorbells = Vec::new();
@@ -192,11 +231,19 @@ impl Server {
         });
 
         let (told, tells) = std::sync::mpsc::channel();
-        let mut server = Self { cores: vec![], doors, phase, tcp, unix, downgrades: vec![] };
+        let mut server = Self {
+            cores: vec![],
+            doors,
+            doorkeeper: None,
+            pulse: Pulse { cores: vec![] },
+            phase,
+            tcp,
+            unix,
+            downgrades: vec![],
+        };
         for (index, (mut stages, sleeper)) in stages.into_iter().zip(sleepers).enumerate() {
             let placement = config.cores[index];
             let region = serving.iter().position(|core| *core == index);
-            let accepts = serving.first() == Some(&index);
             let planted = plants.clone().into_core(index, &mut stages);
             let of_core = OfCore {
                 stages,
@@ -204,8 +251,6 @@ impl Server {
                 protocol: config.protocol.clone(),
                 control_bytes_max: config.control_bytes_per_core_max,
                 door: Arc::clone(&server.doors[index]),
-                listeners: if accepts { listeners.take() } else { Listeners::default() },
-                doors: serving.iter().map(|core| Arc::clone(&server.doors[*core])).collect(),
                 memory: SharedArc::clone(&memory),
                 region: region.map(|region| RegionId(region as u32)),
                 told: told.clone(),
@@ -213,7 +258,11 @@ impl Server {
             let mut core = CoreConfig::new(placement.cpu, format!("core{index}"));
             core.idle = config.idle;
             match spawn(core, sleeper, of_core) {
-                Ok(core) => server.cores.push(core),
+                Ok(core) => {
+                    let door = Arc::clone(&server.doors[index]);
+                    server.pulse.cores.push((core.counters(), door));
+                    server.cores.push(core);
+                }
                 Err(failure) => {
                     server.end_cores();
                     return Err(StartError::Core(failure));
@@ -228,6 +277,15 @@ impl Server {
         downgrades.sort_by_key(ToString::to_string);
         downgrades.dedup_by_key(|downgrade| downgrade.to_string());
         server.downgrades = downgrades;
+        let doors = serving.iter().map(|core| Arc::clone(&server.doors[*core])).collect();
+        let phase = SharedArc::clone(&server.phase);
+        match Doorkeeper::spawn(listeners, admission, doors, phase, &config.protocol) {
+            Ok(doorkeeper) => server.doorkeeper = Some(doorkeeper),
+            Err(error) => {
+                server.end_cores();
+                return Err(StartError::Doorkeeper(error));
+            }
+        }
         Ok(server)
     }
 
@@ -251,9 +309,20 @@ impl Server {
         self.doors.iter().map(|door| door.load()).sum()
     }
 
-    /// Whether a core has ended although nobody stopped the server.
+    /// Whether a core or the doorkeeper has ended although nobody stopped the server.
     pub fn has_failed(&self) -> bool {
         self.cores.iter().any(Core::is_finished)
+            || self.doorkeeper.as_ref().is_some_and(Doorkeeper::is_finished)
+    }
+
+    /// What became of connections, since the start.
+    pub fn accept_counts(&self) -> AcceptCounts {
+        self.doorkeeper.as_ref().map(Doorkeeper::counts).unwrap_or_default()
+    }
+
+    /// What tells whether each core still turns.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Ends in order within about `drain`: see the module's documentation. `cut` is asked again
@@ -283,17 +352,18 @@ impl Server {
         // Last words are said by the sockets' tasks, which end with their cores.
         thread::sleep(Duration::from_millis(20));
         self.end_cores();
-        for path in &self.unix {
-            // Only a name that nobody listens to any more; gone already is as good.
-            let _ = std::fs::remove_file(path);
+        self.enter(ENDED);
+        if let Some(doorkeeper) = self.doorkeeper.take() {
+            doorkeeper.join();
         }
         stopped
     }
 
     fn enter(&self, phase: u8) {
-        // Release: pairs with the Acquire in each core's turn.
+        // Release: pairs with the Acquire in each core's turn and in the doorkeeper's.
         self.phase.store(phase, Ordering::Release);
         self.doors.iter().for_each(|door| door.ring());
+        self.doorkeeper.iter().for_each(Doorkeeper::ring);
     }
 
     /// The work that all cores have done, if all are quiet.
@@ -325,8 +395,6 @@ struct OfCore {
     protocol: ProtocolConfig,
     control_bytes_max: usize,
     door: Arc<CoreDoor>,
-    listeners: Listeners,
-    doors: Vec<Arc<CoreDoor>>,
     memory: SharedArc<ChunkMemory>,
     region: Option<RegionId>,
     told: std::sync::mpsc::Sender<Vec<Downgrade>>,
@@ -343,94 +411,30 @@ fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core
         let protocol = Rc::new(given.protocol);
         let station = Station::new(given.stages, protocol, given.control_bytes_max, given.door);
         let station = Rc::new(RefCell::new(station));
-        given.listeners.accept_on(&core, &given.doors);
         let planted = given.planted;
         core.run(StationAgent { station, core: core.clone(), door, planted }).await;
     })
 }
 
-#[derive(Default)]
-struct Listeners {
-    tcp: Vec<std::net::TcpListener>,
-    unix: Vec<std::os::unix::net::UnixListener>,
-}
-
-impl Listeners {
-    fn bind(tcp: &[SocketAddr], unix: &[PathBuf]) -> Result<Self, StartError> {
-        let mut listeners = Self::default();
-        for address in tcp {
-            let failed = |error| StartError::Listen { address: address.to_string(), error };
-            listeners.tcp.push(std::net::TcpListener::bind(address).map_err(failed)?);
-        }
-        for path in unix {
-            let address = path.display().to_string();
-            let failed = |error| StartError::Listen { address, error };
-            let bound = bind_unix(path).map_err(failed)?;
-            listeners.unix.push(bound);
-        }
-        Ok(listeners)
+/// Binds everything that is to be listened on, and takes over what is inherited.
+fn listen(
+    tcp: &[SocketAddr],
+    unix: &[PathBuf],
+    access: AccessConfig,
+) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in tcp {
+        let failed = |error| StartError::Listen { address: address.to_string(), error };
+        listeners.push(Listener::tcp(address).map_err(failed)?);
     }
-
-    fn take(&mut self) -> Self {
-        std::mem::take(self)
+    for path in unix {
+        let failed = |error| StartError::Listen { address: path.display().to_string(), error };
+        let listener = Listener::unix(path, access.unix_mode, access.unix_group);
+        listeners.push(listener.map_err(failed)?);
     }
-
-    fn tcp_addresses(&self) -> Result<Vec<SocketAddr>, StartError> {
-        let address = |listener: &std::net::TcpListener| {
-            let failed = |error| StartError::Listen { address: "tcp".to_owned(), error };
-            listener.local_addr().map_err(failed)
-        };
-        self.tcp.iter().map(address).collect()
+    for (name, socket) in access.inherited {
+        let failed = |error| StartError::Listen { address: name, error };
+        listeners.push(Listener::inherited(socket).map_err(failed)?);
     }
-
-    /// Accepts on this core, and hands each connection to the least loaded of `doors`.
-    fn accept_on(self, core: &LocalCore, doors: &[Arc<CoreDoor>]) {
-        let unix = self.unix.into_iter().map(OwnedFd::from);
-        for listener in self.tcp.into_iter().map(OwnedFd::from).chain(unix) {
-            let doors = doors.to_vec();
-            let listener = adopt(listener);
-            core.spawn(async move {
-                loop {
-                    match listener.shared_accept().await {
-                        Ok(connection) => hand_over(&doors, connection),
-                        Err(_) => pause_after_failed_accept().await,
-                    }
-                }
-            });
-        }
-    }
-}
-
-/// A connection that could not be accepted, for want of descriptors most likely, is tried again,
-/// but not in a circle.
-async fn pause_after_failed_accept() {
-    glommio::timer::sleep(Duration::from_millis(100)).await;
-}
-
-fn hand_over(doors: &[Arc<CoreDoor>], connection: AcceptedTcpStream) {
-    if let Some(door) = doors.iter().min_by_key(|door| door.load()) {
-        door.hand_over(connection);
-    }
-}
-
-/// Binds `path`, replacing a socket file that nobody listens to.
-fn bind_unix(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).is_ok() {
-                return Err(error);
-            }
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
-    }
-}
-
-/// The executor's listener, TCP or Unix: its type names TCP, but accepting is the same call.
-#[expect(unsafe_code, reason = "glommio takes listeners over by descriptor only")]
-fn adopt(listener: OwnedFd) -> TcpListener {
-    // SAFETY: into_raw_fd gives the descriptor's ownership away, and glommio takes it.
-    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
+    Ok(listeners)
 }

@@ -18,8 +18,10 @@ use deltaworks_protocol::ErrorCode;
 use deltaworks_runtime::core::LocalCore;
 use futures_lite::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use glommio::net::TcpStream;
+use tracing::debug;
 
 use crate::outlet::SocketSession;
+use crate::peer::Peer;
 use crate::station::Station;
 
 /// Reads of one session before the loop turns.
@@ -29,23 +31,28 @@ const READS_PER_WAKE: usize = 4;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves one connection until it ends.
-///
-/// The executor's stream type names TCP, but does nothing that a Unix socket does not do; and only
-/// that type tells its descriptor.
 pub(crate) async fn serve(
     mut connection: TcpStream,
+    peer: Peer,
     station: Rc<RefCell<Station>>,
     core: LocalCore,
 ) {
     let now = station.borrow_mut().now();
-    let session = Rc::new(RefCell::new(station.borrow().session(connection.as_raw_fd(), now)));
-    let Some(id) = station.borrow_mut().begin(Rc::clone(&session)) else {
-        let mut refused = station.borrow().session(connection.as_raw_fd(), now);
-        refused.protocol.handle_fault(ErrorCode::SessionLimit);
-        refused.encode_owed(&station.borrow().config());
-        say(&mut connection, refused.unsent()).await;
-        return;
+    let fd = connection.as_raw_fd();
+    let session = Rc::new(RefCell::new(station.borrow().session(fd, peer, now)));
+    let begun = station.borrow_mut().begin(Rc::clone(&session));
+    let id = match begun {
+        Ok(id) => id,
+        Err(code) => {
+            debug!(number = code.number(), %peer, "session refused: {}", code.name());
+            let mut refused = station.borrow().session(fd, peer, now);
+            refused.protocol.handle_fault(code);
+            refused.encode_owed(&station.borrow().config());
+            say(&mut connection, refused.unsent()).await;
+            return;
+        }
     };
+    debug!(session = id.0, transport = peer.transport(), %peer, "session begins");
     let served = poll_fn(|context| step(&mut connection, id, &session, &station, &core, context));
     served.await;
     station.borrow_mut().end_own(id, &session);
@@ -55,6 +62,9 @@ pub(crate) async fn serve(
         session.encode_owed(&station.borrow().config());
         session.unsent().to_vec()
     };
+    // None: the peer closed, or the connection broke.
+    let number = session.borrow().protocol.ended_by().map(ErrorCode::number);
+    debug!(session = id.0, peer = %session.borrow().peer, number, "session ended");
     if !session.borrow().is_broken {
         say(&mut connection, &words).await;
     }

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "sendmsg(2) takes raw pointers")]
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// Byte ranges in one send.
 pub(crate) const SLICES: usize = 66;
@@ -41,6 +41,15 @@ pub(crate) fn send_vectored(fd: RawFd, slices: &[&[u8]]) -> io::Result<usize> {
             return Err(error);
         }
     }
+}
+
+/// Sends all of `bytes` at once, or fails: for a few words to a socket that has had none.
+///
+/// # Errors
+/// `WouldBlock` if it does not take all of them; any other error means that the connection is gone.
+pub(crate) fn send_once(socket: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    let sent = send_vectored(socket.as_fd().as_raw_fd(), &[bytes])?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,9 +19,11 @@ use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 use deltaworks_runtime::core::LocalCore;
 use deltaworks_runtime::doorbell::Doorbell;
 use deltaworks_runtime::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use glommio::net::AcceptedTcpStream;
+use glommio::net::TcpStream;
 
+use crate::admission::Seat;
 use crate::outlet::{Outlet, SocketSession};
+use crate::peer::Peer;
 use crate::planted::CorePlants;
 use crate::session::serve;
 
@@ -33,21 +36,32 @@ pub(crate) const SERVING: u8 = 0;
 pub(crate) const DRAINING: u8 = 1;
 /// Sessions are told and ended.
 pub(crate) const CLOSING: u8 = 2;
+/// All cores have ended.
+pub(crate) const ENDED: u8 = 3;
+
+/// A connection that was admitted, on its way to its core.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub connection: OwnedFd,
+    pub peer: Peer,
+    /// Given back when the session has ended.
+    pub seat: Seat,
+}
 
 /// What other threads may know of and give to a core: control only, never data.
 ///
 /// | word | written by | read by |
 /// |---|---|---|
-/// | phase | who stops the server | every core, each turn |
-/// | sessions | its core | the accepting core, to find the least loaded |
+/// | phase | who stops the server | every core, each turn; the doorkeeper, when rung |
+/// | sessions | its core | the doorkeeper, to find the least loaded |
 /// | worked, is_quiet | its core, while draining | who stops the server |
-/// | accepted | the accepting core | its core |
+/// | accepted | the doorkeeper | its core |
 pub(crate) struct CoreDoor {
     pub phase: Arc<AtomicU8>,
     pub sessions: AtomicUsize,
     pub worked: AtomicU64,
     pub is_quiet: AtomicBool,
-    accepted: Mutex<VecDeque<AcceptedTcpStream>>,
+    accepted: Mutex<VecDeque<Arrival>>,
     waiting: AtomicUsize,
     doorbell: Doorbell,
 }
@@ -71,9 +85,9 @@ impl CoreDoor {
         self.sessions.load(Ordering::Relaxed) + self.waiting.load(Ordering::Relaxed)
     }
 
-    pub fn hand_over(&self, connection: AcceptedTcpStream) {
+    pub fn hand_over(&self, arrival: Arrival) {
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        accepted.push_back(connection);
+        accepted.push_back(arrival);
         // Release: seen with the queue's entry, which the lock orders anyway.
         self.waiting.store(accepted.len(), Ordering::Release);
         drop(accepted);
@@ -84,15 +98,15 @@ impl CoreDoor {
         self.doorbell.ring();
     }
 
-    fn take(&self) -> Option<AcceptedTcpStream> {
+    fn take(&self) -> Option<Arrival> {
         // Relaxed: only whether to take the lock.
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = accepted.pop_front();
+        let arrival = accepted.pop_front();
         self.waiting.store(accepted.len(), Ordering::Release);
-        connection
+        arrival
     }
 }
 
@@ -134,19 +148,22 @@ impl Station {
     }
 
     /// The socket's side of a session to be.
-    pub fn session(&self, fd: std::os::fd::RawFd, now: Now) -> SocketSession {
-        self.outlet.session(fd, now)
+    pub fn session(&self, fd: std::os::fd::RawFd, peer: Peer, now: Now) -> SocketSession {
+        self.outlet.session(fd, peer, now)
     }
 
-    /// A place for a session; `None` at the limit or when the server ends.
-    pub fn begin(&mut self, session: Rc<RefCell<SocketSession>>) -> Option<SessionId> {
+    /// A place for a session.
+    ///
+    /// # Errors
+    /// The number to refuse it with: the places are taken, or the server ends.
+    pub fn begin(&mut self, session: Rc<RefCell<SocketSession>>) -> Result<SessionId, ErrorCode> {
         if self.phase != SERVING {
-            return None;
+            return Err(ErrorCode::ShuttingDown);
         }
-        let id = self.stages.begin_session()?;
+        let id = self.stages.begin_session().ok_or(ErrorCode::SessionLimit)?;
         self.outlet.begin(id, session);
         self.count_sessions();
-        Some(id)
+        Ok(id)
     }
 
     /// Takes bytes that were read for a session.
@@ -268,14 +285,14 @@ impl Agent for StationAgent {
     fn do_work(&mut self, now: Now) -> usize {
         self.planted.before_turn(now);
         let mut work = 0;
-        while let Some(connection) = self.door.take() {
+        while let Some(Arrival { connection, peer, seat }) = self.door.take() {
             let (station, core) = (Rc::clone(&self.station), self.core.clone());
             work += 1;
-            let connection = connection.bind_to_executor();
-            // Refused by Unix sockets, which have nothing to delay, and by dead connections,
-            // whose first read will tell.
-            let _ = connection.set_nodelay(true);
-            self.core.spawn(serve(connection, station, core));
+            let connection = adopt(connection);
+            self.core.spawn(async move {
+                serve(connection, peer, station, core).await;
+                drop(seat);
+            });
         }
         work + self.station.borrow_mut().turn(now)
     }
@@ -286,4 +303,12 @@ impl Agent for StationAgent {
         let look_ns = if has_sessions { station.next_look_ns } else { u64::MAX };
         look_ns.min(self.planted.wake_at_ns())
     }
+}
+
+/// The executor's stream, TCP or Unix: its type names TCP, but does nothing that a Unix socket
+/// does not do; and only that type tells its descriptor.
+#[expect(unsafe_code, reason = "glommio takes streams over by descriptor only")]
+fn adopt(connection: OwnedFd) -> TcpStream {
+    // SAFETY: into_raw_fd gives the descriptor's ownership away, and glommio takes it.
+    unsafe { TcpStream::from_raw_fd(connection.into_raw_fd()) }
 }

@@ -14,7 +14,7 @@ use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_protocol::{Control, ErrorCode, ServerMessage};
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_server::sizing::{SizingRequest, size};
-use deltaworks_server::{CorePlacement, Server, ServerConfig, Stopped};
+use deltaworks_server::{AccessConfig, CorePlacement, Server, ServerConfig, Stopped};
 
 /// How long anything may take before it counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +40,7 @@ fn server() -> Server {
         cores: vec![CorePlacement { cpu: None, numa_node: None, role }],
         tcp: vec!["127.0.0.1:0".parse().expect("an address")],
         unix: vec![],
+        access: AccessConfig::default(),
         collections: Collections::new(vec![collection]),
         limits: sizing.limits.clone(),
         chunks_per_core: sizing.chunks_per_core,

@@ -18,7 +18,7 @@ use deltaworks_pipeline::limits::Limits;
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_server::sizing::{Sizing, SizingRequest, size};
-use deltaworks_server::{CorePlacement, Server, ServerConfig, Stopped};
+use deltaworks_server::{AccessConfig, CorePlacement, Server, ServerConfig, Stopped};
 use options::Options;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -143,6 +143,7 @@ fn server_config(
         cores,
         tcp,
         unix: options.unix.clone(),
+        access: AccessConfig::default(),
         collections,
         limits,
         chunks_per_core: sizing.chunks_per_core,

@@ -1,0 +1,108 @@
+//! Who may have another session: so many in all, so many of one origin.
+//!
+//! Belongs to the doorkeeper's thread, which alone adds; a session gives its seat back from the
+//! core that it lived on, by counting down. It never waits and takes no lock. Origins without
+//! sessions are forgotten when twice as many are remembered as there may be sessions; a remembered
+//! one takes about 100 bytes, which are part of a session's share of the budget.
+
+use std::collections::HashMap;
+
+use deltaworks_protocol::ErrorCode;
+use deltaworks_runtime::sync::Arc;
+use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::peer::{Origin, Peer};
+
+/// The limits, and who sits.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    sessions_max: usize,
+    per_origin_max: usize,
+    all: Arc<AtomicUsize>,
+    origins: HashMap<Origin, Arc<AtomicUsize>>,
+}
+
+/// Permission for one session; dropped, it is given back.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    all: Arc<AtomicUsize>,
+    of_origin: Arc<AtomicUsize>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Relaxed, both: a limit counts, and publishes nothing.
+        self.of_origin.fetch_sub(1, Ordering::Relaxed);
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Admission {
+    pub fn new(sessions_max: usize, per_origin_max: usize) -> Self {
+        let all = Arc::new(AtomicUsize::new(0));
+        Self { sessions_max, per_origin_max, all, origins: HashMap::new() }
+    }
+
+    /// A seat for `peer`.
+    ///
+    /// # Errors
+    /// The number of the limit that is reached.
+    pub fn admit(&mut self, peer: &Peer) -> Result<Seat, ErrorCode> {
+        // Relaxed, here and below: others only count down, so what is read is at most too high,
+        // and only this thread counts up.
+        if self.all.load(Ordering::Relaxed) >= self.sessions_max {
+            return Err(ErrorCode::SessionLimit);
+        }
+        self.forget_the_absent();
+        let of_origin = self.origins.entry(peer.origin()).or_default();
+        if of_origin.load(Ordering::Relaxed) >= self.per_origin_max {
+            return Err(ErrorCode::AddressLimit);
+        }
+        of_origin.fetch_add(1, Ordering::Relaxed);
+        self.all.fetch_add(1, Ordering::Relaxed);
+        Ok(Seat { all: Arc::clone(&self.all), of_origin: Arc::clone(of_origin) })
+    }
+
+    /// Half of the remembered at least are without a session then, so the cost of looking at all
+    /// of them is spread over as many arrivals.
+    fn forget_the_absent(&mut self) {
+        if self.origins.len() >= 2 * self.sessions_max {
+            self.origins.retain(|_, count| count.load(Ordering::Relaxed) > 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(number: u8) -> Peer {
+        Peer::Tcp(([192, 0, 2, number], 1).into())
+    }
+
+    #[test]
+    fn each_limit_has_its_number_and_an_ended_session_makes_room() {
+        let mut admission = Admission::new(3, 2);
+        let first = admission.admit(&peer(1)).expect("a seat");
+        let _second = admission.admit(&peer(1)).expect("a seat");
+        assert_eq!(admission.admit(&peer(1)).expect_err("full"), ErrorCode::AddressLimit);
+        let _third = admission.admit(&peer(2)).expect("another origin has its own limit");
+        assert_eq!(admission.admit(&peer(2)).expect_err("full"), ErrorCode::SessionLimit);
+        drop(first);
+        let _again = admission.admit(&peer(1)).expect("a seat was given back");
+        assert_eq!(admission.admit(&peer(3)).expect_err("full"), ErrorCode::SessionLimit);
+    }
+
+    #[test]
+    fn origins_that_have_left_are_forgotten() {
+        let mut admission = Admission::new(4, 1);
+        let stays = admission.admit(&peer(0)).expect("a seat");
+        for number in 1..200 {
+            drop(admission.admit(&peer(number)).expect("a seat"));
+            assert!(admission.origins.len() <= 8, "{}", admission.origins.len());
+        }
+        assert_eq!(admission.admit(&peer(0)).expect_err("it sits"), ErrorCode::AddressLimit);
+        drop(stays);
+        admission.admit(&peer(0)).expect("a seat");
+    }
+}
