@@ -4,10 +4,10 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build demo test fmt lint docs unit loom test-wasm clean
+.PHONY: help needs build install uninstall demo test fmt lint docs unit test-install loom test-wasm clean
 
 help: ## Shows this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 needs: ## Installs what the build needs and this machine has not
 	@scripts/install-needs
@@ -15,10 +15,18 @@ needs: ## Installs what the build needs and this machine has not
 build: needs ## Builds the daemon and the command line, optimised
 	$(CARGO) build --release --locked -p deltaworksd -p deltaworks
 
+install: ## Builds, and installs: PREFIX (/usr/local), SYSCONFDIR (/etc), DESTDIR
+	@# Root may have no cargo of its own: then what `make build` left is installed.
+	@if command -v $(CARGO) >/dev/null; then $(MAKE) --no-print-directory build; fi
+	@scripts/install
+
+uninstall: ## Removes what `make install` installed, but no configuration
+	@scripts/install --uninstall
+
 demo: build ## Replays a small editing trace through a daemon of its own, and verifies it
 	@scripts/demo
 
-test: needs fmt lint docs unit loom ## Formatting, lints, docs, all tests, and the models
+test: needs fmt lint docs unit test-install loom ## Formatting, lints, docs, all tests, and the models
 	@echo "make test: passed"
 
 fmt:
@@ -31,6 +39,7 @@ lint:
 	else \
 		echo "SKIPPED: the scripts' lints, because shellcheck is not installed"; \
 	fi
+	@scripts/check-unit
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
@@ -38,6 +47,9 @@ docs:
 unit:
 	$(CARGO) test --workspace --locked --no-fail-fast
 	$(CARGO) test --locked --no-fail-fast -p deltaworksd --features planted_faults --test planted
+
+test-install:
+	@scripts/test-install
 
 loom: ## The models of what two cores share, and their mutants
 	$(CARGO) run --locked -p deltaworks-loom-tests --bin loom-models
