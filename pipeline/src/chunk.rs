@@ -83,6 +83,11 @@ impl Landed {
         Self { range: ImageRange::new(ChunkId(0), 0, 0) }
     }
 
+    /// Whether the right was taken out, and this is what was left in its place.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.range.bytes() == 0
+    }
+
     /// Where it lies.
     #[inline]
     pub fn range(&self) -> ImageRange {

@@ -162,6 +162,8 @@ pub(crate) const STALLED: u8 = 4;
 pub(crate) const GREW: u8 = 8;
 /// Has `wait` subscriptions: credit comes back when they have read.
 pub(crate) const WAITED_FOR: u8 = 16;
+/// Quarantined: the server failed at a batch of it, and it takes no more of them.
+pub(crate) const FAILED: u8 = 32;
 
 /// What the owner needs for every batch.
 #[repr(C, align(64))]

@@ -379,6 +379,20 @@ impl Inline {
         self.ports[peer.core].outboxes[peer.session.0 as usize].events.drain(..).collect()
     }
 
+    /// Plants a panic on `core`.
+    #[cfg(feature = "testing")]
+    pub fn plant(&mut self, core: usize, panic: crate::planted::PlantedPanic) {
+        self.stages[core].plant(panic);
+    }
+
+    /// [`CoreStages::stop_reading`] and [`CoreStages::refuse_rest`] on every core.
+    pub fn refuse_rest(&mut self) {
+        for stages in &mut self.stages {
+            stages.stop_reading();
+            stages.refuse_rest();
+        }
+    }
+
     /// Plants [`CoreStages::plant_spill_leak`] on `core`.
     #[cfg(feature = "testing")]
     pub fn plant_spill_leak(&mut self, core: usize, one_in: u64) {

@@ -171,6 +171,10 @@ pub enum BatchRefusal {
     Budget,
     /// An `info` that is no CBOR map, or too large.
     BadInfo,
+    /// The server is ending, and has not appended it.
+    NotAppended,
+    /// The server failed at this batch or at one before; the document takes no more.
+    Failed,
 }
 
 /// A refused batch, on its way to the session.

@@ -55,6 +55,8 @@ pub enum SessionFault {
     CarryLimit,
     /// The room for what slow subscribers have not taken is used up.
     SpillLimit,
+    /// The server failed at what the session sent.
+    Internal,
 }
 
 /// What a socket took.

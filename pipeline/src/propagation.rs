@@ -292,10 +292,11 @@ impl Propagation {
 
     /// Ends a subscription. What the socket took half is copied first.
     pub(crate) fn unsubscribe(&mut self, place: u32, port: &mut impl SessionPort) {
-        let entry = self.subscriptions.peek(place);
+        let entry = self.subscriptions.get(place);
         let (slot, session, was_ready) = (entry.slot, entry.session, entry.is_ready);
+        let aside = entry.aside.take();
         let aside: usize =
-            entry.aside.iter().flat_map(|aside| aside.iter()).map(|(_, bytes)| bytes.len()).sum();
+            aside.iter().flat_map(|aside| aside.iter()).map(|(_, bytes)| bytes.len()).sum();
         self.spill_bytes -= aside as u64;
         if matches!(self.outlets[session.0 as usize].half, Half::InChunk { slot: of, .. } if of == slot)
         {

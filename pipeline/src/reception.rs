@@ -11,6 +11,7 @@
 //!                                    └▶ control ─▶ port        └▶ cut-off end ─▶ carry
 //! ```
 
+mod contain;
 mod handles;
 mod intake;
 
@@ -108,6 +109,8 @@ pub struct ReceptionCounts {
     pub withheld_credits: u64,
     /// Chunks retired.
     pub retired_chunks: u64,
+    /// Sessions at whose input the server failed.
+    pub failed_sessions: u64,
 }
 
 /// What reception works with besides itself: all of the same core.

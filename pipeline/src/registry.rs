@@ -13,8 +13,8 @@ use deltaworks_runtime::zeroed::ZeroedArray;
 
 use crate::collection::Collections;
 use crate::document::{
-    ColdDocument, DROPPED, Document, LIVE, SharedDocuments, WAITED_FOR, Waiting, WaitingAgent,
-    index, slot,
+    ColdDocument, DROPPED, Document, FAILED, LIVE, SharedDocuments, WAITED_FOR, Waiting,
+    WaitingAgent, index, slot,
 };
 use crate::limits::Limits;
 use crate::message::{CloseReason, From, Open, OpenRefusal, Opened, Policy, SessionId};
@@ -565,7 +565,7 @@ impl Registry {
             let index = self.sweep;
             let Some(cold) = &self.cold[index] else { continue };
             let idle_ns = now.monotonic_ns.saturating_sub(cold.idle_since_ns);
-            let busy = self.documents[index].flags & !LIVE != 0;
+            let busy = self.documents[index].flags & !(LIVE | FAILED) != 0;
             if cold.handles == 0 && !busy && idle_ns >= self.limits.idle_unload_ns {
                 self.free_document(index);
                 count += 1;

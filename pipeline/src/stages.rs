@@ -9,6 +9,7 @@
 //!  rings in ─▶ validation, reception ─▶ end of turn: tails, acks, retirements ─▶ propagation ─▶ doorbells
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc as StdArc;
 
 use deltaworks_image as image;
@@ -300,9 +301,9 @@ impl CoreStages {
         port: &mut impl SessionPort,
         now: Now,
     ) {
-        let Some(side) = &mut self.sessions else { return };
-        let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
-        side.reception.received(session, count, &mut Around { port, boxes, propagation, now });
+        self.handle_input(session, port, now, |reception, around| {
+            reception.received(session, count, around);
+        });
     }
 
     /// Acts for a session on control that did not come as bytes.
@@ -313,9 +314,30 @@ impl CoreStages {
         port: &mut impl SessionPort,
         now: Now,
     ) {
+        self.handle_input(session, port, now, |reception, around| {
+            reception.act(session, action, around);
+        });
+    }
+
+    /// Handles what a session has sent; a panic in it ends that session. One that cannot be laid
+    /// to the session, because it was ending already, or one in the ending, goes on to the caller.
+    #[inline]
+    fn handle_input<P: SessionPort>(
+        &mut self,
+        session: SessionId,
+        port: &mut P,
+        now: Now,
+        handle: impl FnOnce(&mut Reception, &mut Around<'_, P>),
+    ) {
         let Some(side) = &mut self.sessions else { return };
         let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
-        side.reception.act(session, action, &mut Around { port, boxes, propagation, now });
+        let mut around = Around { port, boxes, propagation, now };
+        let handled = catch_unwind(AssertUnwindSafe(|| handle(&mut side.reception, &mut around)));
+        if let Err(panic) = handled
+            && !side.reception.contain(session, &mut around)
+        {
+            resume_unwind(panic);
+        }
     }
 
     /// The session's socket takes bytes again.
@@ -355,6 +377,14 @@ impl CoreStages {
     /// No session is read any more: the first step of an orderly end.
     pub fn stop_reading(&mut self) {
         self.reading_stopped = true;
+    }
+
+    /// Nothing is appended any more, and what is on its way is refused: what an orderly end does
+    /// with batches that it has no time for.
+    pub fn refuse_rest(&mut self) {
+        if let Some(validation) = &mut self.validation {
+            validation.refuse_rest();
+        }
     }
 
     /// One turn: takes what is there, up to a bound, and returns how much was done.

@@ -12,6 +12,7 @@
 //!                 └── resend      └── refusal              └── ack, credit, chunk answered
 //! ```
 
+mod contain;
 mod control;
 
 use std::collections::VecDeque;
@@ -25,7 +26,7 @@ use deltaworks_runtime::sync::atomic::{Ordering, fence};
 
 use crate::chunk::Landed;
 use crate::collection::{BatchCheck, Machine, Outcome};
-use crate::document::{DROPPED, GREW, STALLED, WAITED_FOR, index};
+use crate::document::{DROPPED, FAILED, GREW, STALLED, WAITED_FOR, index};
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Ack, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
@@ -64,6 +65,8 @@ pub struct ValidationCounts {
     pub duplicate_batches: u64,
     /// Batches that needed more steps than their share.
     pub stalled_batches: u64,
+    /// Batches at which the server failed; each has quarantined its document.
+    pub failed_batches: u64,
 }
 
 #[derive(Debug)]
@@ -135,6 +138,10 @@ pub struct Validation {
     limits: Limits,
     counts: ValidationCounts,
     turns: u32,
+    /// A document with one of these flags takes no batch.
+    closed: u8,
+    /// The batch in progress is being judged: a panic is laid to it.
+    is_judging: bool,
     pub(crate) planted: PlantedPanics,
 }
 
@@ -166,6 +173,8 @@ impl Validation {
             limits,
             counts: ValidationCounts::default(),
             turns: 0,
+            closed: DROPPED | FAILED,
+            is_judging: false,
             planted: PlantedPanics::default(),
         }
     }
@@ -211,14 +220,31 @@ impl Validation {
     /// three steps, because each step tells the address of the next; while a group is judged, the
     /// lines of the three behind it are on their way.
     pub(crate) fn judge_arrivals(&mut self, mailboxes: &mut Mailboxes, now: Now) {
+        if self.arrivals.is_empty() {
+            return;
+        }
         let mut arrivals = core::mem::take(&mut self.arrivals);
+        self.judge_all(&mut arrivals, mailboxes, now);
+        arrivals.clear();
+        self.arrivals = arrivals;
+    }
+
+    /// Judges `arrivals` from `begun` on, which counts those that were begun.
+    fn judge_groups(
+        &mut self,
+        arrivals: &mut [Arrival],
+        begun: &mut usize,
+        mailboxes: &mut Mailboxes,
+        now: Now,
+    ) {
+        let arrivals = &mut arrivals[*begun..];
         let groups = arrivals.len().div_ceil(GROUP);
         for step in 0..groups + 3 {
-            for arrival in &arrivals[group(step, &arrivals)] {
+            for arrival in &arrivals[group(step, arrivals)] {
                 self.registry.producers.prefetch(arrival.producer);
             }
             if let Some(step) = step.checked_sub(1) {
-                let range = group(step, &arrivals);
+                let range = group(step, arrivals);
                 for arrival in &mut arrivals[range] {
                     arrival.slot = self.registry.producers.get(arrival.producer).slot;
                     prefetch_entry(&self.registry.documents, index(arrival.slot));
@@ -226,20 +252,19 @@ impl Validation {
                 }
             }
             if let Some(step) = step.checked_sub(2) {
-                for arrival in &arrivals[group(step, &arrivals)] {
+                for arrival in &arrivals[group(step, arrivals)] {
                     let document = &self.registry.documents[index(arrival.slot)];
                     self.registry.nodes().prefetch(document.tail_block, document.tail_index);
                 }
             }
             if let Some(step) = step.checked_sub(3) {
-                let range = group(step, &arrivals);
+                let range = group(step, arrivals);
                 for arrival in &mut arrivals[range] {
+                    *begun += 1;
                     self.judge(arrival, mailboxes, now);
                 }
             }
         }
-        arrivals.clear();
-        self.arrivals = arrivals;
     }
 
     #[inline]
@@ -254,8 +279,10 @@ impl Validation {
         let Some(mut machine) = self.machines.pop() else {
             unreachable!("one machine is kept for arrivals")
         };
+        self.is_judging = true;
         let judged =
             self.judge_with(arrival, index, &mut check, &mut machine, &mut steps, mailboxes, now);
+        self.is_judging = false;
         if judged {
             self.machines.push(machine);
             return;
@@ -308,7 +335,9 @@ impl Validation {
             Err(BatchRefusal::Fenced)
         } else {
             match producer.judge(number) {
-                Numbered::Next if document.flags & DROPPED != 0 => Err(BatchRefusal::Dropped),
+                Numbered::Next if document.flags & self.closed != 0 => {
+                    Err(Self::why_closed(document.flags))
+                }
                 Numbered::Next => {
                     self.planted.check(|| self.registry.name(index));
                     let collections = &self.registry.collections;
@@ -381,11 +410,11 @@ impl Validation {
             document.tail_index = 0;
         }
         let image = arrival.landed.bytes_mut(&self.memory);
-        if fields.is_info
-            && let Some(cold) = registry.cold[index].as_mut()
-        {
-            cold.info = Image::checked_before(image).map(|image| image.info_map().into());
-        }
+        let info = if fields.is_info {
+            Image::checked_before(image).map(|image| image.info_map().into())
+        } else {
+            None
+        };
         stamp(
             image,
             Stamp {
@@ -395,8 +424,7 @@ impl Validation {
                 origin: producer.origin,
             },
         );
-        let landed = core::mem::replace(&mut arrival.landed, Landed::nothing());
-        let range = landed.publish();
+        let range = arrival.landed.range();
         let node = Node { range, first_sequence: document.next_sequence };
         registry.blocks.write(document.tail_block, document.tail_index, node);
         if document.last_chunk != range.chunk().0 {
@@ -408,8 +436,15 @@ impl Validation {
                 document.tail_index,
             );
         }
-        let cold = &registry.cold[index];
+        let cold = registry.cold[index].as_mut();
         self.planted.append(|| cold.as_ref().map_or("", |cold| &cold.name));
+        // From here on the batch stands: before it a panic is laid to it, behind it nothing may
+        // panic. What was written so far lies behind the document's last node.
+        let landed = core::mem::replace(&mut arrival.landed, Landed::nothing());
+        landed.publish();
+        if let (Some(cold), Some(_)) = (cold, &info) {
+            cold.info = info;
+        }
         producer.last = fields.number;
         producer.last_sequence = document.next_sequence;
         document.next_sequence += u64::from(fields.count);
@@ -441,6 +476,8 @@ impl Validation {
         let handle = Image::checked_before(arrival.landed.bytes(&self.memory))
             .map_or(u32::MAX, |image| image.handle());
         let producer = self.registry.producers.get(arrival.producer);
+        // A batch that failed may have been stamped over: its writer's handle is known all the same.
+        let handle = if reason == BatchRefusal::Failed { producer.handle } else { handle };
         if !matches!(reason, BatchRefusal::Fenced) {
             producer.credit_bytes += arrival.landed.range().bytes();
             // A refused batch consumes its number, except where the number itself is wrong.

@@ -89,12 +89,21 @@ impl SocketSession {
 
     /// Encodes what has merged, and what the protocol itself has to say.
     pub fn encode_owed(&mut self, config: &Config) {
+        if self.acks.is_empty() && !self.protocol.has_transmit() {
+            return;
+        }
         for ack in core::mem::take(&mut self.acks) {
             encode_ack(&ack, &mut self.control);
         }
         if self.protocol.has_transmit() {
             self.protocol.poll_transmit(config, &mut self.control);
         }
+        self.count_control();
+    }
+
+    /// Takes back a message that a panic has left half encoded: what is counted is whole.
+    fn forget_unfinished(&mut self) {
+        self.control.truncate(self.counted);
     }
 
     /// Gives up what nobody reads: only the rest of a message that has gone out in part stays, so
@@ -237,6 +246,14 @@ impl Outlet {
         unread.max().map(|(_, place)| SessionId(place as u32))
     }
 
+    /// Ends a session at which the server failed.
+    fn end_failed(&mut self, id: SessionId) {
+        if let Some(session) = self.get(id) {
+            session.borrow_mut().forget_unfinished();
+        }
+        self.end(id, ErrorCode::Internal);
+    }
+
     /// Ends a session by number; its task sends what is left.
     pub fn end(&mut self, id: SessionId, code: ErrorCode) {
         self.with(id, |session, config| {
@@ -356,6 +373,7 @@ impl SessionPort for Outlet {
     fn fault(&mut self, id: SessionId, fault: SessionFault) {
         let is_greeting = self.get(id).is_some_and(|it| it.borrow().protocol.is_greeting());
         let code = match fault {
+            SessionFault::Internal => return self.end_failed(id),
             // No handle can be known yet: what is wrong is that an image came first.
             SessionFault::UnknownHandle { .. } if is_greeting => ErrorCode::HelloExpected,
             fault => fault_code(fault),
@@ -368,6 +386,7 @@ impl SessionPort for Outlet {
             let mut session = session.borrow_mut();
             debug_assert!(session.control_sent == 0, "a half-sent image comes before control");
             session.control.splice(0..0, bytes.iter().copied());
+            session.count_control();
         }
     }
 
@@ -465,6 +484,8 @@ fn refusal_code(reason: &BatchRefusal) -> ErrorCode {
         BatchRefusal::Dropped => ErrorCode::DocumentDropped,
         BatchRefusal::Budget => ErrorCode::BatchOverBudget,
         BatchRefusal::BadInfo => ErrorCode::InfoInvalid,
+        BatchRefusal::NotAppended => ErrorCode::NotAppended,
+        BatchRefusal::Failed => ErrorCode::BatchFailed,
     }
 }
 
@@ -477,5 +498,6 @@ fn fault_code(fault: SessionFault) -> ErrorCode {
         SessionFault::MessageDeadline => ErrorCode::MessageDeadline,
         SessionFault::CarryLimit => ErrorCode::CarryLimit,
         SessionFault::SpillLimit => ErrorCode::SpillLimit,
+        SessionFault::Internal => ErrorCode::Internal,
     }
 }

@@ -133,12 +133,13 @@ impl Reception {
     ) {
         let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
         debug_assert!(handle.state == State::Open);
-        handle.state = State::Closing(false);
         let reader = (handle.subscription != NO_SUBSCRIPTION).then_some(handle.policy);
         if reader.is_some() {
-            let subscription = core::mem::replace(&mut handle.subscription, NO_SUBSCRIPTION);
-            around.propagation.unsubscribe(subscription, around.port);
+            // First, so that a panic leaves a handle that is open and can be closed again.
+            around.propagation.unsubscribe(handle.subscription, around.port);
+            handle.subscription = NO_SUBSCRIPTION;
         }
+        handle.state = State::Closing(false);
         let message = Message::Close {
             slot: handle.slot,
             generation: handle.generation,

@@ -132,9 +132,9 @@ impl Reception {
                     return Ok(());
                 }
                 let reservation = *reservation;
+                let checked = check(self.pool.reserved(&reservation), &self.image_limits);
                 session.partial = Partial::None;
                 self.reserved_bytes -= u64::from(reservation.bytes());
-                let checked = check(self.pool.reserved(&reservation), &self.image_limits);
                 let landed = self.pool.land_reserved(reservation);
                 self.pass_on(id, checked?.handle, landed, around.boxes)
             }

@@ -115,7 +115,7 @@ impl Validation {
             let mut steps = share;
             let (index, current) = (stall.index, &mut stall.current);
             let judged = match current {
-                Some(arrival) => self.judge_with(
+                Some(arrival) => self.judge_stalled(
                     arrival,
                     index,
                     &mut stall.check,

@@ -11,6 +11,8 @@ mod daemon;
 #[expect(dead_code, reason = "the attacks use the rest")]
 mod flow;
 #[cfg(feature = "planted_faults")]
+mod panic;
+#[cfg(feature = "planted_faults")]
 mod planting;
 mod released;
 #[cfg(feature = "planted_faults")]
