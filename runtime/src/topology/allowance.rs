@@ -56,10 +56,19 @@ impl Allowance {
     /// [`AllowanceError`] if the mask cannot be read: there is nothing to plan with. A quota that
     /// cannot be read counts as none.
     pub fn of_this_process() -> Result<Self, AllowanceError> {
-        let status = fs::read_to_string("/proc/self/status").map_err(AllowanceError::Unreadable)?;
+        Self::read(Path::new("/"), "self")
+    }
+
+    /// The same of the process with this number, or of `self`, on the system below `root`.
+    ///
+    /// # Errors
+    /// As [`of_this_process`](Self::of_this_process).
+    pub fn read(root: &Path, process: &str) -> Result<Self, AllowanceError> {
+        let process = root.join("proc").join(process);
+        let status =
+            fs::read_to_string(process.join("status")).map_err(AllowanceError::Unreadable)?;
         let mask = mask_in_status(&status)?;
-        let quota = quota_of_this_process();
-        Ok(Self { mask, quota })
+        Ok(Self { mask, quota: quota_of(root, &process) })
     }
 }
 
@@ -67,7 +76,7 @@ impl Allowance {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AllowanceError {
-    /// `/proc/self/status` cannot be read.
+    /// The process's `status` in `/proc` cannot be read.
     Unreadable(io::Error),
     /// It has no line `Cpus_allowed_list`.
     NoMask,
@@ -103,11 +112,12 @@ fn mask_in_status(status: &str) -> Result<CpuSet, AllowanceError> {
     list.parse().map_err(AllowanceError::BadMask)
 }
 
-fn quota_of_this_process() -> Option<CpuQuota> {
-    let cgroup = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let (mount, root) = cgroup2_mount(&mounts)?;
-    smallest_quota(&mount, &below_mount(cgroup2_path(&cgroup)?, &root))
+fn quota_of(root: &Path, process: &Path) -> Option<CpuQuota> {
+    let cgroup = fs::read_to_string(process.join("cgroup")).ok()?;
+    let mounts = fs::read_to_string(process.join("mountinfo")).ok()?;
+    let (mount, mounted) = cgroup2_mount(&mounts)?;
+    let mount = root.join(mount.strip_prefix("/").unwrap_or(&mount));
+    smallest_quota(&mount, &below_mount(cgroup2_path(&cgroup)?, &mounted))
 }
 
 /// The path of the process in the unified hierarchy: the line of `/proc/self/cgroup` that begins

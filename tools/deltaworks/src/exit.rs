@@ -26,3 +26,13 @@ pub fn refused() -> ExitCode {
 pub fn ended() -> ExitCode {
     ExitCode::from(5)
 }
+
+/// There is advice, and it was asked to count.
+pub fn advised() -> ExitCode {
+    ExitCode::from(3)
+}
+
+/// No daemon answers on its admin socket.
+pub fn unreachable() -> ExitCode {
+    ExitCode::from(6)
+}

@@ -1,9 +1,11 @@
 //! What the command line of deltaworks is made of, usable without a terminal.
 //!
 //! Of the server it knows nothing but the client library; of the machine, the plan alone: no executor,
-//! no core, no chunk.
+//! no core, no chunk. A running daemon is asked through its admin socket.
 
 #![forbid(unsafe_code)]
+
+pub mod arguments;
 
 pub mod exit;
 
@@ -13,11 +15,17 @@ pub mod publish;
 
 pub mod subscribe;
 
-pub mod trace;
+pub mod editing;
 
 pub mod replay;
 
 pub mod plan;
+
+pub mod admin;
+
+pub mod status;
+
+pub mod doctor;
 
 /// Where a daemon without options listens.
 pub const DEFAULT_SERVER: &str = "tcp:127.0.0.1:7710";

@@ -25,7 +25,7 @@ use deltaworks_schema::mapping;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::trace::delta::DELTA_BYTES_MAX;
+use crate::editing::delta::DELTA_BYTES_MAX;
 use crate::{exit, output};
 
 /// Deltas of a batch at most.

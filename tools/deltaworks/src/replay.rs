@@ -29,7 +29,7 @@ use deltaworks_client::{
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::trace::Trace;
+use crate::editing::Trace;
 use fault::{Fault, Party, What};
 use progress::{Progress, Totals};
 use publisher::Lane;
@@ -406,7 +406,7 @@ fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Recipe, encode_delta, generate};
+    use crate::editing::{Recipe, encode_delta, generate};
 
     /// A document of two lanes as one subscriber read it; `order` is that of the first two deltas.
     fn arrived(trace: &Trace, order: [u32; 2]) -> Reader {

@@ -1,11 +1,13 @@
 //! The command line as a person and a script meet it: `pub`, `sub`, `plan`, help and exit codes.
 
 mod daemon;
+mod folder;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
-use daemon::{Daemon, Folder, deltaworks};
+use daemon::Daemon;
+use folder::{Folder, deltaworks};
 use serde_json::{Value, json};
 
 /// A running `deltaworks sub --json`.
@@ -326,7 +328,7 @@ fn help_shows_examples_and_exit_codes() {
         assert!(!text.contains("-via"), "{command} shows what only tests need:\n{text}");
     }
     let help = stdout(&deltaworks(&["--help"]));
-    for command in ["pub", "sub", "replay", "plan", "trace"] {
+    for command in ["pub", "sub", "replay", "plan", "editing"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
 }

@@ -4,13 +4,15 @@
 //! heals nothing, or before one publisher, whose client heals everything.
 
 mod daemon;
+mod folder;
 mod proxy;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use daemon::{Daemon, Folder, deltaworks};
+use daemon::Daemon;
+use folder::{Folder, deltaworks};
 use proxy::{Proxy, Tamper, Way};
 use serde_json::Value;
 
@@ -21,7 +23,7 @@ fn generated(folder: &Folder) -> PathBuf {
     let path = folder.join("trace.json.gz");
     let transactions = TRANSACTIONS.to_string();
     let out = path.to_string_lossy().into_owned();
-    let arguments = ["trace", "generate", "--seed", "11", "--transactions", &transactions];
+    let arguments = ["editing", "generate", "--seed", "11", "--transactions", &transactions];
     let made = deltaworks(&[&arguments[..], &["--out", &out]].concat());
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     path

@@ -10,7 +10,7 @@ use deltaworks_client::Endpoint;
 
 use super::report::Report;
 use super::{Settings, replay};
-use crate::trace::Trace;
+use crate::editing::Trace;
 use crate::{exit, output};
 
 /// Lanes that all subscribers together rebuild at most: each holds a text.

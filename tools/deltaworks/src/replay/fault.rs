@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::trace::{DeltaError, PatchFault};
+use crate::editing::{DeltaError, PatchFault};
 
 /// One that takes part in a replay, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

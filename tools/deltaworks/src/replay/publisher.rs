@@ -10,7 +10,7 @@ use deltaworks_client::{
 };
 
 use super::fault::What;
-use crate::trace::{Trace, encode_delta};
+use crate::editing::{Trace, encode_delta};
 
 /// Batches that wait for their answer at most.
 const TICKETS_MAX: usize = 256;

@@ -10,7 +10,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use super::fault::What;
-use crate::trace::{PatchRef, Text, Trace, decode_delta};
+use crate::editing::{PatchRef, Text, Trace, decode_delta};
 
 /// A document as one subscriber has read it so far.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Recipe, encode_delta, generate};
+    use crate::editing::{Recipe, encode_delta, generate};
 
     /// Sequences with their deltas.
     type Stream = Vec<(u64, Vec<u8>)>;
@@ -190,7 +190,7 @@ mod tests {
         let text = planted(&|deltas| {
             let last = deltas.last_mut().expect("not empty");
             last.1.clear();
-            let patch = crate::trace::Patch { position: 0, deleted: 0, inserted: "x".into() };
+            let patch = crate::editing::Patch { position: 0, deleted: 0, inserted: "x".into() };
             encode_delta(1, 299, &[patch], &mut last.1).expect("fits a delta");
         });
         assert!(matches!(text, What::Text { lane: 1, .. }), "{text:?}");

@@ -3,42 +3,17 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use crate::folder::Folder;
 
 /// How long a daemon may take to start, or to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// A folder that is removed with this value.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    /// A new, empty folder.
-    pub fn new() -> Folder {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Relaxed);
-        let name = format!("deltaworks-test-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a temporary folder");
-        Folder(path)
-    }
-
-    /// The path of `name` in it.
-    pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A running daemon.
 pub struct Daemon {
@@ -146,13 +121,4 @@ fn program() -> &'static Path {
         assert!(program.exists(), "{}", program.display());
         program
     })
-}
-
-/// Runs the command line with these arguments to its end.
-pub fn deltaworks<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_deltaworks"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the command line runs")
 }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use deltaworks::trace::{
+use deltaworks::editing::{
     Bounds, PatchRef, Text, Trace, TraceFault, decode_delta, encode_delta, text::PatchFault,
 };
 

@@ -1,0 +1,63 @@
+//! Everything that the command line takes, in one place: what runs, and what completions, manual pages
+//! and the test of all help texts are made of.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::doctor::command::DoctorCommand;
+use crate::editing::command::EditingCommand;
+use crate::plan::PlanCommand;
+use crate::publish::PublishCommand;
+use crate::replay::command::ReplayCommand;
+use crate::subscribe::SubscribeCommand;
+
+const EXAMPLES: &str = "\
+Examples:
+  deltaworksd --unix /run/deltaworks.sock --tcp 127.0.0.1:7710 &
+  deltaworks sub notes --from start &
+  deltaworks pub notes --text 'hello'
+  deltaworks editing generate --out trace.json.gz && deltaworks replay trace.json.gz --documents 4
+
+Every command has examples and its exit codes in its own help.
+
+Exit codes:
+  0  success
+  1  it did not work; standard error says why
+  2  the command line is wrong
+  3 and above have one meaning in each command's help; 6 is always: no daemon answers on its admin
+     socket";
+
+/// Command line of deltaworks
+#[derive(Debug, Parser)]
+#[command(name = "deltaworks", version, propagate_version = true, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Pub(PublishCommand),
+    Sub(SubscribeCommand),
+    Replay(ReplayCommand),
+    Doctor(DoctorCommand),
+    Plan(PlanCommand),
+    /// Makes and checks editing traces
+    #[command(subcommand)]
+    Editing(EditingCommand),
+}
+
+impl Arguments {
+    /// Does what they say.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Pub(command) => command.run(),
+            Command::Sub(command) => command.run(),
+            Command::Replay(command) => command.run(),
+            Command::Doctor(command) => command.run(),
+            Command::Plan(command) => command.run(),
+            Command::Editing(command) => command.run(),
+        }
+    }
+}
