@@ -17,7 +17,7 @@ use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_runtime::pinned::PinnedThread;
 use deltaworks_schema::{Kind, Schema as TypedSchema};
-use deltaworks_server::sizing::{SizingRequest, size};
+use deltaworks_server::sizing::{SizingRequest, WORKER_QUEUE_MESSAGES, size};
 use deltaworks_server::{AccessConfig, CorePlacement, Server, ServerConfig};
 use serde::Serialize;
 
@@ -172,6 +172,9 @@ fn start_server(cpu: usize) -> Result<Server, String> {
         session_cores: 1,
         workers: 1,
         documents: None,
+        sessions: None,
+        worker_queue_messages: WORKER_QUEUE_MESSAGES,
+        ring_capacity: None,
         chunk_bytes: CHUNK_BYTES as u64,
     })
     .map_err(|error| error.to_string())?;

@@ -35,7 +35,7 @@ pub struct Limits {
     pub carry_bytes_per_core_max: u64,
     /// Bytes copied out of retiring chunks for slow subscribers on one core at most.
     pub spill_bytes_per_core_max: u64,
-    /// Messages of one core that may wait for room in rings (65,536 over all cores): 40 bytes
+    /// Messages of one core that may wait for room in rings (91,808 over two cores): 40 bytes
     /// each. Beyond it the core reads no more until they have gone.
     pub waiting_messages_max: u32,
     /// Batches of one worker whose credit waits for `wait` subscriptions at most (100,000 over
@@ -69,7 +69,7 @@ impl Default for Limits {
             credit_bytes: 256 << 10,
             carry_bytes_per_core_max: 4 << 20,
             spill_bytes_per_core_max: 12 << 20,
-            waiting_messages_max: 65_536,
+            waiting_messages_max: 91_808,
             owed_per_worker_max: 100_000,
             message_deadline_ns: 10_000_000_000,
             idle_unload_ns: 300_000_000_000,

@@ -35,6 +35,13 @@ const MESSAGE_BYTES: u64 = 40;
 const OWED_BYTES: u64 = 24;
 const RUN_BYTES: u64 = 8;
 
+/// Messages that each core may have waiting, whatever a worker's queue leaves: below it a core would
+/// pause at every turn.
+const WAITING_MESSAGES_MIN: u64 = 256;
+
+/// The default of [`SizingRequest::worker_queue_messages`].
+pub const WORKER_QUEUE_MESSAGES: u32 = 100_000;
+
 const CONTROL_BYTES: u64 = 8 << 20;
 const RINGS_BYTES: u64 = 4 << 20;
 
@@ -51,6 +58,14 @@ pub struct SizingRequest {
     pub workers: u32,
     /// Documents at most; none: what the budget scales to, 100,000 at [`BUDGET_BYTES`].
     pub documents: Option<u32>,
+    /// Sessions at most; none: what the budget scales to, 4,096 at [`BUDGET_BYTES`].
+    pub sessions: Option<u32>,
+    /// Messages that wait for one worker over all its rings together: in the rings, and with the
+    /// cores that they come from.
+    pub worker_queue_messages: u32,
+    /// Messages that each ring holds; none: at most 4,096, and half of a worker's queue over all
+    /// its rings.
+    pub ring_capacity: Option<u32>,
     /// Bytes of a chunk.
     pub chunk_bytes: u64,
 }
@@ -137,15 +152,18 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let producers = related(200_000);
     let subscriptions = related(200_000);
     let handles = related(200_000);
-    let sessions = scaled(4096);
-    let waiting = scaled(65_536);
+    let sessions = request.sessions.map_or(scaled(4096), u64::from).max(1);
     let owed = scaled(100_000);
     let names_bytes = 64 * documents;
     let (spills, carries) = (scaled(12 << 20), scaled(4 << 20));
     let control = scaled(CONTROL_BYTES);
-    let cores = request.cores as usize;
-    let ring_capacity = (RINGS_BYTES / (MESSAGE_BYTES * (cores * cores) as u64)).clamp(64, 4096);
+    let cores = request.cores.max(1) as usize;
+    let ring_capacity = ring_capacity(&request);
     let rings = ring_bytes(cores, ring_capacity as usize);
+    // What a worker's rings do not hold of its queue waits with the cores that it comes from.
+    let waiting = u64::from(request.worker_queue_messages)
+        .saturating_sub(ring_capacity * cores as u64)
+        .max(WAITING_MESSAGES_MIN * session_cores);
     // Hash alone spreads documents over workers: an eighth more on each.
     let spread = |over_all: u64| (over_all + over_all / 8).div_ceil(workers);
 
@@ -196,7 +214,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         subscriptions_per_core_max: per_core(subscriptions) as u32,
         handles_per_core_max: per_core(handles) as u32,
         sessions_per_core_max: per_core(sessions).max(1) as u32,
-        waiting_messages_max: per_core(waiting).max(256) as u32,
+        waiting_messages_max: per_core(waiting) as u32,
         owed_per_worker_max: (owed / workers) as u32,
         spill_bytes_per_core_max: per_core(spills),
         carry_bytes_per_core_max: per_core(carries),
@@ -214,6 +232,20 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     })
 }
 
+/// Messages of each ring: as wished, else what [`RINGS_BYTES`] leave; never more than a worker's queue
+/// over all its rings, and half of it without a wish.
+fn ring_capacity(request: &SizingRequest) -> u64 {
+    let cores = u64::from(request.cores.max(1));
+    let queue = u64::from(request.worker_queue_messages);
+    match request.ring_capacity {
+        Some(wished) => u64::from(wished).min(queue / cores).max(1),
+        None => {
+            let room = (RINGS_BYTES / (MESSAGE_BYTES * cores * cores)).clamp(64, 4096);
+            room.min(queue / 2 / cores).max(1)
+        }
+    }
+}
+
 fn row(kind: &'static str, each_bytes: u64, count: u64, when_full: &'static str) -> Row {
     Row { kind, each_bytes, count, when_full }
 }
@@ -229,7 +261,35 @@ mod tests {
             session_cores: cores,
             workers: cores,
             documents: None,
+            sessions: None,
+            worker_queue_messages: WORKER_QUEUE_MESSAGES,
+            ring_capacity: None,
             chunk_bytes: 2 << 20,
+        }
+    }
+
+    /// The rings into a worker and what waits for them hold what its queue is to hold.
+    #[test]
+    fn a_workers_queue_is_its_rings_and_what_waits_for_them() {
+        for cores in [1, 2, 8, 64] {
+            for (queue, ring_capacity) in
+                [(100_000, None), (100_000, Some(1)), (50_000, Some(1 << 20)), (1 << 20, None)]
+            {
+                let request = SizingRequest {
+                    budget_bytes: Some(8 << 30),
+                    worker_queue_messages: queue,
+                    ring_capacity,
+                    ..request(cores)
+                };
+                let sizing = size(request).expect("enough");
+                let in_rings = sizing.ring_capacity as u32 * cores;
+                let waiting = sizing.limits.waiting_messages_max * cores;
+                let rounding = cores + WAITING_MESSAGES_MIN as u32 * cores;
+                assert!(in_rings <= queue, "{cores} cores, {queue}: {in_rings}");
+                assert!(in_rings + waiting <= queue + rounding, "{cores} cores, {queue}");
+                assert!(in_rings + waiting + rounding >= queue, "{cores} cores, {queue}");
+                assert!(ring_capacity != Some(1) || sizing.ring_capacity == 1);
+            }
         }
     }
 

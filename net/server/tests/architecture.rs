@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use deltaworks_server::sizing::{Row, SizingRequest, size};
+use deltaworks_server::sizing::{Row, SizingRequest, WORKER_QUEUE_MESSAGES, size};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -52,6 +52,9 @@ fn the_worst_case_table_is_that_of_the_code_and_within_the_budget() {
         session_cores: 2,
         workers: 2,
         documents: None,
+        sessions: None,
+        worker_queue_messages: WORKER_QUEUE_MESSAGES,
+        ring_capacity: None,
         chunk_bytes: 2 << 20,
     };
     let sizing = size(two_cores).expect("the default budget is enough");

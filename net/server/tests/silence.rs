@@ -13,7 +13,7 @@ use deltaworks_protocol::message::{ClientHello, Ping, Pong, split_control};
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_protocol::{Control, ErrorCode, ServerMessage};
 use deltaworks_runtime::idle::IdleBudget;
-use deltaworks_server::sizing::{SizingRequest, size};
+use deltaworks_server::sizing::{SizingRequest, WORKER_QUEUE_MESSAGES, size};
 use deltaworks_server::{AccessConfig, CorePlacement, Server, ServerConfig, Stopped};
 
 /// How long anything may take before it counts as a hang.
@@ -32,6 +32,9 @@ fn server() -> Server {
         session_cores: 1,
         workers: 1,
         documents: Some(100),
+        sessions: None,
+        worker_queue_messages: WORKER_QUEUE_MESSAGES,
+        ring_capacity: None,
         chunk_bytes,
     });
     let sizing = sizing.expect("a budget that is large enough");

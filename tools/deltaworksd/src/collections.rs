@@ -1,43 +1,47 @@
-//! Collections from the command line: `NAME=KIND[:SCHEMA-FILE]`, and the default one.
+//! Collections as the pipeline has them, from those of the configuration: schemas are read here.
 
 use deltaworks_pipeline::collection::{Collection, Collections, Schema};
 use deltaworks_schema::Kind;
 
-/// The collections; the default one takes any bytes, unless `=KIND` says otherwise.
-pub(crate) fn read(given: &[String]) -> Result<Collections, String> {
+use crate::config::{CollectionConfig, CollectionTable};
+
+/// Bytes of a schema's text at most.
+const SCHEMA_BYTES_MAX: u64 = 1 << 20;
+
+/// The collections, with their schemas compiled; the default one takes any bytes, unless it is
+/// configured.
+///
+/// # Errors
+/// Each schema that cannot be read or compiled, with its file.
+pub fn load(table: &CollectionTable) -> Result<Collections, Vec<String>> {
     let mut all: Vec<Collection> = Vec::new();
-    for text in given {
-        let collection = read_one(text)?;
-        if all.iter().any(|other| other.name == collection.name) {
-            return Err(format!("collection {:?} is given twice", collection.name));
+    let mut faults = Vec::new();
+    for (name, config) in table {
+        match load_one(name, config) {
+            Ok(collection) => all.push(collection),
+            Err(fault) => faults.push(fault),
         }
-        all.push(collection);
     }
-    if !all.iter().any(|collection| collection.name.is_empty()) {
+    if !table.contains_key("") {
         all.push(Collection { name: String::new(), schema: Schema::Opaque, wait_allowed: true });
     }
-    Ok(Collections::new(all))
+    if all.len() >= usize::from(u16::MAX) {
+        faults.push(format!("{} collections are too many; {} may be", all.len(), u16::MAX - 1));
+    }
+    if faults.is_empty() { Ok(Collections::new(all)) } else { Err(faults) }
 }
 
-fn read_one(text: &str) -> Result<Collection, String> {
-    let (name, kind) =
-        text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=KIND[:SCHEMA-FILE]"))?;
-    if name.contains('/') {
-        return Err(format!("a collection's name has no '/': {name:?}"));
-    }
-    let (kind, file) = match kind.split_once(':') {
-        Some((kind, file)) => (kind, Some(file)),
-        None => (kind, None),
-    };
-    let kind = Kind::from_name(kind).map_err(|error| format!("collection {name:?}: {error}"))?;
-    let schema = match (kind, file) {
-        (Kind::Opaque, None) => Schema::Opaque,
-        (_, None) => return Err(format!("collection {name:?} needs a schema: KIND:SCHEMA-FILE")),
-        (_, Some(file)) => {
-            let json = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-            let schema = deltaworks_schema::Schema::compile(kind, &json);
-            Schema::Typed(schema.map_err(|error| format!("{file}: {error}"))?)
+fn load_one(name: &str, config: &CollectionConfig) -> Result<Collection, String> {
+    let schema = match &config.schema.0 {
+        None if config.kind.0 == Kind::Opaque => Schema::Opaque,
+        None => return Err(format!("collection {name:?} needs a schema")),
+        Some(file) => {
+            let shown = file.display();
+            let json = crate::reading::read_text(file, SCHEMA_BYTES_MAX)
+                .map_err(|error| format!("{shown}: {error}"))?;
+            let schema = deltaworks_schema::Schema::compile(config.kind.0, &json);
+            Schema::Typed(schema.map_err(|error| format!("{shown}: {error}"))?)
         }
     };
-    Ok(Collection { name: name.to_owned(), schema, wait_allowed: true })
+    Ok(Collection { name: name.to_owned(), schema, wait_allowed: config.wait_allowed })
 }

@@ -1,109 +1,203 @@
-//! What the command line says, with its defaults.
+//! The command line: one flag for each key of the configuration, and what to do.
+//!
+//! Flags are made from the table of keys, so they have its names, meanings and units. Values are not
+//! judged here: a flag is the uppermost layer, and its mistakes are told with all others.
 
-use std::net::SocketAddr;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Parser;
-use clap::builder::RangedU64ValueParser;
-use clap::value_parser;
-use deltaworks_pipeline::limits::CREDIT_FLOOR_BYTES;
-use deltaworks_runtime::chunk_memory::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
+use clap::builder::{PathBufValueParser, Str};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
-/// 16 TiB.
-const BUDGET_MIB_MAX: u64 = 1 << 24;
-/// Messages of 40 bytes, in each of the rings.
-const RING_CAPACITY_MAX: u64 = 1 << 20;
-/// A minute: who wants no sleep at all gets it.
-const SPIN_US_MAX: u64 = 60_000_000;
-/// 1 GiB.
-const CREDIT_BYTES_MAX: i64 = 1 << 30;
-/// A year.
-const SECONDS_MAX: u64 = 365 * 86_400;
+use crate::config::file::FILE_BYTES_MAX;
+use crate::config::key::{Key, VARIABLE_PREFIX};
+use crate::config::value::Shape;
+use crate::config::{Config, FileLayer, Flags, KEYS, Layers, Mistake, Mistakes, Origin};
+use crate::reading::read_text;
 
-/// Delta server: orders, checks and fans out small changes to named documents.
-///
-/// Documents are kept in memory only: they are gone when the daemon ends. Binds what --tcp and
-/// --unix say, and 127.0.0.1:7710 if they say nothing.
-#[derive(Debug, Parser)]
-#[command(name = "deltaworksd", version, after_help = EXAMPLES)]
-pub(crate) struct Options {
-    /// Listens for TCP connections here; port 0 takes a free one. May be given again.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub tcp: Vec<SocketAddr>,
-    /// Listens for connections on this Unix socket. May be given again.
-    #[arg(long, value_name = "PATH")]
-    pub unix: Vec<PathBuf>,
-    /// Listens on addresses other than loopback, although nobody is asked who they are.
-    #[arg(long)]
-    pub insecure: bool,
-    /// Adds a collection: opaque, or a JSON Type Definition over CBOR. May be given again.
-    #[arg(long, value_name = "NAME=KIND[:SCHEMA-FILE]")]
-    pub collection: Vec<String>,
-    /// Memory for everything that clients can make grow, in MiB (default 256, or 64 a core).
-    #[arg(long, value_name = "MIB", value_parser = value_parser!(u64).range(1..=BUDGET_MIB_MAX))]
-    pub budget_mib: Option<u64>,
-    /// Documents at most (default 100,000 at 256 MiB).
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
-    pub documents: Option<u32>,
-    /// Cores at most (default: what the plan finds in this process's CPU mask).
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..))]
-    pub cores: Option<u16>,
-    /// Bytes of a chunk: a power of two; small ones recycle soon, for tests.
-    #[arg(long, value_name = "BYTES", default_value_t = 2 << 20, value_parser = chunk_bytes)]
-    pub chunk_bytes: usize,
-    /// Messages that a ring between two cores holds; 1 is slow and right, for tests.
-    #[arg(long, value_name = "COUNT",
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=RING_CAPACITY_MAX))]
-    pub ring_capacity: Option<usize>,
-    /// How long a core stays awake without work, in microseconds.
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 20,
-        value_parser = value_parser!(u64).range(..=SPIN_US_MAX))]
-    pub spin_us: u64,
-    /// Credit of each writer, in bytes; 4,096 at least.
-    #[arg(long, value_name = "BYTES", default_value_t = 256 << 10,
-        value_parser = value_parser!(u32).range(i64::from(CREDIT_FLOOR_BYTES)..=CREDIT_BYTES_MAX))]
-    pub credit_bytes: u32,
-    /// Unfinished messages end their session after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10,
-        value_parser = value_parser!(u64).range(1..=SECONDS_MAX))]
-    pub message_deadline_seconds: u64,
-    /// A document that nobody has open is unloaded after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300,
-        value_parser = value_parser!(u64).range(..=SECONDS_MAX))]
-    pub idle_unload_seconds: u64,
-    /// How long an orderly end may take after SIGTERM, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 20,
-        value_parser = value_parser!(u64).range(..=SECONDS_MAX))]
-    pub drain_seconds: u64,
-    /// Writes the addresses and the process id here once connections are accepted.
-    #[arg(long, value_name = "PATH")]
-    pub ready_file: Option<PathBuf>,
-    /// Prints the worst case of the memory budget by kind, and ends.
-    #[arg(long)]
-    pub print_budget: bool,
+/// What the daemon is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Serve.
+    Serve,
+    /// Print the configuration, and end.
+    PrintConfig,
+    /// Read everything, say what is wrong, and end.
+    Check,
+    /// Print the worst case of the memory budget, and end.
+    PrintBudget,
 }
+
+/// What the command line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What to do.
+    pub task: Task,
+    /// Whether to print JSON.
+    pub json: bool,
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// The keys that were given.
+    pub flags: Flags,
+}
+
+impl Options {
+    /// What the command line of this process says. Ends the process for `--help`, `--version`, and a
+    /// command line that has another form.
+    pub fn of_this_process() -> Self {
+        Self::from_matches(&command().get_matches())
+    }
+
+    /// What these words say, the program's name first.
+    ///
+    /// # Errors
+    /// If they have another form; `--help` and `--version` are such, too.
+    pub fn parse<W: Into<OsString> + Clone>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        command().try_get_matches_from(words).map(|matches| Self::from_matches(&matches))
+    }
+
+    fn from_matches(matches: &ArgMatches) -> Self {
+        let task = match () {
+            () if matches.get_flag("print-config") => Task::PrintConfig,
+            () if matches.get_flag("check") => Task::Check,
+            () if matches.get_flag("print-budget") => Task::PrintBudget,
+            () => Task::Serve,
+        };
+        let words = |id: &str| -> Option<Vec<String>> {
+            Some(matches.get_many::<String>(id)?.cloned().collect())
+        };
+        let given = |(place, key): (usize, &Key<Config>)| Some((place, words(key.name)?));
+        let flags = Flags {
+            words: KEYS.iter().enumerate().filter_map(given).collect(),
+            collections: words("collection").unwrap_or_default(),
+        };
+        let file = matches.get_one::<PathBuf>("config").cloned();
+        Self { task, json: matches.get_flag("json"), file, flags }
+    }
+
+    /// All layers, read now: the file and the environment may have changed since the last time.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a variable of ours is no text.
+    pub fn layers(&self) -> Result<Layers, Mistakes> {
+        let mut mistakes = Vec::new();
+        let file = self.file.as_ref().and_then(|path| match read_text(path, FILE_BYTES_MAX) {
+            Ok(text) => Some(FileLayer { path: path.clone(), text }),
+            Err(error) => {
+                let place = path.display().to_string();
+                mistakes.push(Mistake { place, key: String::new(), message: error.to_string() });
+                None
+            }
+        });
+        let mut environment = Vec::new();
+        for (name, text) in std::env::vars_os() {
+            let Some(variable) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX))
+            else {
+                continue;
+            };
+            let variable = variable.to_owned();
+            match text.into_string() {
+                Ok(text) => environment.push((variable, text)),
+                Err(_) => {
+                    let origin = Origin::Environment { variable };
+                    mistakes.push(Mistake::at(&origin, "", "expected a text in UTF-8"));
+                }
+            }
+        }
+        environment.sort();
+        if mistakes.is_empty() {
+            Ok(Layers { file, environment, flags: self.flags.clone() })
+        } else {
+            Err(Mistakes(mistakes))
+        }
+    }
+}
+
+/// The command line, as clap has it.
+pub fn command() -> Command {
+    let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    Command::new("deltaworksd")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Delta server: orders, checks and fans out small changes to named documents")
+        .long_about(ABOUT)
+        .after_help(EXAMPLES)
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(PathBufValueParser::new())
+                .help("Reads this configuration file"),
+        )
+        .arg(
+            switch("print-config")
+                .help("Prints the configuration in effect, and where each value came from"),
+        )
+        .arg(switch("check").help("Reads configuration, schemas, plan and sizing, and says what is wrong"))
+        .arg(
+            switch("print-budget")
+                .help("Prints the worst case of the memory budget by kind, and ends"),
+        )
+        .arg(switch("json").help("Prints JSON, with one of the three before"))
+        .group(clap::ArgGroup::new("task").args(["print-config", "check", "print-budget"]))
+        .arg(
+            Arg::new("collection")
+                .long("collection")
+                .value_name("NAME=KIND[:SCHEMA-FILE]")
+                .action(ArgAction::Append)
+                .help("Adds a collection: opaque, or a JSON Type Definition over CBOR. May be given again"),
+        )
+        .args(KEYS.iter().map(flag))
+}
+
+fn flag(key: &Key<Config>) -> Arg {
+    let name: Str = key.flag().into();
+    let about: Vec<&str> = key.meaning.iter().map(|line| line.trim()).collect();
+    let note = key.void_note().map_or(String::new(), |note| format!(" Note: {note}."));
+    let default = (key.get)(&Config::default());
+    let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+    let default = if default.is_empty() { "none".to_owned() } else { default };
+    let help = format!("{}{note} [default: {default}]", about.join(" "));
+    // The unit without what lists of a file add to it: MIB, DELTAS-A-SECOND.
+    let word = key.unit.split(',').next().unwrap_or(key.unit);
+    let word: Str = word.to_uppercase().replace(' ', "-").into();
+    let arg = Arg::new(key.name).long(name).help(help).help_heading(key.group);
+    match key.shape {
+        Shape::One => arg.value_name(word).action(ArgAction::Set),
+        Shape::Many => arg.value_name(word).action(ArgAction::Append),
+        Shape::Switch => arg
+            .value_name("BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .action(ArgAction::Set),
+    }
+}
+
+const ABOUT: &str = "\
+Delta server: orders, checks and fans out small changes to named documents.
+
+Documents are kept in memory only: they are gone when the daemon ends. Binds what --tcp and
+--unix say, and 127.0.0.1:7710 if they say nothing. Each key of the configuration is a flag here;
+a variable DELTAWORKS_<KEY> and the file of --config stand below it, in this order.";
 
 const EXAMPLES: &str = "\
 Examples:
   deltaworksd
   deltaworksd --unix /run/deltaworks.sock --tcp 127.0.0.1:7710
   deltaworksd --collection notes=cbor:note.jtd.json --budget-mib 1024
+  deltaworksd --print-config > deltaworksd.toml
+  deltaworksd --config deltaworksd.toml --check
   deltaworksd --print-budget
 
 SIGTERM and SIGINT end in order: no connection is accepted, what was accepted reaches the
-subscribers that are connected, sessions are told. A second signal ends at once.
+subscribers that are connected, sessions are told. A second signal ends at once. SIGHUP reads file
+and environment again: what can change without a restart does, the rest is told.
 
 Exit codes:
-  0  ended in order, everything was delivered
+  0  ended in order, everything was delivered; or what was asked for is printed, and right
   1  did not start
-  2  the command line is wrong
+  2  the command line or the configuration is wrong
   3  ended with sessions cut: the time was up, or a second signal came
   4  a core failed";
-
-fn chunk_bytes(text: &str) -> Result<usize, String> {
-    let bytes: usize = text.parse().map_err(|error| format!("{error}"))?;
-    let is_possible =
-        bytes.is_power_of_two() && (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&bytes);
-    let range = format!("a power of two from {CHUNK_BYTES_MIN} to {CHUNK_BYTES_MAX}");
-    if is_possible { Ok(bytes) } else { Err(range) }
-}

@@ -1,29 +1,95 @@
 //! Which cores the daemon uses, and for what: the plan for this machine and this process.
 
 use deltaworks_pipeline::stages::{CORES_MAX, CoreRole};
-use deltaworks_runtime::plan::{Plan, PlanConfig, plan};
-use deltaworks_runtime::topology::{Allowance, CpuSet, Topology};
+use deltaworks_runtime::plan::{Plan, PlanConfig, PlanError, plan};
+use deltaworks_runtime::topology::{Allowance, CpuQuota, CpuSet, Topology};
 use deltaworks_server::CorePlacement;
+
+use crate::config::Config;
 
 /// The cores that the plan found, and what a person should be told of it.
 #[derive(Debug)]
-pub(crate) struct Placement {
+pub struct Placement {
+    /// The cores, by index.
     pub cores: Vec<CorePlacement>,
+    /// What a person should know: wishes that were scaled down, cores that do everything.
     pub notes: Vec<String>,
 }
 
-/// Plans for at most `at_most` CPUs of this process's mask.
-pub(crate) fn place(at_most: Option<u16>) -> Result<Placement, String> {
+/// Cores that are wished, at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// Cores that own documents.
+    pub core_workers: u16,
+    /// Cores that serve sessions.
+    pub propagation_workers: u16,
+}
+
+/// The placement on the CPUs that this process may use.
+///
+/// # Errors
+/// A sentence, if the machine cannot be read or planned for.
+pub fn place(config: &Config) -> Result<Placement, String> {
     let topology = Topology::of_this_machine().map_err(|error| format!("topology: {error}"))?;
     let allowance = Allowance::of_this_process().map_err(|error| format!("CPU mask: {error}"))?;
-    let count = at_most.map_or(CORES_MAX, usize::from).clamp(1, CORES_MAX);
+    let count = config.cores.map_or(CORES_MAX, usize::from).clamp(1, CORES_MAX);
     let mask: CpuSet = allowance.mask.iter().take(count).collect();
-    let config = PlanConfig { quota: allowance.quota, ..PlanConfig::default() };
-    let plan = plan(&topology, &mask, &config).map_err(|error| format!("plan: {error}"))?;
+    let wishes = Wishes {
+        core_workers: config.core_workers,
+        propagation_workers: config.propagation_workers,
+    };
+    let plan = plan_within(&topology, &mask, allowance.quota, wishes)
+        .map_err(|error| format!("plan: {error}"))?;
     plan.check(&topology, &mask)
         .map_err(|fault| format!("the plan contradicts itself: {fault}"))?;
-    let notes = plan.notes.iter().map(ToString::to_string).collect();
+    let mut notes = scaled_down(&plan, wishes);
+    notes.extend(plan.notes.iter().map(ToString::to_string));
     Ok(Placement { cores: cores_of(&plan), notes })
+}
+
+/// The plan that has at most the wished cores of each role.
+///
+/// Wishes that fit the cores together are taken as they are. Otherwise the plan divides the cores as
+/// it would without wishes; where that is more than one of them, it is cut to it and the rest is
+/// divided anew.
+fn plan_within(
+    topology: &Topology,
+    mask: &CpuSet,
+    quota: Option<CpuQuota>,
+    wishes: Wishes,
+) -> Result<Plan, PlanError> {
+    let mut config = PlanConfig { quota, ..PlanConfig::default() };
+    let free = plan(topology, mask, &config)?;
+    let (workers, sessions) = (wishes.core_workers, wishes.propagation_workers);
+    if usize::from(workers) + usize::from(sessions) <= free.cores.len() {
+        config.workers = Some(workers);
+        config.session_cores = Some(sessions);
+        return plan(topology, mask, &config);
+    }
+    let mut planned = free;
+    while planned.workers > workers || planned.session_cores > sessions {
+        if planned.workers > workers {
+            config.workers = Some(workers);
+        } else {
+            config.session_cores = Some(sessions);
+        }
+        planned = plan(topology, mask, &config)?;
+    }
+    Ok(planned)
+}
+
+fn scaled_down(plan: &Plan, wishes: Wishes) -> Vec<String> {
+    let cores = plan.cores.len();
+    let pairs = [
+        ("core_workers", wishes.core_workers, plan.workers),
+        ("propagation_workers", wishes.propagation_workers, plan.session_cores),
+    ];
+    let scaled = pairs.into_iter().filter(|(_, wished, planned)| wished > planned);
+    scaled
+        .map(|(key, wished, planned)| {
+            format!("{key} {wished} is scaled down to {planned}: the plan has {cores} cores")
+        })
+        .collect()
 }
 
 fn cores_of(plan: &Plan) -> Vec<CorePlacement> {
@@ -38,4 +104,38 @@ fn cores_of(plan: &Plan) -> Vec<CorePlacement> {
             },
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Workers, session cores and threads on a machine of so many cores.
+    fn planned(cores: u32, core_workers: u16, propagation_workers: u16) -> (u16, u16, usize) {
+        let topology =
+            Topology::synthetic(&format!("numa:1 l3:1 core:{cores} pu:1")).expect("a description");
+        let wishes = Wishes { core_workers, propagation_workers };
+        let plan = plan_within(&topology, &topology.all_cpus(), None, wishes).expect("a plan");
+        plan.check(&topology, &topology.all_cpus()).expect("a plan without contradictions");
+        (plan.workers, plan.session_cores, plan.cores.len())
+    }
+
+    #[test]
+    fn wishes_that_fit_are_taken_and_others_are_scaled_down() {
+        assert_eq!(planned(64, 32, 16), (32, 16, 48), "the machine that the defaults are for");
+        assert_eq!(planned(2, 32, 16), (2, 2, 2), "both cores do both");
+        assert_eq!(planned(8, 32, 16), (2, 5, 7), "as the plan would without wishes");
+        assert_eq!(planned(8, 3, 4), (3, 4, 7), "as wished");
+        assert_eq!(planned(8, 1, 16), (1, 6, 7), "one worker, the rest serves");
+        assert_eq!(planned(8, 16, 1).1, 1);
+        assert_eq!(planned(2, 1, 1), (1, 1, 2));
+        assert_eq!(planned(1, 1, 1), (1, 1, 1));
+        for cores in [1, 2, 3, 5, 8, 16, 40, 64] {
+            for (workers, sessions) in [(1, 1), (1, 9), (9, 1), (2, 3), (32, 16), (512, 512)] {
+                let (planned_workers, planned_sessions, _) = planned(cores, workers, sessions);
+                assert!(planned_workers <= workers && planned_sessions <= sessions);
+                assert!(planned_workers > 0 && planned_sessions > 0);
+            }
+        }
+    }
 }

@@ -5,12 +5,12 @@
 
 use deltaworks_server::{Server, ServerConfig};
 
-use crate::{Failure, NOT_STARTED};
+use crate::exit::Failure;
 
 /// A server that runs.
 #[cfg(not(feature = "planted_faults"))]
 pub(crate) fn start(config: ServerConfig) -> Result<Server, Failure> {
-    Server::start(config).map_err(|error| (NOT_STARTED, error.to_string()))
+    Server::start(config).map_err(Failure::not_started)
 }
 
 /// A server that runs, with the faults of `DELTAWORKS_PLANT`.
@@ -19,10 +19,10 @@ pub(crate) fn start(config: ServerConfig) -> Result<Server, Failure> {
     let text = std::env::var("DELTAWORKS_PLANT").unwrap_or_default();
     let plants: deltaworks_server::Plants =
         text.parse().map_err(|error: deltaworks_server::UnknownPlant| {
-            (crate::WRONG_USAGE, format!("DELTAWORKS_PLANT: {error}"))
+            Failure::usage(format!("DELTAWORKS_PLANT: {error}"))
         })?;
     if !text.is_empty() {
-        eprintln!("deltaworksd: faults are planted: {text}");
+        tracing::warn!("faults are planted: {text}");
     }
-    Server::start_planted(config, plants).map_err(|error| (NOT_STARTED, error.to_string()))
+    Server::start_planted(config, plants).map_err(Failure::not_started)
 }

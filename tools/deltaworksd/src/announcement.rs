@@ -1,0 +1,41 @@
+//! What the daemon tells when it accepts connections: the start lines, and the ready file.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+
+use deltaworks_server::Server;
+use tracing::{info, warn};
+
+/// Logs where the daemon listens, what it keeps in memory, and what the system did not grant.
+pub fn log(server: &Server, budget_bytes: u64) {
+    for downgrade in server.downgrades() {
+        warn!("{downgrade}");
+    }
+    info!("budget {} MiB; documents are kept in memory only", budget_bytes >> 20);
+    for address in server.tcp() {
+        info!("listening on tcp {address}");
+    }
+    for path in server.unix() {
+        info!("listening on unix {}", path.display());
+    }
+}
+
+/// Writes the addresses and the process id aside and renames them, so that whoever sees the file
+/// sees all of it.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_ready_file(path: &Path, server: &Server) -> io::Result<()> {
+    let mut text = String::new();
+    for address in server.tcp() {
+        let _ = writeln!(text, "tcp={address}");
+    }
+    for socket in server.unix() {
+        let _ = writeln!(text, "unix={}", socket.display());
+    }
+    let _ = writeln!(text, "pid={}", std::process::id());
+    let aside = path.with_extension("part");
+    std::fs::write(&aside, text)?;
+    std::fs::rename(aside, path)
+}

@@ -1,0 +1,129 @@
+//! Collections of a configuration: `[collections.NAME]` of the file, `NAME=KIND[:SCHEMA-FILE]` of
+//! the command line.
+//!
+//! Told apart key by key like everything else: a flag gives kind and schema, what it does not say
+//! stays the file's.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use deltaworks_schema::Kind;
+use serde_json::Value as Json;
+
+use super::key::Change::Restart;
+use super::key::Effect::Works;
+use super::key::keys;
+use super::source::Origin;
+use super::value::Range::Any;
+use super::value::{OrOff, Range, Raw, Shape, Value};
+
+const JOINED: &str = "collections are fixed when the stages are joined";
+
+keys! {
+    /// What is configured of one collection: one field a key.
+    pub struct CollectionConfig, table COLLECTION_KEYS;
+
+    "Collections" {
+        /// What deltas are: opaque, cbor, rows.
+        kind: CollectionKind = CollectionKind::default();
+            unit "opaque, cbor or rows";
+            range Any;
+            memory "none";
+            Restart(JOINED), Works;
+
+        /// The JSON Type Definition of its deltas, from the folder of this file; none for opaque.
+        schema: OrOff<PathBuf> = OrOff(None);
+            unit "PATH";
+            range Any;
+            memory "its compiled program";
+            Restart(JOINED), Works;
+
+        /// Whether subscriptions may make publishers wait.
+        wait_allowed: bool = true;
+            unit "true or false";
+            range Any;
+            memory "`wait` copies are bounded as spills; of the budget";
+            Restart(JOINED), Works;
+    }
+}
+
+/// The collections of a configuration, by name; the default one has the empty name.
+pub type CollectionTable = BTreeMap<String, CollectionConfig>;
+
+/// The origins of the keys of each collection, in the order of [`COLLECTION_KEYS`].
+pub type CollectionOrigins = BTreeMap<String, Vec<Origin>>;
+
+/// What a collection's deltas are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CollectionKind(pub Kind);
+
+impl Default for CollectionKind {
+    fn default() -> Self {
+        Self(Kind::Opaque)
+    }
+}
+
+impl Value for CollectionKind {
+    const SHAPE: Shape = Shape::One;
+
+    fn read(raw: &Raw, range: Range) -> Result<Self, String> {
+        let text = String::read(raw, range)?;
+        Kind::from_name(&text).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn json(&self) -> Json {
+        Json::String(self.0.name().to_owned())
+    }
+}
+
+/// `NAME=KIND[:SCHEMA-FILE]`, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlagCollection {
+    /// The name; empty for the default collection.
+    pub name: String,
+    /// Its kind.
+    pub kind: CollectionKind,
+    /// Its schema.
+    pub schema: OrOff<PathBuf>,
+}
+
+impl FlagCollection {
+    /// Takes `text` apart.
+    ///
+    /// # Errors
+    /// A sentence, if it has another form.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=');
+        let (name, kind) =
+            parts.ok_or_else(|| format!("{text:?} is not NAME=KIND[:SCHEMA-FILE]"))?;
+        let (kind, file) = match kind.split_once(':') {
+            Some((kind, file)) => (kind, Some(PathBuf::from(file))),
+            None => (kind, None),
+        };
+        let kind = Kind::from_name(kind);
+        let kind = kind.map_err(|error| format!("collection {name:?}: {error}"))?;
+        Ok(Self { name: name.to_owned(), kind: CollectionKind(kind), schema: OrOff(file) })
+    }
+}
+
+/// What is wrong with a collection's name.
+pub(super) fn name_fault(name: &str) -> Option<String> {
+    if name.contains('/') {
+        return Some(format!("a collection's name has no '/': {name:?}"));
+    }
+    name.chars()
+        .any(char::is_control)
+        .then(|| format!("a collection's name has no control characters: {name:?}"))
+}
+
+/// What is wrong with a collection as a whole.
+pub(super) fn fault(name: &str, collection: &CollectionConfig) -> Option<String> {
+    let needs_schema = collection.kind.0 != Kind::Opaque;
+    match (needs_schema, collection.schema.0.is_some()) {
+        (true, false) => Some(format!(
+            "collection {name:?} needs a schema: `schema = \"FILE\"`, or KIND:SCHEMA-FILE"
+        )),
+        (false, true) => Some(format!("collection {name:?} is opaque, so it has no schema")),
+        _ => None,
+    }
+}

@@ -1,0 +1,313 @@
+//! Every key of the daemon, in the order of the printed file.
+//!
+//! One row a key: this is the only place where a name, a default, a unit, a range or a worst case
+//! stands. Keys without an effect are here, too, and say why.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use deltaworks_pipeline::limits::CREDIT_FLOOR_BYTES;
+use deltaworks_runtime::chunk_memory::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
+
+use super::collection::CollectionTable;
+use super::key::Change::{Reload, Restart};
+use super::key::Effect::{NotYet, Void, Works};
+use super::key::keys;
+use super::value::Range::{Any, PowerOfTwo, Whole};
+use super::value::{Mode, OrOff};
+use crate::logging::LogFilter;
+
+/// 16 TiB.
+const BUDGET_MIB_MAX: u64 = 1 << 24;
+/// Messages of 40 bytes, in each of the rings.
+const RING_CAPACITY_MAX: u64 = 1 << 20;
+/// A minute: who wants no sleep at all gets it.
+const SPIN_US_MAX: u64 = 60_000_000;
+/// 1 GiB.
+const CREDIT_BYTES_MAX: u64 = 1 << 30;
+/// A year.
+const SECONDS_MAX: u64 = 365 * 86_400;
+/// What 32 bits of milliseconds hold: 49 days.
+const TIMEOUT_SECONDS_MAX: u64 = 4_294_967;
+/// 640 MiB of waiting messages.
+const QUEUE_MAX: u64 = 1 << 24;
+
+const BOUND: &str = "sockets are bound at the start";
+const SIZED: &str = "memory is divided at the start";
+const PLANNED: &str = "cores are planned at the start";
+const IS_VOID: &str = "it has no effect";
+const NO_ELASTIC: &str = "elastic workers are not built";
+const NO_CHANNELS: &str = "WebRTC channels are not built";
+
+keys! {
+    /// The configuration of the daemon: one field a key.
+    pub struct Config, table KEYS;
+
+    "Where connections are accepted" {
+        /// Listens for TCP connections here; port 0 takes a free one.
+        /// "auto" is 127.0.0.1:7710, and nothing if `unix` names a socket.
+        tcp: Option<Vec<SocketAddr>> = None;
+            unit "ADDRESS:PORT, or a list of them";
+            range Any;
+            memory "none";
+            Restart(BOUND), Works;
+
+        /// Listens for connections on these Unix sockets.
+        /// "auto" is deltaworks.sock in the folder RUNTIME_DIRECTORY that a service manager gives,
+        /// and nothing without one.
+        unix: Option<Vec<PathBuf>> = None;
+            unit "PATH, or a list of them";
+            range Any;
+            memory "none";
+            Restart(BOUND), Works;
+
+        /// Permissions of the Unix sockets.
+        unix_mode: Mode = Mode(0o660);
+            unit "octal digits";
+            range Any;
+            memory "none";
+            Restart(BOUND), Works;
+
+        /// Group of the Unix sockets, whose members may connect; "" leaves the daemon's own.
+        unix_group: OrOff<String> = OrOff(None);
+            unit "GROUP";
+            range Any;
+            memory "none";
+            Restart(BOUND), Works;
+
+        /// Allows addresses other than loopback, although nobody is asked who they are and nothing
+        /// is encrypted.
+        insecure: bool = false;
+            unit "true or false";
+            range Any;
+            memory "none";
+            Restart(BOUND), Works;
+
+        /// Serves metrics, health and a status page by HTTP here, read only; "" is off.
+        http: OrOff<SocketAddr> = OrOff(Some(SocketAddr::from(([127, 0, 0, 1], 7711))));
+            unit "ADDRESS:PORT";
+            range Any;
+            memory "bounded by the housekeeping thread";
+            Restart(BOUND), Works;
+
+        /// Serves `deltaworks docs`, `top` and the like on this Unix socket; "" is off.
+        /// "auto" is admin.sock in RUNTIME_DIRECTORY, else in XDG_RUNTIME_DIR/deltaworks, else off.
+        admin_socket: Option<OrOff<PathBuf>> = None;
+            unit "PATH";
+            range Any;
+            memory "bounded by the housekeeping thread";
+            Restart(BOUND), Works;
+
+        /// Writes the addresses and the process id here once connections are accepted; "" is off.
+        ready_file: OrOff<PathBuf> = OrOff(None);
+            unit "PATH";
+            range Any;
+            memory "none";
+            Restart("it is written once, at the start"), Works;
+    }
+
+    "How much clients can make grow" {
+        /// Memory for everything that clients can make grow.
+        /// "auto" is 256, or 64 for each core that serves sessions if that is more.
+        budget_mib: Option<u64> = None;
+            unit "MiB";
+            range Whole(1, BUDGET_MIB_MAX);
+            memory "itself; --print-budget shows how it is divided";
+            Restart(SIZED), Works;
+
+        /// Documents at most; beyond that an open is refused (306).
+        /// "auto" is 100,000 at 256 MiB, and less for less.
+        documents: Option<u32> = None;
+            unit "documents";
+            range Whole(1, u32::MAX as u64);
+            memory "at most 512 bytes each without payload, names and producers; of the budget";
+            Restart(SIZED), Works;
+
+        /// Sessions at most; beyond that a connection is refused (207).
+        /// "auto" is 4,096 at 256 MiB, and less for less.
+        sessions: Option<u32> = None;
+            unit "sessions";
+            range Whole(1, 1 << 20);
+            memory "2 KiB each without handles; of the budget";
+            Restart(SIZED), Works;
+
+        /// Sessions from one address at most; beyond that a connection is refused (208).
+        sessions_per_address: u32 = 1024;
+            unit "sessions";
+            range Whole(1, 1 << 20);
+            memory "none beyond `sessions`";
+            Restart(SIZED), Works;
+
+        /// Credit of each writer of a document: what may be on its way at once.
+        credit_bytes: u32 = 256 << 10;
+            unit "bytes";
+            range Whole(CREDIT_FLOOR_BYTES as u64, CREDIT_BYTES_MAX);
+            memory "chunks of the budget, which withhold it when they run short";
+            Restart(SIZED), Works;
+
+        /// Batches that wait for one worker, over all its rings together; beyond that the cores
+        /// that they come from read no more until they have gone.
+        worker_queue_size: u32 = 100_000;
+            unit "batches";
+            range Whole(1_024, QUEUE_MAX);
+            memory "40 bytes each, 3.8 MiB; of the budget";
+            Restart(SIZED), Works;
+
+        /// Messages that a ring between two cores holds; 1 is slow and right, for tests.
+        /// "auto" is at most 4,096, half of `worker_queue_size` over all rings of a worker.
+        ring_capacity: Option<u32> = None;
+            unit "messages";
+            range Whole(1, RING_CAPACITY_MAX);
+            memory "40 bytes each in a ring for each pair of cores; of the budget";
+            Restart(SIZED), Works;
+
+        /// Bytes of a chunk; small ones recycle soon, for tests.
+        chunk_bytes: usize = 2 << 20;
+            unit "bytes";
+            range PowerOfTwo(CHUNK_BYTES_MIN as u64, CHUNK_BYTES_MAX as u64);
+            memory "two a core at least; of the budget";
+            Restart(SIZED), Works;
+    }
+
+    "How long things may take" {
+        /// A connection must say hello in this time, or is closed (204).
+        hello_deadline_seconds: u32 = 5;
+            unit "seconds";
+            range Whole(1, TIMEOUT_SECONDS_MAX);
+            memory "none";
+            Restart(SIZED), Works;
+
+        /// A session that is silent for this long is pinged.
+        ping_interval_seconds: u32 = 15;
+            unit "seconds";
+            range Whole(1, TIMEOUT_SECONDS_MAX);
+            memory "none";
+            Restart(SIZED), Works;
+
+        /// A session that is silent for this long is ended (205); more than the ping interval.
+        ping_timeout_seconds: u32 = 45;
+            unit "seconds";
+            range Whole(1, TIMEOUT_SECONDS_MAX);
+            memory "none";
+            Restart(SIZED), Works;
+
+        /// A message must be whole this long after its beginning, or its session is ended (206).
+        message_deadline_seconds: u64 = 10;
+            unit "seconds";
+            range Whole(1, SECONDS_MAX);
+            memory "none";
+            Restart(SIZED), Works;
+
+        /// A document that nobody has open is unloaded after this time, and its history goes.
+        idle_unload_seconds: u64 = 300;
+            unit "seconds";
+            range Whole(0, SECONDS_MAX);
+            memory "none beyond `documents`";
+            Restart(SIZED), Works;
+
+        /// How long an orderly end may take after SIGTERM; sessions that are behind then are cut.
+        drain_seconds: u64 = 20;
+            unit "seconds";
+            range Whole(0, SECONDS_MAX);
+            memory "none";
+            Reload, Works;
+    }
+
+    "Cores" {
+        /// Cores at most. "auto" is all that the process may use.
+        cores: Option<u16> = None;
+            unit "cores";
+            range Whole(1, u16::MAX as u64);
+            memory "rings grow with its square; of the budget";
+            Restart(PLANNED), Works;
+
+        /// Cores that own documents, which check and order batches. Together with
+        /// `propagation_workers` scaled down to the cores that there are, which is told.
+        core_workers: u16 = 32;
+            unit "cores";
+            range Whole(1, 512);
+            memory "see `cores`";
+            Restart(PLANNED), Works;
+
+        /// Cores that serve sessions, which receive batches and send streams. Scaled down like
+        /// `core_workers`.
+        propagation_workers: u16 = 16;
+            unit "cores";
+            range Whole(1, 512);
+            memory "64 MiB of the budget each beyond the fourth, if that is \"auto\"";
+            Restart(PLANNED), Works;
+
+        /// How long a core stays awake without work.
+        spin_us: u64 = 20;
+            unit "microseconds";
+            range Whole(0, SPIN_US_MAX);
+            memory "none";
+            Restart("cores take it when they start"), Works;
+    }
+
+    "What is told" {
+        /// What is logged: a level (error, warn, info, debug, trace), or levels by module, such as
+        /// "info,deltaworks_server=debug".
+        log: LogFilter = LogFilter::default();
+            unit "levels";
+            range Any;
+            memory "none";
+            Reload, Works;
+    }
+
+    "Accepted, but without an effect" {
+        /// Workers that hot documents move to.
+        max_elastic_workers: u16 = 24;
+            unit "cores";
+            range Whole(0, 512);
+            memory "none";
+            Restart(IS_VOID), NotYet(NO_ELASTIC);
+
+        /// Rate from which on a document moves to a worker of its own.
+        promotion_threshold: u64 = 1_000_000;
+            unit "deltas a second";
+            range Whole(1, u64::MAX >> 1);
+            memory "none";
+            Restart(IS_VOID), NotYet(NO_ELASTIC);
+
+        /// Rate below which a document moves back.
+        demotion_threshold: u64 = 10_000;
+            unit "deltas a second";
+            range Whole(0, u64::MAX >> 1);
+            memory "none";
+            Restart(IS_VOID), NotYet(NO_ELASTIC);
+
+        /// How long an elastic worker without a document stays.
+        idle_timeout: u64 = 5;
+            unit "seconds";
+            range Whole(0, SECONDS_MAX);
+            memory "none";
+            Restart(IS_VOID), NotYet(NO_ELASTIC);
+
+        /// Deltas that wait for one propagation worker.
+        propagation_queue_size: u32 = 100_000;
+            unit "deltas";
+            range Whole(1, QUEUE_MAX);
+            memory "none";
+            Restart(IS_VOID), Void("a document's stream is the queue, nothing is queued again");
+
+        /// Whether each document has a channel of its own.
+        channel_per_document: bool = true;
+            unit "true or false";
+            range Any;
+            memory "none";
+            Restart(IS_VOID), NotYet(NO_CHANNELS);
+
+        /// Channels of one client at most.
+        max_channels_per_client: u16 = 100;
+            unit "channels";
+            range Whole(1, u16::MAX as u64);
+            memory "none";
+            Restart(IS_VOID), NotYet(NO_CHANNELS);
+    }
+
+    also {
+        /// The collections, by name.
+        collections: CollectionTable
+    }
+}

@@ -1,0 +1,79 @@
+//! The daemon from its first line to its last: what is read, what starts, what ends, in order.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use deltaworks_server::Stopped;
+use tracing::{info, warn};
+
+use crate::arrangement::{self, Arrangement};
+use crate::config::{Effective, print};
+use crate::exit::{CUT, Failure};
+use crate::options::{Options, Task};
+use crate::watch::{self, Ended, is_asked_again, take_signals};
+use crate::{announcement, budget_table, check, logging, planted};
+
+/// Does what the command line asks.
+pub fn run(options: &Options) -> ExitCode {
+    match perform(options) {
+        Ok(code) => code,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn perform(options: &Options) -> Result<ExitCode, Failure> {
+    let layers = options.layers().map_err(Failure::usage)?;
+    let effective = layers.combine().map_err(Failure::usage)?;
+    let printed = match options.task {
+        Task::Serve => return serve(effective),
+        Task::Check => check::check(&effective, options.json)?,
+        Task::PrintConfig if options.json => format!("{:#}\n", print::as_json(&effective)),
+        Task::PrintConfig => print::as_toml(&effective),
+        Task::PrintBudget => {
+            let (_, sizing) = arrangement::sizes(&effective.config)?;
+            match options.json {
+                true => format!("{:#}\n", budget_table::as_json(&sizing)),
+                false => budget_table::as_text(&sizing),
+            }
+        }
+    };
+    // A reader that went away has read what it wanted.
+    let _ = std::io::stdout().write_all(printed.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(effective: Effective) -> Result<ExitCode, Failure> {
+    let config = &effective.config;
+    let arrangement = Arrangement::new(config)?;
+    let _levels = logging::begin(&config.log);
+    // Signals are taken from here on, so that one that comes early is not lost.
+    let mut signals =
+        take_signals().map_err(|error| Failure::not_started(format!("signals: {error}")))?;
+    for note in effective.notes.iter().chain(&arrangement.placement.notes) {
+        warn!("note: {note}");
+    }
+    let budget_bytes = arrangement.sizing.budget_bytes;
+    let server = planted::start(arrangement.into_server_config(config))?;
+    announcement::log(&server, budget_bytes);
+    if let Some(path) = &config.ready_file.0 {
+        announcement::write_ready_file(path, &server)
+            .map_err(|error| Failure::not_started(format!("{}: {error}", path.display())))?;
+    }
+    if watch::watch(&server, &mut signals, || {}, || {}) == Ended::CoreFailed {
+        server.stop(Duration::ZERO, || true);
+        return Err(Failure::core_failed("a core failed; what was in memory is gone"));
+    }
+    info!("ending in order, {} sessions", server.session_count());
+    let drain = Duration::from_secs(config.drain_seconds);
+    match server.stop(drain, || is_asked_again(&mut signals)) {
+        Stopped::Complete => {
+            info!("ended, everything was delivered");
+            Ok(ExitCode::SUCCESS)
+        }
+        Stopped::Cut { sessions } => {
+            warn!("ended, {sessions} sessions were cut");
+            Ok(ExitCode::from(CUT))
+        }
+    }
+}
