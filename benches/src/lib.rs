@@ -37,3 +37,5 @@ pub mod load;
 pub mod relay;
 
 pub mod tcp;
+
+pub mod abuse;

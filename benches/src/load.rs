@@ -92,18 +92,18 @@ struct Subscriber {
 }
 
 /// Bytes that have come, of which the last message may not be whole.
-struct Inbox {
+pub(crate) struct Inbox {
     buffer: Vec<u8>,
     filled: usize,
 }
 
 impl Inbox {
-    fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         Self { buffer: vec![0; bytes], filled: 0 }
     }
 
     /// Reads once, and gives whole messages to `take`; `false` if nothing came.
-    fn read(
+    pub(crate) fn read(
         &mut self,
         stream: &mut TcpStream,
         mut take: impl FnMut(&[u8]) -> Result<(), String>,
@@ -205,7 +205,7 @@ impl Publisher {
         let mut stream = connect(to)?;
         let credit_bytes = match peer {
             Peer::Server { credit_bytes } => {
-                open_all(&mut stream, names, Access::Write, number)?;
+                open_all(&mut stream, names, Access::Write, Policy::Wait, number)?;
                 credit_bytes
             }
             Peer::Relay => {
@@ -271,7 +271,9 @@ impl Subscriber {
     fn connect(to: SocketAddr, peer: Peer, names: &[String]) -> Result<Self, String> {
         let mut stream = connect(to)?;
         match peer {
-            Peer::Server { .. } => open_all(&mut stream, names, Access::Read, 0)?,
+            Peer::Server { .. } => {
+                open_all(&mut stream, names, Access::Read, Policy::Wait, 0)?;
+            }
             Peer::Relay => stream.write_all(&[SUBSCRIBER]).map_err(told)?,
         }
         stream.set_nonblocking(true).map_err(told)?;
@@ -311,45 +313,47 @@ impl Subscriber {
     }
 }
 
-fn connect(to: SocketAddr) -> Result<TcpStream, String> {
+pub(crate) fn connect(to: SocketAddr) -> Result<TcpStream, String> {
     let stream = TcpStream::connect(to).map_err(told)?;
     stream.set_nodelay(true).map_err(told)?;
     stream.set_read_timeout(Some(REST)).map_err(told)?;
     Ok(stream)
 }
 
-/// Says hello and opens every document, whose handles must be their numbers.
-fn open_all(
+/// Says hello and opens every document, whose handles must be their numbers; the credit of each.
+pub(crate) fn open_all(
     stream: &mut TcpStream,
     names: &[String],
     access: Access,
+    policy: Policy,
     producer: u64,
-) -> Result<(), String> {
+) -> Result<Vec<u64>, String> {
     let mut out = Vec::new();
     let hello = ClientHello { version_min: 1, version_max: 1, client: "throughput", token: None };
     hello.encode_to(&mut out);
     for (request, name) in (0..).zip(names) {
-        let options =
-            OpenOptions { access, start: Start::Live, policy: Policy::Wait, producer, echo: true };
+        let options = OpenOptions { access, start: Start::Live, policy, producer, echo: true };
         Open::new(request, name, options).encode_to(&mut out);
     }
     stream.write_all(&out).map_err(told)?;
     let mut inbox = Inbox::new(READ_BYTES);
+    let mut credits = vec![0; names.len()];
     let mut opened = 0;
     while opened < names.len() {
         inbox.read(stream, |message| match control(message)? {
             ServerMessage::Hello(_) => Ok(()),
             ServerMessage::Opened(answer) if answer.handle == answer.request => {
+                credits[answer.handle as usize] = answer.credit;
                 opened += 1;
                 Ok(())
             }
             other => Err(format!("an open was answered by {other:?}")),
         })?;
     }
-    Ok(())
+    Ok(credits)
 }
 
-fn control(message: &[u8]) -> Result<ServerMessage<'_>, String> {
+pub(crate) fn control(message: &[u8]) -> Result<ServerMessage<'_>, String> {
     let (kind, body): (Kind, _) =
         split_control(message, &Limits::DEFAULT).map_err(|error| format!("{error:?}"))?;
     ServerMessage::decode(kind, body).map_err(|code| format!("{code:?}"))

@@ -1,11 +1,14 @@
 //! How fast the data path is: `throughput pipeline` runs all stages on pinned cores, `throughput tcp`
-//! a whole server over loopback TCP, against raw TCP.
+//! a whole server over loopback TCP, against raw TCP; `throughput abuse` the daemon beside hostile
+//! connections.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use deltaworks_benches::abuse::report::{Report as AbuseReport, TABLE_HEAD};
+use deltaworks_benches::abuse::{self, AbuseOptions};
 use deltaworks_benches::pipeline::{self, Options, Report};
 use deltaworks_benches::tcp::{self, TcpOptions, TcpReport, Way};
 use serde::Serialize;
@@ -23,6 +26,8 @@ enum Mode {
     Pipeline(Options),
     /// A server on one core and its clients on another, against raw TCP in the same run.
     Tcp(TcpOptions),
+    /// Hostile connections beside a well-behaved stream, against the built daemon.
+    Abuse(AbuseOptions),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +40,7 @@ fn main() -> ExitCode {
             tell(&report, options.json, describe_tcp);
             report.verified
         }),
+        Mode::Abuse(options) => run_abuse(&options),
     };
     match verified {
         Ok(true) => ExitCode::SUCCESS,
@@ -44,6 +50,22 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Tells each report as soon as it is there.
+fn run_abuse(options: &AbuseOptions) -> Result<bool, String> {
+    let write = |text: String| {
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    };
+    if options.list {
+        write(abuse::list());
+        return Ok(true);
+    }
+    let json = options.json;
+    if !json {
+        write(format!("{TABLE_HEAD}\n"));
+    }
+    abuse::run(options, move |report| tell(report, json, AbuseReport::row))
 }
 
 /// Writes the report for whoever still reads.

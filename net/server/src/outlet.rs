@@ -286,6 +286,7 @@ impl SessionPort for Outlet {
                 Request::RefuseOpen { request, code } => {
                     let mut error = wire::ErrorMessage::new(code, code.advice());
                     error.request = Some(request);
+                    session.encode_owed(config);
                     error.encode_to(&mut session.control);
                     ControlAction::Done
                 }
@@ -293,10 +294,10 @@ impl SessionPort for Outlet {
                 Request::Drop { handle } => ControlAction::Drop { handle },
                 Request::End => ControlAction::End,
             };
-            if session.protocol.has_transmit() {
-                session.encode_owed(config);
-            }
+            // Hello and pong stay owed until something else is said or the socket takes bytes: of
+            // many pings in one read only the newest is answered.
             if session.protocol.is_ended() {
+                session.encode_owed(config);
                 session.wake();
             }
         });

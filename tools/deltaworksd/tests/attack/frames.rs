@@ -295,6 +295,12 @@ fn hello_comes_first_and_once() {
         assert!(peer.send(&bytes));
         assert_eq!(peer.expect_end(code), []);
     }
+    // Whatever came behind hello in the same read, hello is answered first.
+    let mut hasty = Peer::silent(Stream::tcp(&daemon));
+    let nameless = [encoded(&HELLO), encoded(&Open::new(1, "", writing(1)))].concat();
+    assert!(hasty.send(&nameless));
+    assert!(matches!(hasty.next(), Told::Hello { .. }));
+    assert!(matches!(hasty.next(), Told::Error(refusal) if refusal.code == 300));
     let mut wide = Peer::silent(Stream::tcp(&daemon));
     assert!(wide.send(&hello(0, 77)));
     assert!(matches!(wide.next(), Told::Hello { .. }));

@@ -1,0 +1,180 @@
+//! Every hostile scenario, small, against the real daemon in a process of its own: the others' stream
+//! stays whole, the hostile are told the right numbers, and what they held comes back. No times are
+//! judged. And each check is shown something that is wrong.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use deltaworks_benches::abuse::daemon::Daemon;
+use deltaworks_benches::abuse::gauge::Gauge;
+use deltaworks_benches::abuse::report::Report;
+use deltaworks_benches::abuse::scenario::{self, Scenario};
+use deltaworks_benches::abuse::trial::{Setting, not_given_back, run};
+
+/// Descriptors that this process, its other tests and the daemon need beside the hostile's.
+const DESCRIPTORS_OF_OTHERS: u64 = 3000;
+
+/// The daemon's program, built as this test was: nothing stale is ever run.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let test = std::env::current_exe().expect("this test's path");
+        // <target>/<profile>/deps/<test>
+        let profile = test.ancestors().nth(2).expect("a profile's folder");
+        let target = profile.parent().expect("a target folder");
+        let mut build = Command::new(env!("CARGO"));
+        build
+            .args(["build", "--quiet", "--offline", "--workspace", "--bin", "deltaworksd"])
+            .arg("--target-dir")
+            .arg(target)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        if profile.file_name() == Some(OsStr::new("release")) {
+            build.arg("--release");
+        }
+        let output = build.output().expect("cargo built this test, so it can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let program = profile.join(format!("deltaworksd{}", std::env::consts::EXE_SUFFIX));
+        assert!(program.exists(), "{}", program.display());
+        program
+    })
+}
+
+fn find(name: &str) -> Scenario {
+    scenario::all().into_iter().find(|it| it.name == name).expect("a scenario")
+}
+
+/// One pair of short spans with so many hostile connections.
+fn play(scenario: &Scenario, size: usize) -> Report {
+    let setting = Setting {
+        program: program(),
+        daemon_cpu: None,
+        options: &["--cores", "2"],
+        pairs: 1,
+        length: Duration::from_millis(400),
+        rate: 300.0,
+        subscribers: 2,
+        size,
+        is_polite: true,
+    };
+    run(scenario, &setting, &mut |_| ()).expect("it can be run")
+}
+
+/// Nothing breaks; the report, to look at what was told.
+fn is_borne(name: &str, size: usize) -> Report {
+    let report = play(&find(name), size);
+    assert!(report.verified, "{name}: {:#?} {:#?}", report.differences, report.hostile);
+    assert!(report.verified_deltas > 1000, "{}", report.verified_deltas);
+    report
+}
+
+#[test]
+fn silent_connections_are_told_and_leave_nothing() {
+    let report = is_borne("silent", 500);
+    assert_eq!(report.hostile.told, [(204, 500)].into());
+}
+
+/// As many as one address range can bring: beyond the limit of sessions they are told so at once.
+#[test]
+fn ten_thousand_silent_connections() {
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("the system's limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    let soft = line.split_whitespace().nth(3).and_then(|it| it.parse().ok()).unwrap_or(u64::MAX);
+    let size = soft.saturating_sub(DESCRIPTORS_OF_OTHERS).min(10_000);
+    if size < 10_000 {
+        eprintln!("only {size} connections: the limit of open files is {soft}");
+    }
+    let report = is_borne("silent", size as usize);
+    let told = |code| report.hostile.told.get(&code).copied().unwrap_or(0);
+    assert_eq!(told(204) + told(207), size, "{:?}", report.hostile);
+    assert!(told(207) > 0 || size < 4096, "{:?}", report.hostile);
+}
+
+#[test]
+fn trickling_connections_are_told() {
+    let report = is_borne("trickle", 60);
+    assert_eq!(report.hostile.told, [(204, 20), (206, 40)].into());
+}
+
+#[test]
+fn storms_of_connections_leave_nothing() {
+    assert!(is_borne("storm", 16).hostile.connections > 100);
+}
+
+#[test]
+fn half_open_connections_are_ended() {
+    let report = is_borne("half-open", 100);
+    assert!(report.hostile.untold > 0 && report.hostile.told.contains_key(&101));
+}
+
+#[test]
+fn resets_at_every_stage_leave_nothing() {
+    assert!(is_borne("reset", 12).hostile.played > 50);
+}
+
+#[test]
+fn subscribers_that_never_read_hold_nobody_up() {
+    assert_eq!(is_borne("deaf", 100).hostile.connections, 100);
+}
+
+#[test]
+fn slow_readers_hold_nobody_up() {
+    assert_eq!(is_borne("slow", 40).hostile.connections, 40);
+}
+
+#[test]
+fn garbage_is_told() {
+    let report = is_borne("garbage", 4);
+    assert!(report.hostile.told.len() >= 4, "it came to different places: {:?}", report.hostile);
+    let report = is_borne("garbage-behind-hello", 4);
+    assert!(report.hostile.told.len() >= 4, "it came to different places: {:?}", report.hostile);
+}
+
+#[test]
+fn wrong_checksums_are_told() {
+    let report = is_borne("bad-crc", 4);
+    assert!(report.hostile.told[&113] > 10, "{:?}", report.hostile);
+}
+
+#[test]
+fn floods_of_pings_hold_nobody_up() {
+    is_borne("flood", 3);
+}
+
+/// Somebody who is told a number that the scenario does not know makes a report that is not
+/// verified: so does any number if none is expected.
+#[test]
+fn a_wrong_number_is_seen() {
+    let scenario = Scenario { told: &[], ..find("bad-crc") };
+    let report = play(&scenario, 2);
+    assert!(!report.verified);
+    assert!(report.differences.iter().all(|it| it.contains("were told 113")), "{report:#?}");
+}
+
+/// A scenario whose connections do not leave by themselves, and which the server does not end.
+#[test]
+fn a_session_that_stays_is_seen() {
+    let daemon = Daemon::start(program(), None, &["--cores".into(), "1".into()]).expect("starts");
+    let gauge = Gauge::new(daemon.pid(), None);
+    let before = gauge.holdings().expect("it runs");
+    let mut leak = TcpStream::connect(daemon.address()).expect("connects");
+    leak.write_all(&[0]).expect("a byte");
+    eventually(|| !not_given_back(&before, &gauge.holdings().expect("it runs")).is_empty());
+    drop(leak);
+    eventually(|| not_given_back(&before, &gauge.holdings().expect("it runs")).is_empty());
+    daemon.stop().expect("ends in order");
+}
+
+fn eventually(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("not in time");
+}
