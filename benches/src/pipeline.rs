@@ -68,6 +68,9 @@ pub struct Options {
     /// What the script is drawn from.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Does not count how long images take, to show what counting costs.
+    #[arg(long)]
+    pub no_latency: bool,
     /// The result as one line of JSON.
     #[arg(long)]
     pub json: bool,
@@ -164,6 +167,8 @@ pub struct Report {
     pub live_bytes: Live,
     /// The most that may be live.
     pub worst_case_bytes: u64,
+    /// Whether it was counted how long images take.
+    pub measures_latency: bool,
 }
 
 struct NeverSleeps;
@@ -262,13 +267,17 @@ pub fn run(options: &Options) -> Result<Report, String> {
         let per_worker = sizing.limits.documents_per_worker_max as usize;
         // Planted at one core only: the others' sums must not hide it.
         let plant = options.plant.filter(|_| core == 0);
+        let mut subscriber = Subscriber::new(writer, documents, cores, per_worker, batch, plant);
+        if !options.no_latency {
+            subscriber.measure_latency();
+        }
         let core = Core {
             stages,
             writer,
             readers: readers.ok_or_else(no_room)?,
             names: names(core, cores, documents),
             generator: generator(core),
-            subscriber: Subscriber::new(writer, documents, cores, per_worker, batch, plant),
+            subscriber,
             cores,
             meetings: meetings.clone(),
             seconds: options.seconds,
@@ -294,6 +303,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     report.generator_alone_ns = generator_alone_ns;
     report.chunks_per_core = sizing.chunks;
     report.worst_case_bytes = sizing.worst_case_bytes;
+    report.measures_latency = !options.no_latency;
     report.collection = kind;
     Ok(report)
 }
@@ -389,6 +399,7 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
         images_per_send: images as f64 / sum(&|it| it.counts.propagation.sends).max(1) as f64,
         live_bytes: live(outcomes),
         worst_case_bytes: 0,
+        measures_latency: true,
     }
 }
 

@@ -12,7 +12,7 @@ use deltaworks_pipeline::message::{
     Ack, BatchRefusal, CloseReason, OpenRefusal, OpenRequest, Opened, Refusal, SessionId,
 };
 use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
-use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 use deltaworks_runtime::prefetch::prefetch_entry;
 
 use crate::hash;
@@ -59,6 +59,8 @@ pub struct Subscriber {
     plant: Option<Plant>,
     held: Option<Vec<u8>>,
     clock: ReadingClock,
+    /// Tells the stages when images were taken; `None` if latency is not measured.
+    sent: Option<SystemClock>,
 }
 
 /// How long reading took, in turns that are sampled.
@@ -94,7 +96,13 @@ impl Subscriber {
             plant,
             held: None,
             clock: ReadingClock::default(),
+            sent: None,
         }
+    }
+
+    /// Tells the stages when images were taken, as a server does that measures latency.
+    pub fn measure_latency(&mut self) {
+        self.sent = Some(SystemClock::new());
     }
 
     /// What was heard.
@@ -283,6 +291,10 @@ impl SessionPort for Subscriber {
         self.clock.ns += began.elapsed().as_nanos() as u64;
         self.clock.sends += 1;
         sent
+    }
+    #[inline]
+    fn sent_at_us(&mut self) -> u64 {
+        self.sent.as_mut().map_or(0, |clock| clock.now().unix_us)
     }
 }
 

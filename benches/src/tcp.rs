@@ -198,6 +198,8 @@ fn start_server(cpu: usize) -> Result<Server, String> {
         idle: IdleBudget::default(),
         protocol: ProtocolConfig::default(),
         epoch_seed: 1,
+        budget_bytes: sizing.budget_bytes,
+        measures_latency: true,
     })
     .map_err(|error| error.to_string())
 }

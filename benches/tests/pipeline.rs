@@ -25,6 +25,7 @@ fn tiny(cores: usize, batch: u32, batches: u64, plant: Option<Plant>) -> Option<
         read_bytes: 64 << 10,
         handles_per_reader: 25,
         seed: 11,
+        no_latency: false,
         json: false,
         plant,
     };
@@ -85,6 +86,7 @@ fn what_cannot_be_run_is_refused_before_it_begins() {
             read_bytes: 4096,
             handles_per_reader: 1024,
             seed: 1,
+            no_latency: false,
             json: false,
             plant: None,
         };

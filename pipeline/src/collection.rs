@@ -187,6 +187,16 @@ impl Collections {
         }
     }
 
+    /// How many collections there are; they are numbered from 0.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Name and kind of each, by number.
+    pub fn labels(&self) -> impl Iterator<Item = (String, &'static str)> + '_ {
+        self.all.iter().map(|collection| (collection.name.clone(), collection.schema.kind_name()))
+    }
+
     /// The collection of that number.
     #[inline]
     pub fn get(&self, collection: u16) -> &Collection {

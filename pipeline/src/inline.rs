@@ -236,6 +236,7 @@ impl Inline {
             doorbells: (0..cores).map(|_| doorbell(NoWake).0).collect(),
             node_blocks: config.node_blocks,
             epoch_seed: config.epoch_seed,
+            measures_latency: true,
         });
         let ports = (0..cores).map(|_| InlinePort::default()).collect();
         Self { stages, ports, inputs: Vec::new(), now: Now::default() }

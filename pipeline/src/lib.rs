@@ -23,6 +23,8 @@ pub mod mailbox;
 
 pub mod chunk;
 
+pub mod latency;
+
 pub mod reception;
 
 mod validation;
@@ -52,4 +54,4 @@ pub mod planted;
 #[cfg(not(any(feature = "planted_faults", feature = "testing")))]
 mod planted;
 
-pub use validation::{MACHINE_BYTES, MACHINES, ValidationCounts};
+pub use validation::{CollectionCounts, MACHINE_BYTES, MACHINES, ValidationCounts};

@@ -100,4 +100,9 @@ pub trait SessionPort {
     /// Sends, in this order: the rest of a half-sent image, the port's own control messages,
     /// `parts`. Control goes out only behind a whole image, and parts only behind all control.
     fn send(&mut self, session: SessionId, half: &[u8], parts: &[&[u8]]) -> Sent;
+    /// What time it is now, in microseconds since the Unix epoch, asked once behind a send that
+    /// took images: how long they took is counted. 0, as by default: nothing is counted.
+    fn sent_at_us(&mut self) -> u64 {
+        0
+    }
 }

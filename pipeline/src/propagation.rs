@@ -15,12 +15,14 @@ mod retiring;
 
 use std::collections::VecDeque;
 
+use deltaworks_image::Image;
 use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::prefetch::prefetch;
 use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::{ImageRange, published, published_run};
 use crate::document::{SharedDocuments, home, index, slot};
+use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Message, Opened, Policy, SessionId};
@@ -90,6 +92,8 @@ struct Group {
     nodes: u64,
     bytes: usize,
     after: Place,
+    /// The last image, if it was ordered since the subscription began.
+    newest: Option<ImageRange>,
     /// The stream goes on, or ends, behind what was gathered.
     more: bool,
 }
@@ -100,6 +104,7 @@ impl Group {
         nodes: 0,
         bytes: 0,
         after: Place::START,
+        newest: None,
         more: false,
     };
 }
@@ -123,6 +128,8 @@ pub struct Propagation {
     spill_bytes_max: u64,
     faults: Vec<SessionId>,
     counts: PropagationCounts,
+    /// From the turn that ordered an image to the socket that has taken it.
+    latency: Histogram,
     /// A planted fault: of so many copies given back, the count of one is forgotten.
     #[cfg(feature = "testing")]
     pub(crate) leaks_one_in: Option<u64>,
@@ -155,6 +162,7 @@ impl Propagation {
             spill_bytes_max: limits.spill_bytes_per_core_max,
             faults: Vec::new(),
             counts: PropagationCounts::default(),
+            latency: Histogram::default(),
             #[cfg(feature = "testing")]
             leaks_one_in: None,
             #[cfg(feature = "testing")]
@@ -165,6 +173,13 @@ impl Propagation {
     /// What was counted.
     pub fn counts(&self) -> PropagationCounts {
         self.counts
+    }
+
+    /// How long images took from the turn that ordered them until a socket had taken them, in
+    /// whole microseconds: the last image of each send, if it was ordered since its subscription
+    /// began. Empty if the port tells no time.
+    pub fn latency(&self) -> &Histogram {
+        &self.latency
     }
 
     /// Bytes of the subscriptions of this core.
@@ -272,6 +287,7 @@ impl Propagation {
     pub(crate) fn subscribe(&mut self, opened: &Opened) -> Option<u32> {
         let subscription = Subscription {
             place: opened.place,
+            live_from: self.shared.get(opened.slot).tail().0,
             slot: opened.slot,
             generation: opened.generation,
             session: opened.session,
@@ -477,13 +493,26 @@ impl Propagation {
         self.counts.sends += 1;
         self.counts.delivered_bytes += (sent.half_bytes + sent.parts_bytes) as u64;
         self.settle_half(session, half_length, sent.half_bytes);
-        let images = self.settle_groups(session, &groups[..group_count], sent);
+        let (images, newest) = self.settle_groups(session, &groups[..group_count], sent);
         self.counts.delivered_images += images as u64;
+        if let Some(newest) = newest {
+            self.measure(published(&memory, newest), port);
+        }
         let outlet = &mut self.outlets[session.0 as usize];
         outlet.is_blocked = sent.blocked;
         let goes_on = !sent.blocked
             && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None));
         (images + usize::from(half_length > 0), goes_on)
+    }
+
+    /// Counts how long an image took that a socket has just taken.
+    fn measure(&mut self, image: &[u8], port: &mut impl SessionPort) {
+        let sent_us = port.sent_at_us();
+        if sent_us != 0
+            && let Some(image) = Image::checked_before(image)
+        {
+            self.latency.record(sent_us.saturating_sub(image.time_us()) * 1_000);
+        }
     }
 
     /// Collects byte ranges from the cursor on; neighbours in memory become one part.
@@ -499,6 +528,7 @@ impl Propagation {
         let (tail, ended) = self.shared.get(entry.slot).tail();
         let mut at = self.resolve(entry);
         let mut run: Option<(ImageRange, u32)> = None;
+        let mut newest = None;
         let (first, mut bytes) = (at.node, 0);
         while at.node < tail && at.node - first < NODES_PER_GROUP && bytes < BYTES_PER_GROUP {
             at = self.nodes.normalise(at);
@@ -520,6 +550,7 @@ impl Propagation {
                 }
                 None => run = Some((range, range.bytes())),
             }
+            newest = (at.node >= entry.live_from).then_some(range);
             bytes += range.bytes();
             at.node += 1;
             at.index += 1;
@@ -534,7 +565,7 @@ impl Propagation {
             self.ended.push((session, handle));
         }
         let more = at.node < tail || ended;
-        Group { subscription: place, nodes, bytes: bytes as usize, after: at, more }
+        Group { subscription: place, nodes, bytes: bytes as usize, after: at, newest, more }
     }
 
     /// The cursor, once the stream that it waited for has begun.
@@ -582,14 +613,21 @@ impl Propagation {
         }
     }
 
-    /// Moves the cursors over what the socket took; what it took half is remembered.
-    fn settle_groups(&mut self, session: SessionId, groups: &[Group], sent: Sent) -> usize {
+    /// Moves the cursors over what the socket took; what it took half is remembered. Returns how
+    /// many images went whole, and the last of them if it was ordered since its subscription began.
+    fn settle_groups(
+        &mut self,
+        session: SessionId,
+        groups: &[Group],
+        sent: Sent,
+    ) -> (usize, Option<ImageRange>) {
         let mut rest = sent.parts_bytes;
-        let mut images = 0;
+        let (mut images, mut newest) = (0, None);
         for group in groups {
             if rest >= group.bytes {
                 rest -= group.bytes;
                 images += group.nodes as usize;
+                newest = group.newest;
                 self.move_cursor(group.subscription, group.after);
                 if group.more {
                     self.make_ready(group.subscription);
@@ -608,6 +646,8 @@ impl Propagation {
                 } else {
                     rest -= range.bytes() as usize;
                     images += 1;
+                    let entry = self.subscriptions.peek(group.subscription);
+                    newest = (at.node >= entry.live_from).then_some(range);
                 }
                 at.node += 1;
                 at.index += 1;
@@ -615,7 +655,7 @@ impl Propagation {
             self.move_cursor(group.subscription, at);
             self.make_ready(group.subscription);
         }
-        images
+        (images, newest)
     }
 
     #[inline]

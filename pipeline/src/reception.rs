@@ -131,10 +131,13 @@ pub struct Reception {
     withholding: VecDeque<(SessionId, u32)>,
     reserved_bytes: u64,
     carry_bytes: u64,
+    /// Places for handles that the sessions have memory for.
+    handle_places: usize,
     open_handles: u32,
     worker_cores: std::sync::Arc<[u16]>,
     image_limits: image::Limits,
     limits: Limits,
+    measures_latency: bool,
     next_look_ns: u64,
     counts: ReceptionCounts,
     pub(crate) planted: PlantedPanics,
@@ -146,6 +149,7 @@ impl Reception {
         worker_cores: std::sync::Arc<[u16]>,
         image_limits: image::Limits,
         limits: Limits,
+        measures_latency: bool,
     ) -> Self {
         assert!(image_limits.image_bytes_max <= pool.chunk_bytes(), "an image must fit a chunk");
         Self {
@@ -160,6 +164,8 @@ impl Reception {
             worker_cores,
             image_limits,
             limits,
+            measures_latency,
+            handle_places: 0,
             next_look_ns: 0,
             counts: ReceptionCounts::default(),
             planted: PlantedPanics::default(),
@@ -188,8 +194,8 @@ impl Reception {
 
     /// Bytes of session state.
     pub fn session_bytes(&self) -> u64 {
-        let handles: usize = self.sessions.iter().map(|session| session.handles.capacity()).sum();
-        (self.sessions.len() * size_of::<Session>() + handles * size_of::<Handle>()) as u64
+        let handles = self.handle_places * size_of::<Handle>();
+        (self.sessions.len() * size_of::<Session>() + handles) as u64
     }
 
     /// A place for a new session; `None` at the limit.

@@ -92,6 +92,11 @@ impl Registry {
         }
     }
 
+    /// How many there are.
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
     /// Bytes of their names.
     pub fn names_bytes(&self) -> u64 {
         self.names_bytes

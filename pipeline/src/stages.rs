@@ -22,6 +22,7 @@ use deltaworks_runtime::sync::Arc;
 use crate::chunk::ChunkPool;
 use crate::collection::Collections;
 use crate::document::SharedDocuments;
+use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::message::{Message, SessionId};
@@ -31,7 +32,7 @@ use crate::propagation::{Propagation, PropagationCounts};
 use crate::reception::{Around, Reception, ReceptionCounts};
 use crate::registry::Registry;
 use crate::stream::{BlockPool, NodeMemory};
-use crate::validation::{Validation, ValidationCounts};
+use crate::validation::{CollectionCounts, Validation, ValidationCounts};
 
 /// Messages taken from one ring in a turn.
 const MESSAGES_PER_TURN: usize = 1024;
@@ -67,6 +68,8 @@ pub struct Parts {
     pub node_blocks: u32,
     /// What epochs are made from: another number at every start.
     pub epoch_seed: u64,
+    /// Whether it is counted how long images take, by stage; a store and some additions a batch.
+    pub measures_latency: bool,
 }
 
 /// Bytes that the rings of `parts` take: a table for the budget.
@@ -141,6 +144,7 @@ pub struct CoreStages {
     validation: Option<Validation>,
     reading_stopped: bool,
     waiting_messages_max: usize,
+    deepest_inbox: usize,
 }
 
 impl core::fmt::Debug for CoreStages {
@@ -225,6 +229,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                     worker_cores.clone(),
                     image_limits,
                     parts.limits.clone(),
+                    parts.measures_latency,
                 ),
                 propagation: Propagation::new(
                     Arc::clone(&shared),
@@ -265,6 +270,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             sessions,
             validation,
             reading_stopped: false,
+            deepest_inbox: 0,
             waiting_messages_max: parts.limits.waiting_messages_max as usize,
         });
     }
@@ -429,7 +435,7 @@ impl CoreStages {
     }
 
     fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
-        let Self { core, inbox, own, boxes, sessions, validation, .. } = self;
+        let Self { core, inbox, own, boxes, sessions, validation, deepest_inbox, .. } = self;
         boxes.take_own(own);
         let mut work = own.len();
         for message in own.drain(..) {
@@ -440,6 +446,7 @@ impl CoreStages {
                 deliver(*from, message, sessions, validation, boxes, port, now);
             });
         }
+        *deepest_inbox = work.max(*deepest_inbox);
         work
     }
 
@@ -486,6 +493,40 @@ impl CoreStages {
             propagation: side.map(|side| side.propagation.counts()).unwrap_or_default(),
             recycled_chunks: side.map_or(0, |side| side.reception.pool().recycled()),
         }
+    }
+
+    /// What the owner on this core has counted of each collection; empty where none runs.
+    pub fn collection_counts(&self) -> &[CollectionCounts] {
+        self.validation.as_ref().map_or(&[], Validation::collection_counts)
+    }
+
+    /// How long accepted images took from their reception to the beginning of the turn that
+    /// ordered them here; `None` where no document is owned.
+    pub fn validation_latency(&self) -> Option<&Histogram> {
+        self.validation.as_ref().map(Validation::latency)
+    }
+
+    /// How long images took from the turn that ordered them until a socket of this core had taken
+    /// them; `None` where no session is served. See [`Propagation::latency`].
+    pub fn propagation_latency(&self) -> Option<&Histogram> {
+        self.sessions.as_ref().map(|side| side.propagation.latency())
+    }
+
+    /// The most messages that one turn has found in the rings to this core, its own among them,
+    /// since this was asked last.
+    pub fn take_deepest_inbox(&mut self) -> usize {
+        core::mem::take(&mut self.deepest_inbox)
+    }
+
+    /// Chunks of this core, and how many of them are free.
+    pub fn chunk_counts(&self) -> (usize, usize) {
+        let pool = self.sessions.as_ref().map(|side| side.reception.pool());
+        pool.map_or((0, 0), |pool| (pool.count(), pool.free_count()))
+    }
+
+    /// Documents that are live on this core.
+    pub fn document_count(&self) -> u32 {
+        self.validation.as_ref().map_or(0, |validation| validation.registry.live())
     }
 
     /// Bytes that are live now.

@@ -22,6 +22,8 @@ pub(crate) type Aside = VecDeque<(u64, Box<[u8]>)>;
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub place: Place,
+    /// Nodes from here on were ordered after it began: what was there before is history.
+    pub live_from: u64,
     pub slot: u32,
     pub generation: u32,
     pub session: SessionId,
@@ -46,6 +48,7 @@ unsafe impl Zeroable for Subscription {
     fn zeroed() -> Self {
         Self {
             place: Place { node: 0, block: 0, index: 0 },
+            live_from: 0,
             slot: 0,
             generation: 0,
             session: SessionId(0),

@@ -17,7 +17,7 @@ mod control;
 
 use std::collections::VecDeque;
 
-use deltaworks_image::{DocumentId, Image, Kind, Stamp, stamp};
+use deltaworks_image::{DocumentId, Image, Kind, Stamp, received_ns, stamp};
 use deltaworks_runtime::chunk_memory::{ChunkId, ChunkMemory};
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::prefetch::{prefetch, prefetch_entry};
@@ -27,6 +27,7 @@ use deltaworks_runtime::sync::atomic::{Ordering, fence};
 use crate::chunk::Landed;
 use crate::collection::{BatchCheck, Machine, Outcome};
 use crate::document::{DROPPED, FAILED, GREW, STALLED, WAITED_FOR, index};
+use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Ack, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
@@ -52,7 +53,20 @@ pub const MACHINE_BYTES: usize = size_of::<deltaworks_schema::Machine>();
 /// Turns between two looks for idle documents.
 const TURNS_BETWEEN_SWEEPS: u32 = 1024;
 
-/// What validation has counted since it began.
+/// What validation has counted of one collection since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectionCounts {
+    /// Batches appended.
+    pub accepted_batches: u64,
+    /// Deltas appended.
+    pub accepted_deltas: u64,
+    /// Bytes of the images appended.
+    pub accepted_bytes: u64,
+    /// Batches refused.
+    pub refused_batches: u64,
+}
+
+/// What validation has counted since it began, over all collections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ValidationCounts {
     /// Batches appended.
@@ -136,7 +150,12 @@ pub struct Validation {
     answered_chunks: VecDeque<u32>,
     stalls: VecDeque<Stall>,
     limits: Limits,
-    counts: ValidationCounts,
+    /// By collection.
+    counts: Vec<CollectionCounts>,
+    duplicate_batches: u64,
+    stalled_batches: u64,
+    /// From an image's reception to the turn that gave it its sequence.
+    latency: Histogram,
     turns: u32,
     /// A document with one of these flags takes no batch.
     closed: u8,
@@ -155,6 +174,7 @@ impl Validation {
         limits: Limits,
     ) -> Self {
         let chunks = chunk_cores.len();
+        let counts = vec![CollectionCounts::default(); registry.collections.count()];
         Self {
             registry,
             memory,
@@ -171,7 +191,10 @@ impl Validation {
             answered_chunks: VecDeque::new(),
             stalls: VecDeque::new(),
             limits,
-            counts: ValidationCounts::default(),
+            counts,
+            duplicate_batches: 0,
+            stalled_batches: 0,
+            latency: Histogram::default(),
             turns: 0,
             closed: DROPPED | FAILED,
             is_judging: false,
@@ -179,9 +202,30 @@ impl Validation {
         }
     }
 
-    /// What was counted.
+    /// What was counted. One step per collection.
     pub fn counts(&self) -> ValidationCounts {
-        self.counts
+        let mut all = ValidationCounts {
+            duplicate_batches: self.duplicate_batches,
+            stalled_batches: self.stalled_batches,
+            ..ValidationCounts::default()
+        };
+        for counts in &self.counts {
+            all.accepted_batches += counts.accepted_batches;
+            all.accepted_deltas += counts.accepted_deltas;
+            all.refused_batches += counts.refused_batches;
+        }
+        all
+    }
+
+    /// What was counted of each collection.
+    pub fn collection_counts(&self) -> &[CollectionCounts] {
+        &self.counts
+    }
+
+    /// How long accepted images took from their reception to the beginning of the turn that
+    /// ordered them; empty if reception does not note when they came.
+    pub fn latency(&self) -> &Histogram {
+        &self.latency
     }
 
     /// Whether everything that was taken is answered.
@@ -287,7 +331,7 @@ impl Validation {
             self.machines.push(machine);
             return;
         }
-        self.counts.stalled_batches += 1;
+        self.stalled_batches += 1;
         self.registry.documents[index].flags |= STALLED;
         let machine = if self.machines.is_empty() {
             self.machines.push(machine);
@@ -359,7 +403,7 @@ impl Validation {
                     if number == producer.last {
                         producer.last_sequence = sequence;
                     }
-                    self.counts.duplicate_batches += 1;
+                    self.duplicate_batches += 1;
                     self.touch(arrival.producer);
                     self.answer(arrival.landed.range().chunk());
                     return true;
@@ -415,6 +459,10 @@ impl Validation {
         } else {
             None
         };
+        let received_ns = received_ns(image);
+        if received_ns != 0 {
+            self.latency.record(now.monotonic_ns.saturating_sub(received_ns));
+        }
         stamp(
             image,
             Stamp {
@@ -454,8 +502,10 @@ impl Validation {
             document.flags |= GREW;
             self.grew.push(producer.slot);
         }
-        self.counts.accepted_batches += 1;
-        self.counts.accepted_deltas += u64::from(fields.count);
+        let counts = &mut self.counts[document.collection as usize];
+        counts.accepted_batches += 1;
+        counts.accepted_deltas += u64::from(fields.count);
+        counts.accepted_bytes += u64::from(range.bytes());
         if document.flags & WAITED_FOR == 0 {
             producer.credit_bytes += range.bytes();
         } else {
@@ -478,6 +528,7 @@ impl Validation {
         let producer = self.registry.producers.get(arrival.producer);
         // A batch that failed may have been stamped over: its writer's handle is known all the same.
         let handle = if reason == BatchRefusal::Failed { producer.handle } else { handle };
+        let producer_slot = producer.slot;
         if !matches!(reason, BatchRefusal::Fenced) {
             producer.credit_bytes += arrival.landed.range().bytes();
             // A refused batch consumes its number, except where the number itself is wrong.
@@ -487,7 +538,8 @@ impl Validation {
             }
             self.touch(arrival.producer);
         }
-        self.counts.refused_batches += 1;
+        let collection = self.registry.documents[index(producer_slot)].collection;
+        self.counts[collection as usize].refused_batches += 1;
         mailboxes.to(arrival.core).send(Message::Refused(Box::new(Refusal {
             session: arrival.session,
             handle,

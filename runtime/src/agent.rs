@@ -18,6 +18,12 @@ pub trait Agent {
     fn wake_at_ns(&self) -> u64 {
         u64::MAX
     }
+
+    /// The core goes to sleep: its last look found nothing. By default that is nobody's business.
+    fn before_sleep(&mut self) {}
+
+    /// The core has slept, and turns again.
+    fn after_sleep(&mut self) {}
 }
 
 impl<A: Agent + ?Sized> Agent for &mut A {
@@ -28,6 +34,14 @@ impl<A: Agent + ?Sized> Agent for &mut A {
     fn wake_at_ns(&self) -> u64 {
         (**self).wake_at_ns()
     }
+
+    fn before_sleep(&mut self) {
+        (**self).before_sleep();
+    }
+
+    fn after_sleep(&mut self) {
+        (**self).after_sleep();
+    }
 }
 
 impl<A: Agent + ?Sized> Agent for Box<A> {
@@ -37,6 +51,14 @@ impl<A: Agent + ?Sized> Agent for Box<A> {
 
     fn wake_at_ns(&self) -> u64 {
         (**self).wake_at_ns()
+    }
+
+    fn before_sleep(&mut self) {
+        (**self).before_sleep();
+    }
+
+    fn after_sleep(&mut self) {
+        (**self).after_sleep();
     }
 }
 
@@ -67,6 +89,14 @@ impl Agent for DutyCycle<'_> {
 
     fn wake_at_ns(&self) -> u64 {
         self.agents.iter().map(|agent| agent.wake_at_ns()).min().unwrap_or(u64::MAX)
+    }
+
+    fn before_sleep(&mut self) {
+        self.agents.iter_mut().for_each(|agent| agent.before_sleep());
+    }
+
+    fn after_sleep(&mut self) {
+        self.agents.iter_mut().for_each(|agent| agent.after_sleep());
     }
 }
 

@@ -403,8 +403,10 @@ impl LocalCore {
                     let found =
                         || self.turn(agent, now) > 0 || self.inner.woken.get() || done(agent);
                     if sleeper.may_sleep(found) {
+                        agent.before_sleep();
                         self.sleep(agent.wake_at_ns(), now).await;
                         sleeper.woke();
+                        agent.after_sleep();
                     }
                 }
             }

@@ -83,12 +83,14 @@ pub fn run(
                 let now = clock.now();
                 let found = || agent.do_work(now) > 0 || stop.load(Ordering::Acquire);
                 if sleeper.may_sleep(found) {
+                    agent.before_sleep();
                     let sleep_ns = agent.wake_at_ns().saturating_sub(now.monotonic_ns);
                     match agent.wake_at_ns() {
                         u64::MAX => parker.park(),
                         _ => parker.park_timeout(Duration::from_nanos(sleep_ns)),
                     }
                     sleeper.woke();
+                    agent.after_sleep();
                 }
             }
         }

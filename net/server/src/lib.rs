@@ -36,8 +36,17 @@ mod server;
 
 pub mod sizing;
 
+mod tally;
+
+pub mod latency;
+
+pub mod report;
+
+mod observer;
+
 pub use doorkeeper::AcceptCounts;
 pub use listener::Inherited;
+pub use observer::Observer;
 pub use peer::{Credentials, Peer};
 #[cfg(feature = "planted_faults")]
 pub use planted::{Plants, UnknownPlant};

@@ -20,7 +20,7 @@ use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
 use deltaworks_protocol::message as wire;
 use deltaworks_protocol::server::{Config, Request, Session as Protocol};
 use deltaworks_protocol::{Control, ErrorCode};
-use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 
 use crate::peer::Peer;
 use crate::socket::{SLICES, send_vectored};
@@ -158,6 +158,8 @@ pub(crate) struct Outlet {
     /// Control that waits in all sessions, at most.
     control_bytes_max: usize,
     control_bytes: Rc<Cell<usize>>,
+    /// Tells when a socket took images.
+    clock: SystemClock,
     /// Sessions with new control; the stages are to be told.
     pub with_control: Vec<SessionId>,
     /// Sessions that have left too much unread.
@@ -171,6 +173,7 @@ impl Outlet {
             sessions: Vec::new(),
             control_bytes_max,
             control_bytes: Rc::default(),
+            clock: SystemClock::new(),
             with_control: Vec::new(),
             overdrawn: Vec::new(),
         }
@@ -199,6 +202,11 @@ impl Outlet {
             self.sessions.resize_with(place + 1, || None);
         }
         self.sessions[place] = Some(session);
+    }
+
+    /// Control that waits in all sessions, in bytes.
+    pub fn control_bytes(&self) -> usize {
+        self.control_bytes.get()
     }
 
     /// The sessions that have not been forgotten.
@@ -436,6 +444,10 @@ impl SessionPort for Outlet {
             session.wake();
         }
         Sent { half_bytes, parts_bytes: rest, blocked: is_short }
+    }
+
+    fn sent_at_us(&mut self) -> u64 {
+        self.clock.now().unix_us
     }
 }
 

@@ -30,9 +30,11 @@ use deltaworks_runtime::sync::atomic::{AtomicU8, Ordering};
 use crate::admission::Admission;
 use crate::doorkeeper::{AcceptCounts, Doorkeeper};
 use crate::listener::{Inherited, Listener};
+use crate::observer::{Observed, Observer};
 use crate::planted::{CorePlants, Plants};
 use crate::pulse::Pulse;
 use crate::station::{CLOSING, CoreDoor, DRAINING, ENDED, SERVING, Station, StationAgent};
+use crate::tally::{Tally, tally};
 
 /// One core of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,10 @@ pub struct ServerConfig {
     pub protocol: ProtocolConfig,
     /// What epochs are made from: another number at every start.
     pub epoch_seed: u64,
+    /// What the limits were computed from; told in reports.
+    pub budget_bytes: u64,
+    /// Whether it is counted how long images take.
+    pub measures_latency: bool,
 }
 
 /// Why a server did not start.
@@ -159,6 +165,7 @@ pub struct Server {
     tcp: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
     downgrades: Vec<Downgrade>,
+    observer: Observer,
 }
 
 impl fmt::Debug for Server {
@@ -219,6 +226,7 @@ impl Server {
             .iter()
             .map(|bell| Arc::new(CoreDoor::new(SharedArc::clone(&phase), bell.clone())))
             .collect();
+        let labels: Vec<_> = config.collections.labels().collect();
         let stages = join(Parts {
             roles: config.cores.iter().map(|core| core.role).collect(),
             ring_capacity: config.ring_capacity,
@@ -228,6 +236,7 @@ impl Server {
             doorbells,
             node_blocks: config.node_blocks,
             epoch_seed: config.epoch_seed,
+            measures_latency: config.measures_latency,
         });
 
         let (told, tells) = std::sync::mpsc::channel();
@@ -240,10 +249,13 @@ impl Server {
             tcp,
             unix,
             downgrades: vec![],
+            observer: Observer::new(vec![], vec![], 0),
         };
+        let mut observed = Vec::new();
         for (index, (mut stages, sleeper)) in stages.into_iter().zip(sleepers).enumerate() {
             let placement = config.cores[index];
             let region = serving.iter().position(|core| *core == index);
+            let (tally, tally_read) = tally(labels.len());
             let planted = plants.clone().into_core(index, &mut stages);
             let of_core = OfCore {
                 stages,
@@ -251,6 +263,7 @@ impl Server {
                 protocol: config.protocol.clone(),
                 control_bytes_max: config.control_bytes_per_core_max,
                 door: Arc::clone(&server.doors[index]),
+                tally,
                 memory: SharedArc::clone(&memory),
                 region: region.map(|region| RegionId(region as u32)),
                 told: told.clone(),
@@ -260,6 +273,12 @@ impl Server {
             match spawn(core, sleeper, of_core) {
                 Ok(core) => {
                     let door = Arc::clone(&server.doors[index]);
+                    observed.push(Observed {
+                        placement,
+                        door: Arc::clone(&door),
+                        tally: tally_read,
+                        counters: core.counters(),
+                    });
                     server.pulse.cores.push((core.counters(), door));
                     server.cores.push(core);
                 }
@@ -286,6 +305,7 @@ impl Server {
                 return Err(StartError::Doorkeeper(error));
             }
         }
+        server.observer = Observer::new(observed, labels, config.budget_bytes);
         Ok(server)
     }
 
@@ -302,6 +322,11 @@ impl Server {
     /// What the system did not grant, each once.
     pub fn downgrades(&self) -> &[Downgrade] {
         &self.downgrades
+    }
+
+    /// A look at this server for other threads.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
     }
 
     /// Sessions that are connected now.
@@ -395,6 +420,7 @@ struct OfCore {
     protocol: ProtocolConfig,
     control_bytes_max: usize,
     door: Arc<CoreDoor>,
+    tally: Tally,
     memory: SharedArc<ChunkMemory>,
     region: Option<RegionId>,
     told: std::sync::mpsc::Sender<Vec<Downgrade>>,
@@ -409,7 +435,9 @@ fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core
         drop(given.told);
         let door = Arc::clone(&given.door);
         let protocol = Rc::new(given.protocol);
-        let station = Station::new(given.stages, protocol, given.control_bytes_max, given.door);
+        let control_bytes_max = given.control_bytes_max;
+        let station =
+            Station::new(given.stages, protocol, control_bytes_max, given.door, given.tally);
         let station = Rc::new(RefCell::new(station));
         let planted = given.planted;
         core.run(StationAgent { station, core: core.clone(), door, planted }).await;

@@ -26,6 +26,7 @@ use crate::outlet::{Outlet, SocketSession};
 use crate::peer::Peer;
 use crate::planted::CorePlants;
 use crate::session::serve;
+use crate::tally::{Figure, Tally};
 
 /// Time between two looks at the sessions' deadlines.
 const DEADLINE_LOOK_NS: u64 = 250_000_000;
@@ -119,6 +120,9 @@ pub(crate) struct Station {
     next_look_ns: u64,
     phase: u8,
     counted_sessions: usize,
+    tally: Tally,
+    /// When the last turn began, if it had work.
+    busy_since_ns: Option<u64>,
 }
 
 impl Station {
@@ -127,6 +131,7 @@ impl Station {
         config: Rc<Config>,
         control_bytes_max: usize,
         door: Arc<CoreDoor>,
+        tally: Tally,
     ) -> Self {
         Self {
             stages,
@@ -136,6 +141,8 @@ impl Station {
             next_look_ns: 0,
             phase: SERVING,
             counted_sessions: 0,
+            tally,
+            busy_since_ns: None,
         }
     }
 
@@ -213,6 +220,7 @@ impl Station {
     }
 
     fn turn(&mut self, now: Now) -> usize {
+        self.count_busy(now);
         self.enter_phase();
         let mut work = self.stages.turn(&mut self.outlet, now);
         work += self.pass_on_control();
@@ -228,7 +236,25 @@ impl Station {
             let is_quiet = work == 0 && self.stages.may_park() && !self.stages.has_backlog();
             self.door.is_quiet.store(is_quiet, Ordering::Release);
         }
+        if work > 0 {
+            self.busy_since_ns = Some(now.monotonic_ns);
+        }
+        if self.tally.is_due(now.monotonic_ns) {
+            self.publish(now);
+        }
         work
+    }
+
+    /// Counts the time since the last turn, if that had work.
+    fn count_busy(&mut self, now: Now) {
+        if let Some(since_ns) = self.busy_since_ns.take() {
+            self.tally.add(Figure::BusyNs, now.monotonic_ns.saturating_sub(since_ns));
+        }
+    }
+
+    /// Lets others see what was counted.
+    fn publish(&mut self, now: Now) {
+        self.tally.publish(&mut self.stages, self.outlet.control_bytes(), now.monotonic_ns);
     }
 
     fn enter_phase(&mut self) {
@@ -302,6 +328,13 @@ impl Agent for StationAgent {
         let has_sessions = station.stages.session_count() > 0;
         let look_ns = if has_sessions { station.next_look_ns } else { u64::MAX };
         look_ns.min(self.planted.wake_at_ns())
+    }
+
+    fn before_sleep(&mut self) {
+        let mut station = self.station.borrow_mut();
+        let now = station.now();
+        station.count_busy(now);
+        station.publish(now);
     }
 }
 

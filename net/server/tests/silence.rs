@@ -59,6 +59,8 @@ fn server() -> Server {
             ..ProtocolConfig::default()
         },
         epoch_seed: 1,
+        budget_bytes: sizing.budget_bytes,
+        measures_latency: true,
     };
     Server::start(config).expect("a server")
 }

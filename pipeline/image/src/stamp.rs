@@ -1,12 +1,13 @@
-//! What the owner writes into an image: bytes 8..40, in one pass.
+//! What the server writes into an image: bytes 8..40.
 //!
-//! The core that validates the document calls this once per batch, on the hot path. It never looks
-//! at the body, never allocates, and cannot fail.
+//! The owner stamps all of them in one pass, once per batch, on the hot path. Until then the place of
+//! the stamp's time, which clients must leave zero, may hold the server's own note of when the image
+//! was received. Nothing here looks at the body, allocates, or can fail.
 
 use crate::crc::crc32c;
 use crate::header::{
-    DOCUMENT, DocumentId, FIRST_SEQUENCE, HEADER_BYTES, HEADER_CRC, ORIGIN, TIME_US, write_u32,
-    write_u64,
+    DOCUMENT, DocumentId, FIRST_SEQUENCE, HEADER_BYTES, HEADER_CRC, ORIGIN, TIME_US, read_u64,
+    write_u32, write_u64,
 };
 
 /// The owner's fields of an image.
@@ -37,4 +38,25 @@ pub fn stamp(image: &mut [u8], stamp: Stamp) {
     write_u32(header, ORIGIN, stamp.origin);
     let crc = crc32c(&header[..HEADER_CRC]);
     write_u32(header, HEADER_CRC, crc);
+}
+
+/// Notes when an image was received, in nanoseconds of the server's own clock; the stamp overwrites
+/// it.
+///
+/// # Panics
+/// If `image` is shorter than [`HEADER_BYTES`].
+#[inline]
+pub fn note_received(image: &mut [u8], received_ns: u64) {
+    let header = image.first_chunk_mut::<HEADER_BYTES>().expect("an image begins with its header");
+    write_u64(header, TIME_US, received_ns);
+}
+
+/// What [`note_received`] noted in an image that is not stamped yet; 0 if it did not.
+///
+/// # Panics
+/// If `image` is shorter than [`HEADER_BYTES`].
+#[inline]
+pub fn received_ns(image: &[u8]) -> u64 {
+    let header = image.first_chunk::<HEADER_BYTES>().expect("an image begins with its header");
+    read_u64(header, TIME_US)
 }

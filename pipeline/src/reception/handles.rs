@@ -108,7 +108,9 @@ impl Reception {
                 handle
             }
             None if session.handles.len() < self.limits.handles_per_session_max as usize => {
+                self.handle_places -= session.handles.capacity();
                 session.handles.push(entry);
+                self.handle_places += session.handles.capacity();
                 session.handles.len() as u32 - 1
             }
             None => {
@@ -194,6 +196,7 @@ impl Reception {
         let session = &mut self.sessions[id.0 as usize];
         if session.is_ending && session.open_handles == 0 && session.is_used {
             session.is_used = false;
+            self.handle_places -= session.handles.capacity();
             session.handles = Vec::new();
             session.free_handles = Vec::new();
             session.is_paused = false;

@@ -136,11 +136,11 @@ impl Reception {
                 session.partial = Partial::None;
                 self.reserved_bytes -= u64::from(reservation.bytes());
                 let landed = self.pool.land_reserved(reservation);
-                self.pass_on(id, checked?.handle, landed, around.boxes)
+                self.pass_on(id, checked?.handle, landed, around.boxes, around.now)
             }
             Partial::Aside { filled, .. } => {
                 *filled += count;
-                self.land_aside(id, around.boxes)
+                self.land_aside(id, around.boxes, around.now)
             }
         }
     }
@@ -160,7 +160,7 @@ impl Reception {
             let end = self.find_run(id, passed, left, &mut run);
             if let Some(last) = run.images[..run.count].last() {
                 let bytes = last.offset + last.bytes;
-                self.pass_on_run(id, bytes, &run, around.boxes)?;
+                self.pass_on_run(id, bytes, &run, around.boxes, around.now)?;
                 left -= bytes as usize - passed;
                 passed = 0;
             }
@@ -227,11 +227,12 @@ impl Reception {
         bytes: u32,
         run: &Run,
         boxes: &mut Mailboxes,
+        now: Now,
     ) -> Result<(), SessionFault> {
         let landing = self.pool.take_run(bytes);
         for found in &run.images[..run.count] {
             let landed = landing.land(found.offset, found.bytes);
-            self.pass_on(id, found.handle, landed, boxes)?;
+            self.pass_on(id, found.handle, landed, boxes, now)?;
         }
         Ok(())
     }
@@ -289,14 +290,15 @@ impl Reception {
         Ok(())
     }
 
-    /// Checks handle and credit, and sends the descriptor to the owner.
+    /// Checks handle and credit, notes when the image came, and sends the descriptor to the owner.
     #[inline]
     fn pass_on(
         &mut self,
         id: SessionId,
         number: u32,
-        landed: Landed,
+        mut landed: Landed,
         boxes: &mut Mailboxes,
+        now: Now,
     ) -> Result<(), SessionFault> {
         let session = &mut self.sessions[id.0 as usize];
         let Some(handle) = session.handles.get_mut(number as usize) else {
@@ -316,6 +318,9 @@ impl Reception {
         if handle.balance_bytes <= 0 {
             return Err(SessionFault::CreditExceeded { handle: number });
         }
+        if self.measures_latency {
+            image::note_received(landed.bytes_mut(self.pool.memory()), now.monotonic_ns);
+        }
         let range = landed.range();
         handle.balance_bytes -= i64::from(range.bytes());
         self.pool.sent(range, handle.worker);
@@ -326,7 +331,12 @@ impl Reception {
         Ok(())
     }
 
-    fn land_aside(&mut self, id: SessionId, boxes: &mut Mailboxes) -> Result<(), SessionFault> {
+    fn land_aside(
+        &mut self,
+        id: SessionId,
+        boxes: &mut Mailboxes,
+        now: Now,
+    ) -> Result<(), SessionFault> {
         let session = &mut self.sessions[id.0 as usize];
         let Partial::Aside { buffer, filled } = &mut session.partial else { return Ok(()) };
         if *filled < buffer.len() || !self.pool.ensure_tail(buffer.len() as u32) {
@@ -339,7 +349,7 @@ impl Reception {
         let handle = check(&buffer, &self.image_limits)?.handle;
         self.pool.tail()[..buffer.len()].copy_from_slice(&buffer);
         let landed = self.pool.land(buffer.len() as u32);
-        self.pass_on(id, handle, landed, boxes)
+        self.pass_on(id, handle, landed, boxes, now)
     }
 
     pub(super) fn find_room<P: SessionPort>(
@@ -376,7 +386,7 @@ impl Reception {
                 if !self.pool.ensure_tail(buffer.len() as u32) {
                     return false;
                 }
-                if let Err(fault) = self.land_aside(id, around.boxes) {
+                if let Err(fault) = self.land_aside(id, around.boxes, around.now) {
                     around.port.fault(id, fault);
                     self.end_session(id, around);
                 }

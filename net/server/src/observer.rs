@@ -1,0 +1,220 @@
+//! The side of a server that others may look at, from any thread, also while it ends.
+//!
+//! Reads what cores have published and never waits for one. Belongs to nobody: cheap to clone; it
+//! outlives its server and then tells the last that was published.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use deltaworks_runtime::core::{CORE_COUNTERS, CoreCounter};
+use deltaworks_runtime::counters::CounterReader;
+use deltaworks_runtime::sync::atomic::Ordering;
+
+use crate::latency::{Latency, Stage};
+use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status};
+use crate::server::CorePlacement;
+use crate::station::{CoreDoor, SERVING};
+use crate::tally::{Figure, TallyReader};
+
+/// Time between two reports that the busy share is taken from, at least.
+const SHARE_TIME: Duration = Duration::from_millis(500);
+
+/// One core as it is looked at.
+pub(crate) struct Observed {
+    pub placement: CorePlacement,
+    pub door: Arc<CoreDoor>,
+    pub tally: TallyReader,
+    pub counters: CounterReader<CORE_COUNTERS>,
+}
+
+/// A collection's name and the kind of its schema.
+pub(crate) type Labels = (String, &'static str);
+
+struct Shared {
+    cores: Vec<Observed>,
+    collections: Vec<Labels>,
+    budget_bytes: u64,
+    began: Instant,
+    shares: Mutex<Shares>,
+}
+
+/// Where the busy shares are taken from: the report before, and the shares that came of it.
+struct Shares {
+    at: Instant,
+    busy_ns: Vec<u64>,
+    ratios: Vec<f64>,
+}
+
+/// A look at a server.
+#[derive(Clone)]
+pub struct Observer {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("cores", &self.shared.cores.len()).finish()
+    }
+}
+
+impl Observer {
+    pub(crate) fn new(cores: Vec<Observed>, collections: Vec<Labels>, budget_bytes: u64) -> Self {
+        let began = Instant::now();
+        let count = cores.len();
+        let shares = Shares { at: began, busy_ns: vec![0; count], ratios: vec![0.0; count] };
+        let shares = Mutex::new(shares);
+        Self { shared: Arc::new(Shared { cores, collections, budget_bytes, began, shares }) }
+    }
+
+    /// Whether the server serves, or is on its way out.
+    pub fn phase(&self) -> Phase {
+        // Acquire: pairs with the Release of whoever stops the server; nothing else hangs on it.
+        let phases = self.shared.cores.iter().map(|core| core.door.phase.load(Ordering::Acquire));
+        if phases.max() == Some(SERVING) { Phase::Serving } else { Phase::Draining }
+    }
+
+    /// The turns that each core has published; a core publishes when it looks at sockets and
+    /// before it sleeps.
+    pub fn turns(&self) -> Vec<u64> {
+        let turns = |core: &Observed| core.counters.get(CoreCounter::Turns as usize);
+        self.shared.cores.iter().map(turns).collect()
+    }
+
+    /// Wakes every core that sleeps: each has a turn soon, or does not turn any more.
+    pub fn ring(&self) {
+        self.shared.cores.iter().for_each(|core| core.door.ring());
+    }
+
+    /// Everything that cores have published, with what it amounts to over all. Some thousand
+    /// loads for each core; no core notices.
+    pub fn status(&self) -> Status {
+        let ratios = self.busy_ratios();
+        let cores = self.shared.cores.iter().zip(ratios).enumerate();
+        let cores: Vec<CoreReport> =
+            cores.map(|(index, (core, ratio))| report_core(index, core, ratio)).collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime_seconds: self.shared.began.elapsed().as_secs_f64(),
+            phase: self.phase(),
+            is_durable: false,
+            budget_bytes: self.shared.budget_bytes,
+            live_bytes: self.live_bytes(),
+            documents: cores.iter().map(|core| core.documents).sum(),
+            sessions: cores.iter().map(|core| core.sessions).sum(),
+            cores,
+            collections: self.collections(),
+            latency: Stage::ALL.iter().map(|stage| self.latency(*stage).report()).collect(),
+        }
+    }
+
+    /// How long images took in `stage`, over all cores.
+    pub fn latency(&self, stage: Stage) -> Latency {
+        let mut latency = Latency::none(stage);
+        for core in &self.shared.cores {
+            latency.add(core.tally.latency(stage as usize));
+        }
+        latency
+    }
+
+    fn live_bytes(&self) -> LiveBytesReport {
+        let sum = |figure: Figure| -> u64 {
+            self.shared.cores.iter().map(|core| core.tally.get(figure)).sum()
+        };
+        LiveBytesReport {
+            chunks: sum(Figure::LiveChunks),
+            nodes: sum(Figure::LiveNodes),
+            documents: sum(Figure::LiveDocuments),
+            names: sum(Figure::LiveNames),
+            producers: sum(Figure::LiveProducers),
+            subscriptions: sum(Figure::LiveSubscriptions),
+            spills: sum(Figure::LiveSpills),
+            carries: sum(Figure::LiveCarries),
+            sessions: sum(Figure::LiveSessions),
+            control: sum(Figure::LiveControl),
+        }
+    }
+
+    fn collections(&self) -> Vec<CollectionReport> {
+        let numbered = self.shared.collections.iter().enumerate();
+        let report = |(number, (name, kind)): (usize, &Labels)| {
+            let mut report = CollectionReport {
+                name: name.clone(),
+                kind,
+                accepted_batches: 0,
+                accepted_deltas: 0,
+                accepted_bytes: 0,
+                refused_batches: 0,
+            };
+            for core in &self.shared.cores {
+                let counts = core.tally.collection(number);
+                report.accepted_batches += counts.accepted_batches;
+                report.accepted_deltas += counts.accepted_deltas;
+                report.accepted_bytes += counts.accepted_bytes;
+                report.refused_batches += counts.refused_batches;
+            }
+            report
+        };
+        numbered.map(report).collect()
+    }
+
+    /// The busy share of each core between this report and one before it; between the two before,
+    /// if this one comes too soon to tell.
+    fn busy_ratios(&self) -> Vec<f64> {
+        let mut shares = self.shared.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = shares.at.elapsed();
+        if elapsed >= SHARE_TIME {
+            let busy = |core: &Observed| core.tally.get(Figure::BusyNs);
+            let busy_ns: Vec<u64> = self.shared.cores.iter().map(busy).collect();
+            let ratio = |(now, before): (&u64, &u64)| {
+                let ratio = now.saturating_sub(*before) as f64 / elapsed.as_nanos() as f64;
+                ratio.min(1.0)
+            };
+            shares.ratios = busy_ns.iter().zip(&shares.busy_ns).map(ratio).collect();
+            shares.busy_ns = busy_ns;
+            shares.at = Instant::now();
+        }
+        shares.ratios.clone()
+    }
+}
+
+fn report_core(index: usize, core: &Observed, busy_ratio: f64) -> CoreReport {
+    let of = |figure: Figure| core.tally.get(figure);
+    let counted = |counter: CoreCounter| core.counters.get(counter as usize);
+    CoreReport {
+        core: index,
+        cpu: core.placement.cpu,
+        numa_node: core.placement.numa_node,
+        serves_sessions: core.placement.role.serves_sessions,
+        owns_documents: core.placement.role.owns_documents,
+        turns: counted(CoreCounter::Turns),
+        work: counted(CoreCounter::Work),
+        io_looks: counted(CoreCounter::IoLooks),
+        parks: counted(CoreCounter::Parks),
+        busy_ratio,
+        busy_seconds: of(Figure::BusyNs) as f64 / 1e9,
+        ring_depth: of(Figure::RingDepth),
+        sessions: of(Figure::Sessions),
+        documents: of(Figure::Documents),
+        received_bytes: of(Figure::ReceivedBytes),
+        received_images: of(Figure::ReceivedImages),
+        accepted_batches: of(Figure::AcceptedBatches),
+        accepted_deltas: of(Figure::AcceptedDeltas),
+        refused_batches: of(Figure::RefusedBatches),
+        duplicate_batches: of(Figure::DuplicateBatches),
+        stalled_batches: of(Figure::StalledBatches),
+        delivered_images: of(Figure::DeliveredImages),
+        delivered_bytes: of(Figure::DeliveredBytes),
+        sends: of(Figure::Sends),
+        gaps: of(Figure::Gaps),
+        spilled_images: of(Figure::SpilledImages),
+        carried_bytes: of(Figure::CarriedBytes),
+        paused_reads: of(Figure::PausedReads),
+        withheld_credits: of(Figure::WithheldCredits),
+        retired_chunks: of(Figure::RetiredChunks),
+        recycled_chunks: of(Figure::RecycledChunks),
+        chunks: of(Figure::Chunks),
+        free_chunks: of(Figure::FreeChunks),
+    }
+}

@@ -1,0 +1,198 @@
+//! What one core publishes of itself: counters, collections, latencies.
+//!
+//! The core counts in plain integers all the time, and copies them into words that others may read
+//! every [`PUBLISH_NS`] while it turns, and before it sleeps. Only the core writes these words, on
+//! cache lines of their own, and only those that changed; readers see each at its latest, so two
+//! figures of one report may be some turns apart. Fixed in number: one block for the core, one for
+//! each collection.
+
+use deltaworks_pipeline::CollectionCounts;
+use deltaworks_pipeline::latency::{BUCKETS, Histogram};
+use deltaworks_pipeline::stages::CoreStages;
+use deltaworks_runtime::counters::{CounterReader, CounterWriter, counters};
+
+/// Time between two publications while a core turns.
+const PUBLISH_NS: u64 = 20_000_000;
+
+/// A figure of one core, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Figure {
+    BusyNs,
+    RingDepth,
+    Sessions,
+    Documents,
+    ReceivedBytes,
+    ReceivedImages,
+    CarriedBytes,
+    PausedReads,
+    WithheldCredits,
+    RetiredChunks,
+    RecycledChunks,
+    Chunks,
+    FreeChunks,
+    AcceptedBatches,
+    AcceptedDeltas,
+    RefusedBatches,
+    DuplicateBatches,
+    StalledBatches,
+    DeliveredImages,
+    DeliveredBytes,
+    Sends,
+    Gaps,
+    SpilledImages,
+    LiveChunks,
+    LiveNodes,
+    LiveDocuments,
+    LiveNames,
+    LiveProducers,
+    LiveSubscriptions,
+    LiveSpills,
+    LiveCarries,
+    LiveSessions,
+    LiveControl,
+}
+
+/// How many figures a core has.
+const FIGURES: usize = Figure::LiveControl as usize + 1;
+/// Accepted batches, deltas and bytes, and refused batches.
+const OF_COLLECTION: usize = 4;
+/// A histogram's buckets, sum and maximum.
+const OF_LATENCY: usize = BUCKETS + 2;
+
+/// The core's side.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    figures: CounterWriter<FIGURES>,
+    collections: Vec<CounterWriter<OF_COLLECTION>>,
+    validation: CounterWriter<OF_LATENCY>,
+    propagation: CounterWriter<OF_LATENCY>,
+    next_ns: u64,
+}
+
+/// Everybody else's side.
+#[derive(Clone, Debug)]
+pub(crate) struct TallyReader {
+    figures: CounterReader<FIGURES>,
+    collections: Vec<CounterReader<OF_COLLECTION>>,
+    /// By stage: validation, propagation.
+    latencies: [CounterReader<OF_LATENCY>; 2],
+}
+
+/// Both sides of the figures of one core, at zero.
+pub(crate) fn tally(collections: usize) -> (Tally, TallyReader) {
+    let (figures, figures_read) = counters();
+    let (validation, validation_read) = counters();
+    let (propagation, propagation_read) = counters();
+    let (collections, collections_read) = (0..collections).map(|_| counters()).unzip();
+    let tally = Tally { figures, collections, validation, propagation, next_ns: 0 };
+    let latencies = [validation_read, propagation_read];
+    (tally, TallyReader { figures: figures_read, collections: collections_read, latencies })
+}
+
+impl Tally {
+    /// Adds to a figure that is counted here.
+    #[inline]
+    pub fn add(&mut self, figure: Figure, amount: u64) {
+        self.figures.add(figure as usize, amount);
+    }
+
+    /// Whether it is time to publish.
+    #[inline]
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.next_ns
+    }
+
+    /// Makes the present figures visible. About 700 words are compared, and those that changed
+    /// stored: some hundred nanoseconds.
+    pub fn publish(&mut self, stages: &mut CoreStages, control_bytes: usize, now_ns: u64) {
+        self.next_ns = now_ns + PUBLISH_NS;
+        let counts = stages.counts();
+        let (reception, validation) = (&counts.reception, &counts.validation);
+        let (propagation, live) = (&counts.propagation, stages.live_bytes());
+        let (chunks, free_chunks) = stages.chunk_counts();
+        for (figure, value) in [
+            (Figure::RingDepth, stages.take_deepest_inbox() as u64),
+            (Figure::Sessions, stages.session_count() as u64),
+            (Figure::Documents, u64::from(stages.document_count())),
+            (Figure::ReceivedBytes, reception.received_bytes),
+            (Figure::ReceivedImages, reception.received_images),
+            (Figure::CarriedBytes, reception.carried_bytes),
+            (Figure::PausedReads, reception.paused_reads),
+            (Figure::WithheldCredits, reception.withheld_credits),
+            (Figure::RetiredChunks, reception.retired_chunks),
+            (Figure::RecycledChunks, counts.recycled_chunks),
+            (Figure::Chunks, chunks as u64),
+            (Figure::FreeChunks, free_chunks as u64),
+            (Figure::AcceptedBatches, validation.accepted_batches),
+            (Figure::AcceptedDeltas, validation.accepted_deltas),
+            (Figure::RefusedBatches, validation.refused_batches),
+            (Figure::DuplicateBatches, validation.duplicate_batches),
+            (Figure::StalledBatches, validation.stalled_batches),
+            (Figure::DeliveredImages, propagation.delivered_images),
+            (Figure::DeliveredBytes, propagation.delivered_bytes),
+            (Figure::Sends, propagation.sends),
+            (Figure::Gaps, propagation.gaps),
+            (Figure::SpilledImages, propagation.spilled_images),
+            (Figure::LiveChunks, live.chunks),
+            (Figure::LiveNodes, live.nodes),
+            (Figure::LiveDocuments, live.documents),
+            (Figure::LiveNames, live.names),
+            (Figure::LiveProducers, live.producers),
+            (Figure::LiveSubscriptions, live.subscriptions),
+            (Figure::LiveSpills, live.spills),
+            (Figure::LiveCarries, live.carries),
+            (Figure::LiveSessions, live.sessions),
+            (Figure::LiveControl, control_bytes as u64),
+        ] {
+            self.figures.set(figure as usize, value);
+        }
+        self.figures.publish();
+        for (words, counts) in self.collections.iter_mut().zip(stages.collection_counts()) {
+            let CollectionCounts {
+                accepted_batches,
+                accepted_deltas,
+                accepted_bytes,
+                refused_batches,
+            } = *counts;
+            words.set(0, accepted_batches);
+            words.set(1, accepted_deltas);
+            words.set(2, accepted_bytes);
+            words.set(3, refused_batches);
+            words.publish();
+        }
+        publish_latency(&mut self.validation, stages.validation_latency());
+        publish_latency(&mut self.propagation, stages.propagation_latency());
+    }
+}
+
+fn publish_latency(words: &mut CounterWriter<OF_LATENCY>, histogram: Option<&Histogram>) {
+    let Some(histogram) = histogram else { return };
+    for (bucket, count) in histogram.counts().iter().enumerate() {
+        words.set(bucket, *count);
+    }
+    words.set(BUCKETS, histogram.sum_ns());
+    words.set(BUCKETS + 1, histogram.max_ns());
+    words.publish();
+}
+
+impl TallyReader {
+    /// The latest published value.
+    pub fn get(&self, figure: Figure) -> u64 {
+        self.figures.get(figure as usize)
+    }
+
+    /// What was published of collection `number`.
+    pub fn collection(&self, number: usize) -> CollectionCounts {
+        let words = self.collections[number].snapshot();
+        let [accepted_batches, accepted_deltas, accepted_bytes, refused_batches] = words;
+        CollectionCounts { accepted_batches, accepted_deltas, accepted_bytes, refused_batches }
+    }
+
+    /// Buckets, sum and maximum of stage 0, validation, or 1, propagation.
+    pub fn latency(&self, stage: usize) -> ([u64; BUCKETS], u64, u64) {
+        let words = &self.latencies[stage];
+        let buckets = core::array::from_fn(|bucket| words.get(bucket));
+        (buckets, words.get(BUCKETS), words.get(BUCKETS + 1))
+    }
+}
