@@ -255,6 +255,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
         doorbells: (0..cores).map(|_| doorbell(NeverSleeps).0).collect(),
         node_blocks: sizing.node_blocks,
         epoch_seed: options.seed,
+        measures_latency: !options.no_latency,
     });
     let meetings: Arc<[Meeting; 2]> = Arc::default();
     let mut threads = Vec::new();

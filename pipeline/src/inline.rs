@@ -129,6 +129,7 @@ impl Outbox {
 struct InlinePort {
     outboxes: Vec<Outbox>,
     woken: Vec<SessionId>,
+    now_us: u64,
 }
 
 impl InlinePort {
@@ -193,6 +194,9 @@ impl SessionPort for InlinePort {
         }
         outbox.is_blocked = sent.blocked;
         sent
+    }
+    fn sent_at_us(&mut self) -> u64 {
+        self.now_us
     }
 }
 
@@ -343,6 +347,7 @@ impl Inline {
             let peer = self.inputs[place].0;
             work += usize::from(peer.core == core && self.feed(peer));
         }
+        self.ports[core].now_us = self.now.unix_us;
         work += self.stages[core].turn(&mut self.ports[core], self.now);
         for session in core::mem::take(&mut self.ports[core].woken) {
             self.stages[core].has_control(session);
@@ -403,6 +408,11 @@ impl Inline {
     /// What `core` has counted.
     pub fn counts(&self, core: usize) -> Counts {
         self.stages[core].counts()
+    }
+
+    /// The stages of `core`, to be looked at.
+    pub fn stages(&self, core: usize) -> &CoreStages {
+        &self.stages[core]
     }
 
     /// Bytes that are live on `core`.

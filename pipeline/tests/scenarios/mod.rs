@@ -4,6 +4,7 @@
 
 mod image;
 mod input;
+mod latency;
 mod order;
 mod schema;
 mod slow;
@@ -23,6 +24,7 @@ scenarios! {
         unfinished_large_messages_leave_room_for_others,
         without_nodes_a_batch_is_refused,
     ],
+    latency: [images_are_timed_from_socket_to_socket],
     order: [
         interleaved_documents_keep_their_order,
         control_never_overtakes_data_nor_data_control,
