@@ -10,12 +10,14 @@
 //! marks ─▶ subscriptions ─▶ sessions with something to send ─▶ [half][control][images …] ─▶ socket
 //! ```
 
+mod counts;
 mod offer;
 mod retiring;
 
+pub use counts::PropagationCounts;
+
 use std::collections::VecDeque;
 
-use deltaworks_image::Image;
 use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::prefetch::prefetch;
 use deltaworks_runtime::sync::Arc;
@@ -69,21 +71,6 @@ struct Outlet {
     is_listed: bool,
     is_blocked: bool,
     is_open: bool,
-}
-
-/// What propagation has counted since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PropagationCounts {
-    /// Images that sockets took whole.
-    pub delivered_images: u64,
-    /// Bytes that sockets took.
-    pub delivered_bytes: u64,
-    /// Sends.
-    pub sends: u64,
-    /// Subscriptions moved to their window's start.
-    pub gaps: u64,
-    /// Images copied because a socket had taken them half, or for `wait`.
-    pub spilled_images: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -168,18 +155,6 @@ impl Propagation {
             #[cfg(feature = "testing")]
             copies_given_back: 0,
         }
-    }
-
-    /// What was counted.
-    pub fn counts(&self) -> PropagationCounts {
-        self.counts
-    }
-
-    /// How long images took from the turn that ordered them until a socket had taken them, in
-    /// whole microseconds: the last image of each send, if it was ordered since its subscription
-    /// began. Empty if the port tells no time.
-    pub fn latency(&self) -> &Histogram {
-        &self.latency
     }
 
     /// Bytes of the subscriptions of this core.
@@ -503,16 +478,6 @@ impl Propagation {
         let goes_on = !sent.blocked
             && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None));
         (images + usize::from(half_length > 0), goes_on)
-    }
-
-    /// Counts how long an image took that a socket has just taken.
-    fn measure(&mut self, image: &[u8], port: &mut impl SessionPort) {
-        let sent_us = port.sent_at_us();
-        if sent_us != 0
-            && let Some(image) = Image::checked_before(image)
-        {
-            self.latency.record(sent_us.saturating_sub(image.time_us()) * 1_000);
-        }
     }
 
     /// Collects byte ranges from the cursor on; neighbours in memory become one part.

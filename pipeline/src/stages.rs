@@ -489,7 +489,7 @@ impl CoreStages {
         let side = self.sessions.as_ref();
         Counts {
             reception: side.map(|side| side.reception.counts()).unwrap_or_default(),
-            validation: self.validation.as_ref().map(Validation::counts).unwrap_or_default(),
+            validation: self.validation.as_ref().map(|it| it.counts().all()).unwrap_or_default(),
             propagation: side.map(|side| side.propagation.counts()).unwrap_or_default(),
             recycled_chunks: side.map_or(0, |side| side.reception.pool().recycled()),
         }
@@ -497,13 +497,13 @@ impl CoreStages {
 
     /// What the owner on this core has counted of each collection; empty where none runs.
     pub fn collection_counts(&self) -> &[CollectionCounts] {
-        self.validation.as_ref().map_or(&[], Validation::collection_counts)
+        self.validation.as_ref().map_or(&[], |it| it.counts().by_collection())
     }
 
     /// How long accepted images took from their reception to the beginning of the turn that
     /// ordered them here; `None` where no document is owned.
     pub fn validation_latency(&self) -> Option<&Histogram> {
-        self.validation.as_ref().map(Validation::latency)
+        self.validation.as_ref().map(|it| &it.counts().latency)
     }
 
     /// How long images took from the turn that ordered them until a socket of this core had taken

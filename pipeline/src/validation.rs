@@ -14,6 +14,10 @@
 
 mod contain;
 mod control;
+mod counts;
+
+use counts::Counting;
+pub use counts::{CollectionCounts, ValidationCounts};
 
 use std::collections::VecDeque;
 
@@ -27,7 +31,6 @@ use deltaworks_runtime::sync::atomic::{Ordering, fence};
 use crate::chunk::Landed;
 use crate::collection::{BatchCheck, Machine, Outcome};
 use crate::document::{DROPPED, FAILED, GREW, STALLED, WAITED_FOR, index};
-use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Ack, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
@@ -52,36 +55,6 @@ pub const MACHINE_BYTES: usize = size_of::<deltaworks_schema::Machine>();
 
 /// Turns between two looks for idle documents.
 const TURNS_BETWEEN_SWEEPS: u32 = 1024;
-
-/// What validation has counted of one collection since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CollectionCounts {
-    /// Batches appended.
-    pub accepted_batches: u64,
-    /// Deltas appended.
-    pub accepted_deltas: u64,
-    /// Bytes of the images appended.
-    pub accepted_bytes: u64,
-    /// Batches refused.
-    pub refused_batches: u64,
-}
-
-/// What validation has counted since it began, over all collections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ValidationCounts {
-    /// Batches appended.
-    pub accepted_batches: u64,
-    /// Deltas appended.
-    pub accepted_deltas: u64,
-    /// Batches refused.
-    pub refused_batches: u64,
-    /// Resends recognised.
-    pub duplicate_batches: u64,
-    /// Batches that needed more steps than their share.
-    pub stalled_batches: u64,
-    /// Batches at which the server failed; each has quarantined its document.
-    pub failed_batches: u64,
-}
 
 #[derive(Debug)]
 struct Arrival {
@@ -150,12 +123,7 @@ pub struct Validation {
     answered_chunks: VecDeque<u32>,
     stalls: VecDeque<Stall>,
     limits: Limits,
-    /// By collection.
-    counts: Vec<CollectionCounts>,
-    duplicate_batches: u64,
-    stalled_batches: u64,
-    /// From an image's reception to the turn that gave it its sequence.
-    latency: Histogram,
+    counts: Counting,
     turns: u32,
     /// A document with one of these flags takes no batch.
     closed: u8,
@@ -174,7 +142,7 @@ impl Validation {
         limits: Limits,
     ) -> Self {
         let chunks = chunk_cores.len();
-        let counts = vec![CollectionCounts::default(); registry.collections.count()];
+        let counts = Counting::new(registry.collections.count());
         Self {
             registry,
             memory,
@@ -192,9 +160,6 @@ impl Validation {
             stalls: VecDeque::new(),
             limits,
             counts,
-            duplicate_batches: 0,
-            stalled_batches: 0,
-            latency: Histogram::default(),
             turns: 0,
             closed: DROPPED | FAILED,
             is_judging: false,
@@ -202,30 +167,9 @@ impl Validation {
         }
     }
 
-    /// What was counted. One step per collection.
-    pub fn counts(&self) -> ValidationCounts {
-        let mut all = ValidationCounts {
-            duplicate_batches: self.duplicate_batches,
-            stalled_batches: self.stalled_batches,
-            ..ValidationCounts::default()
-        };
-        for counts in &self.counts {
-            all.accepted_batches += counts.accepted_batches;
-            all.accepted_deltas += counts.accepted_deltas;
-            all.refused_batches += counts.refused_batches;
-        }
-        all
-    }
-
-    /// What was counted of each collection.
-    pub fn collection_counts(&self) -> &[CollectionCounts] {
+    /// What was counted.
+    pub(crate) fn counts(&self) -> &Counting {
         &self.counts
-    }
-
-    /// How long accepted images took from their reception to the beginning of the turn that
-    /// ordered them; empty if reception does not note when they came.
-    pub fn latency(&self) -> &Histogram {
-        &self.latency
     }
 
     /// Whether everything that was taken is answered.
@@ -331,7 +275,7 @@ impl Validation {
             self.machines.push(machine);
             return;
         }
-        self.stalled_batches += 1;
+        self.counts.stalled_batches += 1;
         self.registry.documents[index].flags |= STALLED;
         let machine = if self.machines.is_empty() {
             self.machines.push(machine);
@@ -403,7 +347,7 @@ impl Validation {
                     if number == producer.last {
                         producer.last_sequence = sequence;
                     }
-                    self.duplicate_batches += 1;
+                    self.counts.duplicate_batches += 1;
                     self.touch(arrival.producer);
                     self.answer(arrival.landed.range().chunk());
                     return true;
@@ -461,7 +405,7 @@ impl Validation {
         };
         let received_ns = received_ns(image);
         if received_ns != 0 {
-            self.latency.record(now.monotonic_ns.saturating_sub(received_ns));
+            self.counts.latency.record(now.monotonic_ns.saturating_sub(received_ns));
         }
         stamp(
             image,
@@ -502,10 +446,7 @@ impl Validation {
             document.flags |= GREW;
             self.grew.push(producer.slot);
         }
-        let counts = &mut self.counts[document.collection as usize];
-        counts.accepted_batches += 1;
-        counts.accepted_deltas += u64::from(fields.count);
-        counts.accepted_bytes += u64::from(range.bytes());
+        self.counts.accepted(document.collection, fields.count, range.bytes());
         if document.flags & WAITED_FOR == 0 {
             producer.credit_bytes += range.bytes();
         } else {
@@ -538,8 +479,7 @@ impl Validation {
             }
             self.touch(arrival.producer);
         }
-        let collection = self.registry.documents[index(producer_slot)].collection;
-        self.counts[collection as usize].refused_batches += 1;
+        self.counts.refused(self.registry.documents[index(producer_slot)].collection);
         mailboxes.to(arrival.core).send(Message::Refused(Box::new(Refusal {
             session: arrival.session,
             handle,

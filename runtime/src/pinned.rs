@@ -8,9 +8,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::doorbell::Sleeper;
 use crate::idle::{Idle, IdleBudget, Step};
 use crate::parking::Parker;
+use crate::platform;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::hint::spin_loop;
 use crate::sync::thread::{JoinHandle, yield_now};
+use crate::topology::CpuSet;
 use core_affinity::CoreId;
 use std::fmt;
 use std::io;
@@ -59,6 +61,15 @@ impl<T: Send + 'static> PinnedThread<T> {
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
+}
+
+/// Lets the calling thread run on any of `cpus` and on no other: for a thread that is not pinned
+/// and is to leave the pinned ones alone. One system call.
+///
+/// # Errors
+/// If the set is empty, or holds no CPU that this process may use.
+pub fn confine(cpus: &CpuSet) -> io::Result<()> {
+    platform::confine(cpus.iter().map(|cpu| cpu as usize))
 }
 
 /// Runs `agent` on the calling thread until `stop` is set: ring the doorbell after setting it.
@@ -140,6 +151,18 @@ mod tests {
         let work = || core_affinity::get_core_ids().unwrap();
         let cpus = PinnedThread::spawn(cpu, "pinned", work).unwrap().join().unwrap();
         assert_eq!(cpus.iter().map(|cpu| cpu.id).collect::<Vec<_>>(), [cpu]);
+    }
+
+    #[test]
+    fn a_confined_thread_has_the_cpus_that_were_named() {
+        let cpu = first_cpu();
+        let confined = std::thread::spawn(move || {
+            confine(&[cpu as u32].into_iter().collect()).unwrap();
+            let cpus = core_affinity::get_core_ids().unwrap();
+            assert!(confine(&CpuSet::new()).is_err(), "no CPU at all");
+            cpus.iter().map(|cpu| cpu.id).collect::<Vec<_>>()
+        });
+        assert_eq!(confined.join().unwrap(), [cpu]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 #[cfg(all(target_os = "linux", not(loom)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(loom)))]
-pub(crate) use linux::{Memory, memlock_limit_bytes};
+pub(crate) use linux::{Memory, confine, memlock_limit_bytes};
 
 #[cfg(not(all(target_os = "linux", not(loom))))]
 mod portable;

@@ -1,7 +1,11 @@
-//! Memory from the kernel: huge pages if it gives them, bound to a node, present and locked.
+//! Memory from the kernel: huge pages if it gives them, bound to a node, present and locked; and
+//! the CPUs of a thread.
 //!
 //! Every wish that the kernel does not grant is told as a [`Downgrade`] and changes speed only.
-#![expect(unsafe_code, reason = "mmap, mbind, madvise and mlock are system calls")]
+#![expect(
+    unsafe_code,
+    reason = "mmap, mbind, madvise, mlock and sched_setaffinity are system calls"
+)]
 
 use crate::chunk_memory::{Downgrade, RegionSpec};
 use crate::sync::atomic::{AtomicU8, Ordering};
@@ -18,6 +22,22 @@ const MPOL_BIND: libc::c_long = 2;
 const MPOL_MF_MOVE: libc::c_ulong = 1 << 1;
 /// Node numbers that the kernel can have at most.
 const NODES_MAX: usize = 1024;
+
+/// Lets the calling thread run on `cpus` only; numbers beyond what the kernel's set holds are left
+/// out.
+pub(crate) fn confine(cpus: impl Iterator<Item = usize>) -> io::Result<()> {
+    // SAFETY: all-zero is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    for cpu in cpus.filter(|cpu| *cpu < libc::CPU_SETSIZE as usize) {
+        // SAFETY: the number is below the size of the set.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    // SAFETY: the set is initialised, and its size is that of its type; 0 is the calling thread.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
 
 pub(crate) struct Memory {
     mapping: NonNull<u8>,

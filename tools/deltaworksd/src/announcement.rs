@@ -7,6 +7,8 @@ use std::path::Path;
 use deltaworks_server::Server;
 use tracing::{info, warn};
 
+use crate::housekeeping::Housekeeping;
+
 /// Logs where the daemon listens, what it keeps in memory, and what the system did not grant.
 pub fn log(server: &Server, budget_bytes: u64) {
     for downgrade in server.downgrades() {
@@ -26,13 +28,23 @@ pub fn log(server: &Server, budget_bytes: u64) {
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn write_ready_file(path: &Path, server: &Server) -> io::Result<()> {
+pub fn write_ready_file(
+    path: &Path,
+    server: &Server,
+    housekeeping: &Housekeeping,
+) -> io::Result<()> {
     let mut text = String::new();
     for address in server.tcp() {
         let _ = writeln!(text, "tcp={address}");
     }
     for socket in server.unix() {
         let _ = writeln!(text, "unix={}", socket.display());
+    }
+    if let Some(address) = housekeeping.http() {
+        let _ = writeln!(text, "http={address}");
+    }
+    if let Some(path) = housekeeping.admin() {
+        let _ = writeln!(text, "admin={}", path.display());
     }
     let _ = writeln!(text, "pid={}", std::process::id());
     let aside = path.with_extension("part");

@@ -90,6 +90,8 @@ impl Arrangement {
             idle: IdleBudget { spin_ns: config.spin_us * 1000, yield_ns: 0 },
             protocol,
             epoch_seed: now.as_nanos() as u64 ^ u64::from(std::process::id()) << 40,
+            budget_bytes: sizing.budget_bytes,
+            measures_latency: true,
         }
     }
 }

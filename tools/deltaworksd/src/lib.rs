@@ -28,6 +28,8 @@ pub mod check;
 
 mod planted;
 
+pub mod housekeeping;
+
 pub mod announcement;
 
 pub mod watch;

@@ -12,6 +12,8 @@ use crate::config::Config;
 pub struct Placement {
     /// The cores, by index.
     pub cores: Vec<CorePlacement>,
+    /// Where the housekeeping thread may run.
+    pub housekeeping: CpuSet,
     /// What a person should know: wishes that were scaled down, cores that do everything.
     pub notes: Vec<String>,
 }
@@ -44,7 +46,7 @@ pub fn place(config: &Config) -> Result<Placement, String> {
         .map_err(|fault| format!("the plan contradicts itself: {fault}"))?;
     let mut notes = scaled_down(&plan, wishes);
     notes.extend(plan.notes.iter().map(ToString::to_string));
-    Ok(Placement { cores: cores_of(&plan), notes })
+    Ok(Placement { cores: cores_of(&plan), housekeeping: plan.housekeeping, notes })
 }
 
 /// The plan that has at most the wished cores of each role.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::arrangement::{self, Arrangement};
 use crate::config::{Effective, print};
 use crate::exit::{CUT, Failure};
+use crate::housekeeping::{Housekeeping, HousekeepingConfig};
 use crate::options::{Options, Task};
 use crate::watch::{self, Ended, is_asked_again, take_signals};
 use crate::{announcement, budget_table, check, logging, planted};
@@ -54,10 +55,14 @@ fn serve(effective: Effective) -> Result<ExitCode, Failure> {
         warn!("note: {note}");
     }
     let budget_bytes = arrangement.sizing.budget_bytes;
+    let housekeeping = Housekeeping::start(HousekeepingConfig::new(&effective, &arrangement))
+        .map_err(Failure::not_started)?;
     let server = planted::start(arrangement.into_server_config(config))?;
+    housekeeping.serve(server.observer());
     announcement::log(&server, budget_bytes);
+    housekeeping.log();
     if let Some(path) = &config.ready_file.0 {
-        announcement::write_ready_file(path, &server)
+        announcement::write_ready_file(path, &server, &housekeeping)
             .map_err(|error| Failure::not_started(format!("{}: {error}", path.display())))?;
     }
     if watch::watch(&server, &mut signals, || {}, || {}) == Ended::CoreFailed {

@@ -1,0 +1,49 @@
+//! What propagation counts: what sockets took, and how long it took to get there.
+//!
+//! The part of [`Propagation`] that is read by whoever publishes figures. Plain integers of the agent;
+//! a send costs a few additions, and reads the time that its last image was stamped with.
+
+use deltaworks_image::Image;
+
+use super::Propagation;
+use crate::latency::Histogram;
+use crate::port::SessionPort;
+
+/// What propagation has counted since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PropagationCounts {
+    /// Images that sockets took whole.
+    pub delivered_images: u64,
+    /// Bytes that sockets took.
+    pub delivered_bytes: u64,
+    /// Sends.
+    pub sends: u64,
+    /// Subscriptions moved to their window's start.
+    pub gaps: u64,
+    /// Images copied because a socket had taken them half, or for `wait`.
+    pub spilled_images: u64,
+}
+
+impl Propagation {
+    /// What was counted.
+    pub fn counts(&self) -> PropagationCounts {
+        self.counts
+    }
+
+    /// How long images took from the turn that ordered them until a socket had taken them, in
+    /// whole microseconds: the last image of each send, if it was ordered since its subscription
+    /// began. Empty if the port tells no time.
+    pub fn latency(&self) -> &Histogram {
+        &self.latency
+    }
+
+    /// Counts how long an image took that a socket has just taken.
+    pub(super) fn measure(&mut self, image: &[u8], port: &mut impl SessionPort) {
+        let sent_us = port.sent_at_us();
+        if sent_us != 0
+            && let Some(image) = Image::checked_before(image)
+        {
+            self.latency.record(sent_us.saturating_sub(image.time_us()) * 1_000);
+        }
+    }
+}
