@@ -28,6 +28,7 @@ use crate::message::{Message, Policy};
 use crate::planted::PlantedPanics;
 use crate::port::{SessionFault, SessionPort};
 use crate::propagation::Propagation;
+use crate::stages::Tuning;
 
 /// Room that a read gets at least.
 const READ_BYTES_MIN: u32 = 4096;
@@ -222,6 +223,12 @@ impl Reception {
         session.is_ending = false;
         session.is_paused = false;
         Some(SessionId(place))
+    }
+
+    /// Goes by other numbers from now on.
+    pub(crate) fn tune(&mut self, tuning: Tuning) {
+        self.limits.message_deadline_ns = tuning.message_deadline_ns;
+        self.limits.credit_bytes = tuning.credit_bytes;
     }
 
     /// Retires chunks, gives withheld credit, resumes reading, and looks for overdue messages.

@@ -19,6 +19,7 @@ use crate::document::{
 use crate::limits::Limits;
 use crate::message::{CloseReason, From, Open, OpenRefusal, Opened, Policy, SessionId};
 use crate::producer::{BOUND, NO_PRODUCER, Producer, ProducerTable, TOUCHED, USED};
+use crate::stages::Tuning;
 use crate::stream::{BlockPool, NO_BLOCK, NodeMemory, Place};
 
 /// A handle whose session must let go of it.
@@ -247,6 +248,11 @@ impl Registry {
             kind: self.collections.get(document.collection).schema.kind_name(),
         };
         Ok((opened, evicted))
+    }
+
+    /// Goes by other numbers from now on.
+    pub(crate) fn tune(&mut self, tuning: Tuning) {
+        self.limits.idle_unload_ns = tuning.idle_unload_ns;
     }
 
     fn make(&mut self, name: StdArc<str>, collection: u16) -> Result<usize, OpenRefusal> {

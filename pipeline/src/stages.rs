@@ -77,6 +77,25 @@ pub fn ring_bytes(cores: usize, capacity: usize) -> u64 {
     (cores * cores) as u64 * deltaworks_runtime::ring::ring_bytes::<Message>(capacity)
 }
 
+/// What of the limits can change while documents live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Credit of a handle that is opened from then on, in bytes.
+    pub credit_bytes: u32,
+    /// A message must be whole this long after its prelude.
+    pub message_deadline_ns: u64,
+    /// A document that nobody has open for this long is unloaded.
+    pub idle_unload_ns: u64,
+}
+
+impl Tuning {
+    /// That of `limits`.
+    pub fn of(limits: &Limits) -> Self {
+        let Limits { credit_bytes, message_deadline_ns, idle_unload_ns, .. } = *limits;
+        Self { credit_bytes, message_deadline_ns, idle_unload_ns }
+    }
+}
+
 /// What one core's stages have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -378,6 +397,16 @@ impl CoreStages {
         let Some(side) = &mut self.sessions else { return };
         let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
         side.reception.end_session(session, &mut Around { port, boxes, propagation, now });
+    }
+
+    /// Goes by other numbers from now on.
+    pub fn tune(&mut self, tuning: Tuning) {
+        if let Some(side) = &mut self.sessions {
+            side.reception.tune(tuning);
+        }
+        if let Some(validation) = &mut self.validation {
+            validation.registry.tune(tuning);
+        }
     }
 
     /// No session is read any more: the first step of an orderly end.

@@ -74,6 +74,9 @@ pub struct ServerHello<'a> {
     pub durability: &'a str,
 }
 
+/// The durability of a server that keeps documents in its memory only.
+pub const DURABILITY_MEMORY: &str = "memory";
+
 /// Asks for a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -47,7 +47,7 @@ impl Default for Config {
             limits: Limits::DEFAULT,
             documents_per_session_max: 1_024,
             name_bytes_max: crate::message::NAME_BYTES_MAX as u32,
-            durability: "memory".into(),
+            durability: crate::message::DURABILITY_MEMORY.into(),
             hello_deadline_ms: 5_000,
             ping_interval_ms: 15_000,
             ping_timeout_ms: 45_000,

@@ -43,6 +43,11 @@ impl Admission {
         Self { sessions_max, per_origin_max, all, origins: HashMap::new() }
     }
 
+    /// Admits so many of one origin from now on; those that sit stay.
+    pub fn limit_origins(&mut self, per_origin_max: usize) {
+        self.per_origin_max = per_origin_max;
+    }
+
     /// A seat for `peer`.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ use crate::admission::Admission;
 use crate::farewell::Farewell;
 use crate::listener::Listener;
 use crate::peer::Peer;
+use crate::settings::SettingsReader;
 use crate::station::{Arrival, CoreDoor, ENDED, SERVING};
 
 /// Connections accepted from one listener before the others are looked at.
@@ -94,6 +95,7 @@ impl Doorkeeper {
     pub fn spawn(
         listeners: Vec<Listener>,
         admission: Admission,
+        settings: SettingsReader,
         doors: Vec<Arc<CoreDoor>>,
         phase: SharedArc<AtomicU8>,
         config: &Config,
@@ -103,6 +105,7 @@ impl Doorkeeper {
         let door = Door {
             listeners,
             admission,
+            settings,
             doors,
             phase,
             words: Words::new(config),
@@ -156,6 +159,7 @@ impl Doorkeeper {
 struct Door {
     listeners: Vec<Listener>,
     admission: Admission,
+    settings: SettingsReader,
     doors: Vec<Arc<CoreDoor>>,
     phase: SharedArc<AtomicU8>,
     words: Words,
@@ -236,6 +240,9 @@ impl Door {
     }
 
     fn admit(&mut self, connection: OwnedFd, peer: Peer) {
+        if let Some(settings) = self.settings.news() {
+            self.admission.limit_origins(settings.sessions_per_address_max);
+        }
         let code = match self.admission.admit(&peer) {
             Ok(seat) => {
                 self.count(Count::Accepted);

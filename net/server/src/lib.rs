@@ -14,6 +14,8 @@ mod unix_socket;
 
 mod listener;
 
+mod settings;
+
 mod admission;
 
 mod farewell;
@@ -44,6 +46,7 @@ pub mod report;
 
 mod observer;
 
+pub use deltaworks_pipeline::stages::Tuning;
 pub use doorkeeper::AcceptCounts;
 pub use listener::Inherited;
 pub use observer::Observer;
@@ -52,3 +55,4 @@ pub use peer::{Credentials, Peer};
 pub use planted::{Plants, UnknownPlant};
 pub use pulse::Pulse;
 pub use server::{AccessConfig, CorePlacement, Server, ServerConfig, StartError, Stopped};
+pub use settings::{Settings, SettingsHandle};

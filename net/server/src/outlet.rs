@@ -34,6 +34,8 @@ const CONTROL_BYTES_KEPT: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct SocketSession {
     pub protocol: Protocol,
+    /// What its hello tells and its deadlines are: those of when it began.
+    pub config: Rc<Config>,
     pub peer: Peer,
     fd: RawFd,
     control: Vec<u8>,
@@ -88,7 +90,7 @@ impl SocketSession {
     }
 
     /// Encodes what has merged, and what the protocol itself has to say.
-    pub fn encode_owed(&mut self, config: &Config) {
+    pub fn encode_owed(&mut self) {
         if self.acks.is_empty() && !self.protocol.has_transmit() {
             return;
         }
@@ -96,7 +98,7 @@ impl SocketSession {
             encode_ack(&ack, &mut self.control);
         }
         if self.protocol.has_transmit() {
-            self.protocol.poll_transmit(config, &mut self.control);
+            self.protocol.poll_transmit(&self.config, &mut self.control);
         }
         self.count_control();
     }
@@ -183,6 +185,7 @@ impl Outlet {
     pub fn session(&self, fd: RawFd, peer: Peer, now: Now) -> SocketSession {
         SocketSession {
             protocol: Protocol::new(now.monotonic_ns),
+            config: Rc::clone(&self.config),
             peer,
             fd,
             control: Vec::new(),
@@ -220,18 +223,18 @@ impl Outlet {
     }
 
     fn tell(&mut self, id: SessionId, message: &impl Control) {
-        self.with(id, |session, config| {
-            session.encode_owed(config);
+        self.with(id, |session| {
+            session.encode_owed();
             message.encode_to(&mut session.control);
         });
     }
 
-    fn with(&mut self, id: SessionId, change: impl FnOnce(&mut SocketSession, &Config)) {
+    fn with(&mut self, id: SessionId, change: impl FnOnce(&mut SocketSession)) {
         let Some(session) = self.sessions.get(id.0 as usize).and_then(Option::as_ref) else {
             return;
         };
         let mut session = session.borrow_mut();
-        change(&mut session, &self.config);
+        change(&mut session);
         session.count_control();
         let is_overdrawn = session.unsent().len() > CONTROL_BYTES_MAX;
         drop(session);
@@ -264,12 +267,12 @@ impl Outlet {
 
     /// Ends a session by number; its task sends what is left.
     pub fn end(&mut self, id: SessionId, code: ErrorCode) {
-        self.with(id, |session, config| {
+        self.with(id, |session| {
             if code == ErrorCode::BacklogLimit && !session.protocol.is_ended() {
                 session.forget_unsent();
             }
             session.protocol.handle_fault(code);
-            session.encode_owed(config);
+            session.encode_owed();
             session.wake();
         });
     }
@@ -284,8 +287,9 @@ impl SessionPort for Outlet {
             return ControlAction::End;
         }
         let mut action = ControlAction::Done;
-        self.with(id, |session, config| {
-            let request = session.protocol.handle_message(config, now.monotonic_ns, kind, body);
+        self.with(id, |session| {
+            let config = Rc::clone(&session.config);
+            let request = session.protocol.handle_message(&config, now.monotonic_ns, kind, body);
             action = match request {
                 Request::None => ControlAction::Done,
                 Request::Open { request, name, options } => {
@@ -294,7 +298,7 @@ impl SessionPort for Outlet {
                 Request::RefuseOpen { request, code } => {
                     let mut error = wire::ErrorMessage::new(code, code.advice());
                     error.request = Some(request);
-                    session.encode_owed(config);
+                    session.encode_owed();
                     error.encode_to(&mut session.control);
                     ControlAction::Done
                 }
@@ -305,7 +309,7 @@ impl SessionPort for Outlet {
             // Hello and pong stay owed until something else is said or the socket takes bytes: of
             // many pings in one read only the newest is answered.
             if session.protocol.is_ended() {
-                session.encode_owed(config);
+                session.encode_owed();
                 session.wake();
             }
         });
@@ -338,7 +342,7 @@ impl SessionPort for Outlet {
     }
 
     fn ack(&mut self, ack: &Ack) {
-        self.with(ack.session, |session, _| session.ack(ack));
+        self.with(ack.session, |session| session.ack(ack));
     }
 
     fn refused(&mut self, refusal: &Refusal) {
@@ -418,7 +422,7 @@ impl SessionPort for Outlet {
         if session.is_broken || session.is_blocked {
             return blocked;
         }
-        session.encode_owed(&self.config);
+        session.encode_owed();
         let mut slices: [&[u8]; SLICES] = [&[]; SLICES];
         slices[0] = half;
         slices[1] = session.unsent();

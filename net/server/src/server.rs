@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use deltaworks_pipeline::collection::Collections;
 use deltaworks_pipeline::limits::Limits;
-use deltaworks_pipeline::stages::{CoreRole, Parts, join};
+use deltaworks_pipeline::stages::{CoreRole, Parts, Tuning, join};
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::chunk_memory::{ChunkMemory, Downgrade, RegionId, RegionSpec};
 use deltaworks_runtime::core::{
@@ -33,6 +33,7 @@ use crate::listener::{Inherited, Listener};
 use crate::observer::{Observed, Observer};
 use crate::planted::{CorePlants, Plants};
 use crate::pulse::Pulse;
+use crate::settings::{Published, Settings, SettingsHandle, SettingsReader};
 use crate::station::{CLOSING, CoreDoor, DRAINING, ENDED, SERVING, Station, StationAgent};
 use crate::tally::{Tally, tally};
 
@@ -161,6 +162,7 @@ pub struct Server {
     doors: Vec<Arc<CoreDoor>>,
     doorkeeper: Option<Doorkeeper>,
     pulse: Pulse,
+    published: SharedArc<Published>,
     phase: SharedArc<AtomicU8>,
     tcp: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
@@ -210,6 +212,13 @@ impl Server {
         let per_address_max = config.access.sessions_per_address_max;
         let sessions_max = config.limits.sessions_per_core_max as usize * serving.len();
         let admission = Admission::new(sessions_max, per_address_max);
+        let settings = Settings {
+            hello_deadline_ms: config.protocol.hello_deadline_ms,
+            ping_interval_ms: config.protocol.ping_interval_ms,
+            ping_timeout_ms: config.protocol.ping_timeout_ms,
+            sessions_per_address_max: per_address_max,
+            tuning: Tuning::of(&config.limits),
+        };
         let listeners = listen(&config.tcp, &config.unix, config.access)?;
         let tcp = listeners.iter().filter_map(Listener::tcp_address).collect();
         let unix = listeners.iter().filter_map(Listener::unix_path).collect();
@@ -245,6 +254,7 @@ impl Server {
             doors,
             doorkeeper: None,
             pulse: Pulse { cores: vec![] },
+            published: SharedArc::new(Published::new(settings)),
             phase,
             tcp,
             unix,
@@ -267,6 +277,7 @@ impl Server {
                 memory: SharedArc::clone(&memory),
                 region: region.map(|region| RegionId(region as u32)),
                 told: told.clone(),
+                settings: SettingsReader::new(&server.published),
             };
             let mut core = CoreConfig::new(placement.cpu, format!("core{index}"));
             core.idle = config.idle;
@@ -298,7 +309,8 @@ impl Server {
         server.downgrades = downgrades;
         let doors = serving.iter().map(|core| Arc::clone(&server.doors[*core])).collect();
         let phase = SharedArc::clone(&server.phase);
-        match Doorkeeper::spawn(listeners, admission, doors, phase, &config.protocol) {
+        let settings = SettingsReader::new(&server.published);
+        match Doorkeeper::spawn(listeners, admission, settings, doors, phase, &config.protocol) {
             Ok(doorkeeper) => server.doorkeeper = Some(doorkeeper),
             Err(error) => {
                 server.end_cores();
@@ -343,6 +355,11 @@ impl Server {
     /// What became of connections, since the start.
     pub fn accept_counts(&self) -> AcceptCounts {
         self.doorkeeper.as_ref().map(Doorkeeper::counts).unwrap_or_default()
+    }
+
+    /// The right to change what can change while the server runs.
+    pub fn settings(&self) -> SettingsHandle {
+        SettingsHandle { published: SharedArc::clone(&self.published), doors: self.doors.clone() }
     }
 
     /// What tells whether each core still turns.
@@ -424,6 +441,7 @@ struct OfCore {
     memory: SharedArc<ChunkMemory>,
     region: Option<RegionId>,
     told: std::sync::mpsc::Sender<Vec<Downgrade>>,
+    settings: SettingsReader,
 }
 
 fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core, CoreFailure> {
@@ -435,9 +453,14 @@ fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core
         drop(given.told);
         let door = Arc::clone(&given.door);
         let protocol = Rc::new(given.protocol);
-        let control_bytes_max = given.control_bytes_max;
-        let station =
-            Station::new(given.stages, protocol, control_bytes_max, given.door, given.tally);
+        let station = Station::new(
+            given.stages,
+            protocol,
+            given.control_bytes_max,
+            given.door,
+            given.tally,
+            given.settings,
+        );
         let station = Rc::new(RefCell::new(station));
         let planted = given.planted;
         core.run(StationAgent { station, core: core.clone(), door, planted }).await;

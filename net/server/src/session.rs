@@ -47,7 +47,7 @@ pub(crate) async fn serve(
             debug!(number = code.number(), %peer, "session refused: {}", code.name());
             let mut refused = station.borrow().session(fd, peer, now);
             refused.protocol.handle_fault(code);
-            refused.encode_owed(&station.borrow().config());
+            refused.encode_owed();
             say(&mut connection, refused.unsent()).await;
             return;
         }
@@ -59,7 +59,7 @@ pub(crate) async fn serve(
     core.wake();
     let words = {
         let mut session = session.borrow_mut();
-        session.encode_owed(&station.borrow().config());
+        session.encode_owed();
         session.unsent().to_vec()
     };
     // None: the peer closed, or the connection broke.

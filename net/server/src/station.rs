@@ -26,6 +26,7 @@ use crate::outlet::{Outlet, SocketSession};
 use crate::peer::Peer;
 use crate::planted::CorePlants;
 use crate::session::serve;
+use crate::settings::SettingsReader;
 use crate::tally::{Figure, Tally};
 
 /// Time between two looks at the sessions' deadlines.
@@ -117,6 +118,7 @@ pub(crate) struct Station {
     outlet: Outlet,
     clock: SystemClock,
     door: Arc<CoreDoor>,
+    settings: SettingsReader,
     next_look_ns: u64,
     phase: u8,
     counted_sessions: usize,
@@ -132,12 +134,14 @@ impl Station {
         control_bytes_max: usize,
         door: Arc<CoreDoor>,
         tally: Tally,
+        settings: SettingsReader,
     ) -> Self {
         Self {
             stages,
             outlet: Outlet::new(config, control_bytes_max),
             clock: SystemClock::new(),
             door,
+            settings,
             next_look_ns: 0,
             phase: SERVING,
             counted_sessions: 0,
@@ -148,10 +152,6 @@ impl Station {
 
     pub fn now(&mut self) -> Now {
         self.clock.now()
-    }
-
-    pub fn config(&self) -> Rc<Config> {
-        Rc::clone(&self.outlet.config)
     }
 
     /// The socket's side of a session to be.
@@ -228,6 +228,7 @@ impl Station {
         self.count_sessions();
         if now.monotonic_ns >= self.next_look_ns {
             self.next_look_ns = now.monotonic_ns + DEADLINE_LOOK_NS;
+            self.take_settings();
             self.look_at_deadlines(now);
         }
         if self.phase != SERVING {
@@ -273,19 +274,30 @@ impl Station {
         }
     }
 
+    /// Takes what was published since; sessions that have begun keep what they were told.
+    pub fn take_settings(&mut self) {
+        let Some(settings) = self.settings.news() else { return };
+        let mut config = Config::clone(&self.outlet.config);
+        config.hello_deadline_ms = settings.hello_deadline_ms;
+        config.ping_interval_ms = settings.ping_interval_ms;
+        config.ping_timeout_ms = settings.ping_timeout_ms;
+        self.outlet.config = Rc::new(config);
+        self.stages.tune(settings.tuning);
+    }
+
     fn look_at_deadlines(&mut self, now: Now) {
         for id in self.outlet.ids() {
             let Some(session) = self.outlet.get(id) else { continue };
-            let config = &self.outlet.config;
             let mut session = session.borrow_mut();
+            let config = Rc::clone(&session.config);
             let is_due = session
                 .protocol
-                .poll_timeout(config)
+                .poll_timeout(&config)
                 .is_some_and(|due_ns| due_ns <= now.monotonic_ns);
             if !is_due {
                 continue;
             }
-            session.protocol.handle_timeout(config, now.monotonic_ns);
+            session.protocol.handle_timeout(&config, now.monotonic_ns);
             let code = session.protocol.ended_by();
             let has_transmit = session.protocol.has_transmit();
             drop(session);
@@ -314,6 +326,7 @@ impl Agent for StationAgent {
         while let Some(Arrival { connection, peer, seat }) = self.door.take() {
             let (station, core) = (Rc::clone(&self.station), self.core.clone());
             work += 1;
+            station.borrow_mut().take_settings();
             let connection = adopt(connection);
             self.core.spawn(async move {
                 serve(connection, peer, station, core).await;

@@ -32,6 +32,8 @@ pub mod housekeeping;
 
 pub mod announcement;
 
+pub mod reload;
+
 pub mod watch;
 
 pub mod exit;

@@ -12,6 +12,7 @@ use crate::config::{Effective, print};
 use crate::exit::{CUT, Failure};
 use crate::housekeeping::{Housekeeping, HousekeepingConfig};
 use crate::options::{Options, Task};
+use crate::reload::Reloader;
 use crate::watch::{self, Ended, is_asked_again, take_signals};
 use crate::{announcement, budget_table, check, logging, planted};
 
@@ -27,7 +28,7 @@ fn perform(options: &Options) -> Result<ExitCode, Failure> {
     let layers = options.layers().map_err(Failure::usage)?;
     let effective = layers.combine().map_err(Failure::usage)?;
     let printed = match options.task {
-        Task::Serve => return serve(effective),
+        Task::Serve => return serve(options, &effective),
         Task::Check => check::check(&effective, options.json)?,
         Task::PrintConfig if options.json => format!("{:#}\n", print::as_json(&effective)),
         Task::PrintConfig => print::as_toml(&effective),
@@ -44,10 +45,10 @@ fn perform(options: &Options) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve(effective: Effective) -> Result<ExitCode, Failure> {
+fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> {
     let config = &effective.config;
     let arrangement = Arrangement::new(config)?;
-    let _levels = logging::begin(&config.log);
+    let levels = logging::begin(&config.log);
     // Signals are taken from here on, so that one that comes early is not lost.
     let mut signals =
         take_signals().map_err(|error| Failure::not_started(format!("signals: {error}")))?;
@@ -55,7 +56,7 @@ fn serve(effective: Effective) -> Result<ExitCode, Failure> {
         warn!("note: {note}");
     }
     let budget_bytes = arrangement.sizing.budget_bytes;
-    let housekeeping = Housekeeping::start(HousekeepingConfig::new(&effective, &arrangement))
+    let housekeeping = Housekeeping::start(HousekeepingConfig::new(effective, &arrangement))
         .map_err(Failure::not_started)?;
     let server = planted::start(arrangement.into_server_config(config))?;
     housekeeping.serve(server.observer());
@@ -65,12 +66,15 @@ fn serve(effective: Effective) -> Result<ExitCode, Failure> {
         announcement::write_ready_file(path, &server, &housekeeping)
             .map_err(|error| Failure::not_started(format!("{}: {error}", path.display())))?;
     }
-    if watch::watch(&server, &mut signals, || {}, || {}) == Ended::CoreFailed {
+    let reloader = Reloader::new(options, effective, levels, server.settings());
+    // A failed reload has been told, and changes nothing.
+    let reload = || drop(reloader.reload());
+    if watch::watch(&server, &mut signals, reload, || {}) == Ended::CoreFailed {
         server.stop(Duration::ZERO, || true);
         return Err(Failure::core_failed("a core failed; what was in memory is gone"));
     }
     info!("ending in order, {} sessions", server.session_count());
-    let drain = Duration::from_secs(config.drain_seconds);
+    let drain = Duration::from_secs(reloader.running().drain_seconds);
     match server.stop(drain, || is_asked_again(&mut signals)) {
         Stopped::Complete => {
             info!("ended, everything was delivered");

@@ -5,7 +5,7 @@ use core::fmt;
 use deltaworks_image::{BuildError, ImageError};
 
 use crate::error_code::ErrorCode;
-use crate::message::{ErrorMessage, ServerHello};
+use crate::message::{DURABILITY_MEMORY, ErrorMessage, ServerHello};
 
 /// A document that a client opened; valid until it is forgotten, over all reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +24,8 @@ pub struct ServerLimits {
     pub ping_timeout_ms: u32,
     /// The longest document name, in bytes.
     pub name_bytes_max: u32,
+    /// Whether an acknowledgement promises more than the server's memory.
+    pub is_durable: bool,
 }
 
 impl From<&ServerHello<'_>> for ServerLimits {
@@ -34,6 +36,7 @@ impl From<&ServerHello<'_>> for ServerLimits {
             documents_per_session_max: hello.documents_per_session_max,
             ping_timeout_ms: hello.ping_timeout_ms,
             name_bytes_max: hello.name_bytes_max,
+            is_durable: hello.durability != DURABILITY_MEMORY,
         }
     }
 }
@@ -334,3 +337,29 @@ impl fmt::Display for OpenError {
 }
 
 impl core::error::Error for OpenError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Config;
+
+    #[test]
+    fn a_client_knows_what_an_acknowledgement_promises() {
+        let told = |durability: &str| {
+            let hello = ServerHello {
+                version: 1,
+                server: "x",
+                batch_bytes_max: 1,
+                deltas_per_batch_max: 1,
+                documents_per_session_max: 1,
+                ping_interval_ms: 1,
+                ping_timeout_ms: 1,
+                name_bytes_max: 1,
+                durability,
+            };
+            ServerLimits::from(&hello).is_durable
+        };
+        assert!(!told(&Config::default().durability), "this server keeps documents in memory");
+        assert!(told("disk"));
+    }
+}

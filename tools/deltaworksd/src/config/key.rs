@@ -33,9 +33,16 @@ pub struct Key<C: 'static> {
     pub set: fn(&mut C, &Raw, Range) -> Result<(), String>,
     /// Its value.
     pub get: fn(&C) -> Json,
+    /// Sets it to what another has.
+    pub copy: fn(&C, &mut C),
 }
 
 impl<C> Key<C> {
+    /// Copies its value.
+    pub fn copy(&self, from: &C, to: &mut C) {
+        (self.copy)(from, to);
+    }
+
     /// The name of its environment variable.
     pub fn variable(&self) -> String {
         format!("{VARIABLE_PREFIX}{}", self.name.to_uppercase())
@@ -132,6 +139,7 @@ macro_rules! keys {
                     Ok(())
                 },
                 get: |config| $crate::config::value::Value::json(&config.$name),
+                copy: |from, to| to.$name = from.$name.clone(),
             },
         )+)+];
     };

@@ -136,14 +136,14 @@ keys! {
             unit "sessions";
             range Whole(1, 1 << 20);
             memory "none beyond `sessions`";
-            Restart(SIZED), Works;
+            Reload, Works;
 
         /// Credit of each writer of a document: what may be on its way at once.
         credit_bytes: u32 = 256 << 10;
             unit "bytes";
             range Whole(CREDIT_FLOOR_BYTES as u64, CREDIT_BYTES_MAX);
             memory "chunks of the budget, which withhold it when they run short";
-            Restart(SIZED), Works;
+            Reload, Works;
 
         /// Batches that wait for one worker, over all its rings together; beyond that the cores
         /// that they come from read no more until they have gone.
@@ -171,39 +171,40 @@ keys! {
 
     "How long things may take" {
         /// A connection must say hello in this time, or is closed (204).
+        /// Connections that stand keep this and the next two as they were told.
         hello_deadline_seconds: u32 = 5;
             unit "seconds";
             range Whole(1, TIMEOUT_SECONDS_MAX);
             memory "none";
-            Restart(SIZED), Works;
+            Reload, Works;
 
         /// A session that is silent for this long is pinged.
         ping_interval_seconds: u32 = 15;
             unit "seconds";
             range Whole(1, TIMEOUT_SECONDS_MAX);
             memory "none";
-            Restart(SIZED), Works;
+            Reload, Works;
 
         /// A session that is silent for this long is ended (205); more than the ping interval.
         ping_timeout_seconds: u32 = 45;
             unit "seconds";
             range Whole(1, TIMEOUT_SECONDS_MAX);
             memory "none";
-            Restart(SIZED), Works;
+            Reload, Works;
 
         /// A message must be whole this long after its beginning, or its session is ended (206).
         message_deadline_seconds: u64 = 10;
             unit "seconds";
             range Whole(1, SECONDS_MAX);
             memory "none";
-            Restart(SIZED), Works;
+            Reload, Works;
 
         /// A document that nobody has open is unloaded after this time, and its history goes.
         idle_unload_seconds: u64 = 300;
             unit "seconds";
             range Whole(0, SECONDS_MAX);
             memory "none beyond `documents`";
-            Restart(SIZED), Works;
+            Reload, Works;
 
         /// How long an orderly end may take after SIGTERM; sessions that are behind then are cut.
         drain_seconds: u64 = 20;
