@@ -179,10 +179,14 @@ impl Propagation {
 
     /// Whether some session still has something to be sent.
     pub fn has_backlog(&self) -> bool {
-        self.outlets.iter().any(|outlet| {
-            outlet.is_open
-                && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))
-        })
+        (0..self.outlets.len() as u32).any(|session| self.is_behind(SessionId(session)))
+    }
+
+    /// Whether the session still has something to be sent.
+    pub fn is_behind(&self, session: SessionId) -> bool {
+        let Some(outlet) = self.outlets.get(session.0 as usize) else { return false };
+        outlet.is_open
+            && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))
     }
 
     pub(crate) fn begin_session(&mut self, session: SessionId) {

@@ -493,6 +493,11 @@ impl CoreStages {
         self.sessions.as_ref().is_some_and(|side| side.propagation.has_backlog())
     }
 
+    /// Whether the session has not taken everything.
+    pub fn is_behind(&self, session: SessionId) -> bool {
+        self.sessions.as_ref().is_some_and(|side| side.propagation.is_behind(session))
+    }
+
     /// Plants a panic in these stages.
     #[cfg(any(feature = "planted_faults", feature = "testing"))]
     pub fn plant(&mut self, panic: crate::planted::PlantedPanic) {

@@ -36,6 +36,10 @@ mod pulse;
 
 mod server;
 
+mod ending;
+
+mod attendance;
+
 pub mod sizing;
 
 mod tally;

@@ -22,6 +22,7 @@ use deltaworks_protocol::server::{Config, Request, Session as Protocol};
 use deltaworks_protocol::{Control, ErrorCode};
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 
+use crate::attendance::Attendant;
 use crate::peer::Peer;
 use crate::socket::{SLICES, send_vectored};
 
@@ -37,6 +38,7 @@ pub(crate) struct SocketSession {
     /// What its hello tells and its deadlines are: those of when it began.
     pub config: Rc<Config>,
     pub peer: Peer,
+    pub attendant: Attendant,
     fd: RawFd,
     control: Vec<u8>,
     control_sent: usize,
@@ -182,11 +184,12 @@ impl Outlet {
     }
 
     /// A session whose control is counted with that of its core.
-    pub fn session(&self, fd: RawFd, peer: Peer, now: Now) -> SocketSession {
+    pub fn session(&self, fd: RawFd, peer: Peer, attendant: Attendant, now: Now) -> SocketSession {
         SocketSession {
             protocol: Protocol::new(now.monotonic_ns),
             config: Rc::clone(&self.config),
             peer,
+            attendant,
             fd,
             control: Vec::new(),
             control_sent: 0,

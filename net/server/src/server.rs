@@ -12,8 +12,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use deltaworks_pipeline::collection::Collections;
 use deltaworks_pipeline::limits::Limits;
@@ -25,7 +23,7 @@ use deltaworks_runtime::core::{
 };
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_runtime::sync::Arc as SharedArc;
-use deltaworks_runtime::sync::atomic::{AtomicU8, Ordering};
+use deltaworks_runtime::sync::atomic::AtomicU8;
 
 use crate::admission::Admission;
 use crate::doorkeeper::{AcceptCounts, Doorkeeper};
@@ -34,7 +32,7 @@ use crate::observer::{Observed, Observer};
 use crate::planted::{CorePlants, Plants};
 use crate::pulse::Pulse;
 use crate::settings::{Published, Settings, SettingsHandle, SettingsReader};
-use crate::station::{CLOSING, CoreDoor, DRAINING, ENDED, SERVING, Station, StationAgent};
+use crate::station::{CoreDoor, SERVING, Station, StationAgent};
 use crate::tally::{Tally, tally};
 
 /// One core of the server.
@@ -149,21 +147,23 @@ impl std::error::Error for StartError {}
 pub enum Stopped {
     /// Everything that was appended reached every subscriber that was connected.
     Complete,
-    /// Time ran out with so many sessions still behind.
+    /// It had no time, or a session did not read its last words.
     Cut {
-        /// Sessions that were connected then.
+        /// Sessions to which something did not go out that was meant for them.
         sessions: usize,
     },
+    /// A core was lost. The sessions of the others were told.
+    Failed,
 }
 
 /// A running server.
 pub struct Server {
-    cores: Vec<Core>,
-    doors: Vec<Arc<CoreDoor>>,
-    doorkeeper: Option<Doorkeeper>,
+    pub(crate) cores: Vec<Core>,
+    pub(crate) doors: Vec<Arc<CoreDoor>>,
+    pub(crate) doorkeeper: Option<Doorkeeper>,
     pulse: Pulse,
     published: SharedArc<Published>,
-    phase: SharedArc<AtomicU8>,
+    pub(crate) phase: SharedArc<AtomicU8>,
     tcp: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
     downgrades: Vec<Downgrade>,
@@ -365,68 +365,6 @@ impl Server {
     /// What tells whether each core still turns.
     pub fn pulse(&self) -> Pulse {
         self.pulse.clone()
-    }
-
-    /// Ends in order within about `drain`: see the module's documentation. `cut` is asked again
-    /// and again, and ends the draining at once when it says so.
-    pub fn stop(mut self, drain: Duration, mut cut: impl FnMut() -> bool) -> Stopped {
-        let deadline = Instant::now() + drain;
-        self.enter(DRAINING);
-        let mut before = None;
-        let stopped = loop {
-            if self.has_failed() || cut() || Instant::now() >= deadline {
-                break Stopped::Cut { sessions: self.session_count() };
-            }
-            // Twice quiet with nothing done in between: nothing is on its way.
-            let quiet = self.quiet();
-            if quiet.is_some() && quiet == before {
-                break Stopped::Complete;
-            }
-            before = quiet;
-            self.doors.iter().for_each(|door| door.ring());
-            thread::sleep(Duration::from_millis(1));
-        };
-        self.enter(CLOSING);
-        let patience = Instant::now() + Duration::from_secs(3);
-        while self.session_count() > 0 && Instant::now() < patience && !self.has_failed() {
-            thread::sleep(Duration::from_millis(1));
-        }
-        // Last words are said by the sockets' tasks, which end with their cores.
-        thread::sleep(Duration::from_millis(20));
-        self.end_cores();
-        self.enter(ENDED);
-        if let Some(doorkeeper) = self.doorkeeper.take() {
-            doorkeeper.join();
-        }
-        stopped
-    }
-
-    fn enter(&self, phase: u8) {
-        // Release: pairs with the Acquire in each core's turn and in the doorkeeper's.
-        self.phase.store(phase, Ordering::Release);
-        self.doors.iter().for_each(|door| door.ring());
-        self.doorkeeper.iter().for_each(Doorkeeper::ring);
-    }
-
-    /// The work that all cores have done, if all are quiet.
-    fn quiet(&self) -> Option<u64> {
-        let mut worked = 0;
-        for door in &self.doors {
-            // Acquire: pairs with the Release that follows the count.
-            if !door.is_quiet.load(Ordering::Acquire) {
-                return None;
-            }
-            worked += door.worked.load(Ordering::Relaxed);
-        }
-        Some(worked)
-    }
-
-    fn end_cores(&mut self) {
-        self.cores.iter().for_each(Core::stop);
-        for core in self.cores.drain(..) {
-            // A core that panicked has told why on standard error.
-            let _ = core.join();
-        }
     }
 }
 

@@ -65,23 +65,28 @@ pub(crate) async fn serve(
     // None: the peer closed, or the connection broke.
     let number = session.borrow().protocol.ended_by().map(ErrorCode::number);
     debug!(session = id.0, peer = %session.borrow().peer, number, "session ended");
-    if !session.borrow().is_broken {
-        say(&mut connection, &words).await;
-    }
+    let is_broken = session.borrow().is_broken;
+    let is_told = is_broken || say(&mut connection, &words).await;
+    let session = session.borrow();
+    if is_told { session.attendant.is_told() } else { session.attendant.is_cut() }
 }
 
-/// Sends `words` and closes, if the peer takes them in time.
-async fn say(connection: &mut TcpStream, words: &[u8]) {
+/// Sends `words` and closes; whether the peer took them in time, or is gone.
+async fn say(connection: &mut TcpStream, words: &[u8]) -> bool {
     let said = async {
-        connection.write_all(words).await?;
-        connection.close().await
+        // What cannot be said to a peer that is gone is left unsaid.
+        let _ = async {
+            connection.write_all(words).await?;
+            connection.close().await
+        }
+        .await;
+        true
     };
-    let in_time = async {
+    let too_late = async {
         glommio::timer::sleep(LAST_WORDS).await;
-        Ok::<(), io::Error>(())
+        false
     };
-    // What cannot be said to a peer that does not listen is left unsaid.
-    let _ = futures_lite::future::or(said, in_time).await;
+    futures_lite::future::or(said, too_late).await
 }
 
 fn step(

@@ -18,10 +18,11 @@ use deltaworks_runtime::agent::Agent;
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 use deltaworks_runtime::core::LocalCore;
 use deltaworks_runtime::doorbell::Doorbell;
-use deltaworks_runtime::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use deltaworks_runtime::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use glommio::net::TcpStream;
 
 use crate::admission::Seat;
+use crate::attendance::{Attendance, Attendant, Connected};
 use crate::outlet::{Outlet, SocketSession};
 use crate::peer::Peer;
 use crate::planted::CorePlants;
@@ -36,10 +37,14 @@ const DEADLINE_LOOK_NS: u64 = 250_000_000;
 pub(crate) const SERVING: u8 = 0;
 /// Nothing is read any more; what was appended goes out.
 pub(crate) const DRAINING: u8 = 1;
+/// Nothing is appended any more; what is on its way is refused.
+pub(crate) const REFUSING: u8 = 2;
 /// Sessions are told and ended.
-pub(crate) const CLOSING: u8 = 2;
+pub(crate) const CLOSING: u8 = 3;
+/// A core was lost: the sessions of the others are told and ended.
+pub(crate) const FAILING: u8 = 4;
 /// All cores have ended.
-pub(crate) const ENDED: u8 = 3;
+pub(crate) const ENDED: u8 = 5;
 
 /// A connection that was admitted, on its way to its core.
 #[derive(Debug)]
@@ -56,13 +61,15 @@ pub(crate) struct Arrival {
 /// |---|---|---|
 /// | phase | who stops the server | every core, each turn; the doorkeeper, when rung |
 /// | sessions | its core | the doorkeeper, to find the least loaded |
-/// | worked, is_quiet | its core, while draining | who stops the server |
+/// | worked, quiet_in | its core, while draining | who stops the server |
 /// | accepted | the doorkeeper | its core |
 pub(crate) struct CoreDoor {
     pub phase: Arc<AtomicU8>,
     pub sessions: AtomicUsize,
     pub worked: AtomicU64,
-    pub is_quiet: AtomicBool,
+    /// The phase in which the core has nothing left to do; [`SERVING`] if it has.
+    pub quiet_in: AtomicU8,
+    attendance: Arc<Attendance>,
     accepted: Mutex<VecDeque<Arrival>>,
     waiting: AtomicUsize,
     doorbell: Doorbell,
@@ -74,7 +81,8 @@ impl CoreDoor {
             phase,
             sessions: AtomicUsize::new(0),
             worked: AtomicU64::new(0),
-            is_quiet: AtomicBool::new(false),
+            quiet_in: AtomicU8::new(SERVING),
+            attendance: Arc::default(),
             accepted: Mutex::new(VecDeque::new()),
             waiting: AtomicUsize::new(0),
             doorbell,
@@ -94,6 +102,17 @@ impl CoreDoor {
         self.waiting.store(accepted.len(), Ordering::Release);
         drop(accepted);
         self.doorbell.ring();
+    }
+
+    /// Whether somebody is connected, or about to be.
+    pub fn has_connections(&self) -> bool {
+        // Relaxed: looked at again and again.
+        self.attendance.connections() + self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Connections that were cut, or would be if the core ended now.
+    pub fn cut(&self) -> usize {
+        self.attendance.cut() + self.waiting.load(Ordering::Relaxed)
     }
 
     pub fn ring(&self) {
@@ -156,7 +175,7 @@ impl Station {
 
     /// The socket's side of a session to be.
     pub fn session(&self, fd: std::os::fd::RawFd, peer: Peer, now: Now) -> SocketSession {
-        self.outlet.session(fd, peer, now)
+        self.outlet.session(fd, peer, Attendant::new(&self.door.attendance), now)
     }
 
     /// A place for a session.
@@ -234,8 +253,11 @@ impl Station {
         if self.phase != SERVING {
             // Relaxed and Release: quiet is read with Acquire, behind the count.
             self.door.worked.fetch_add(work as u64, Ordering::Relaxed);
-            let is_quiet = work == 0 && self.stages.may_park() && !self.stages.has_backlog();
-            self.door.is_quiet.store(is_quiet, Ordering::Release);
+            let has_time = self.phase == DRAINING;
+            let is_behind = has_time && self.stages.has_backlog();
+            let is_quiet = work == 0 && self.stages.may_park() && !is_behind;
+            let quiet_in = if is_quiet { self.phase } else { SERVING };
+            self.door.quiet_in.store(quiet_in, Ordering::Release);
         }
         if work > 0 {
             self.busy_since_ns = Some(now.monotonic_ns);
@@ -266,11 +288,23 @@ impl Station {
         }
         self.phase = phase;
         self.stages.stop_reading();
-        if phase == CLOSING {
-            for id in self.outlet.ids() {
-                self.outlet.end(id, ErrorCode::ShuttingDown);
-                self.end(id);
+        match phase {
+            REFUSING => self.stages.refuse_rest(),
+            CLOSING => self.end_all(ErrorCode::ShuttingDown),
+            FAILING => self.end_all(ErrorCode::Internal),
+            _ => {}
+        }
+    }
+
+    fn end_all(&mut self, code: ErrorCode) {
+        for id in self.outlet.ids() {
+            if let Some(session) = self.outlet.get(id)
+                && self.stages.is_behind(id)
+            {
+                session.borrow().attendant.is_cut();
             }
+            self.outlet.end(id, code);
+            self.end(id);
         }
     }
 
@@ -328,9 +362,10 @@ impl Agent for StationAgent {
             work += 1;
             station.borrow_mut().take_settings();
             let connection = adopt(connection);
+            let connected = Connected::new(&self.door.attendance);
             self.core.spawn(async move {
                 serve(connection, peer, station, core).await;
-                drop(seat);
+                drop((connected, seat));
             });
         }
         work + self.station.borrow_mut().turn(now)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use deltaworks_server::Stopped;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::arrangement::{self, Arrangement};
 use crate::config::{Effective, print};
@@ -69,11 +69,12 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
     let reloader = Reloader::new(options, effective, levels, server.settings());
     // A failed reload has been told, and changes nothing.
     let reload = || drop(reloader.reload());
-    if watch::watch(&server, &mut signals, reload, || {}) == Ended::CoreFailed {
-        server.stop(Duration::ZERO, || true);
-        return Err(Failure::core_failed("a core failed; what was in memory is gone"));
+    let ended = watch::watch(&server, &mut signals, reload, || {});
+    let sessions = server.session_count();
+    match ended {
+        Ended::Asked => info!("ending in order, {sessions} sessions"),
+        Ended::CoreFailed => error!("a core failed; telling {sessions} sessions"),
     }
-    info!("ending in order, {} sessions", server.session_count());
     let drain = Duration::from_secs(reloader.running().drain_seconds);
     match server.stop(drain, || is_asked_again(&mut signals)) {
         Stopped::Complete => {
@@ -84,5 +85,6 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
             warn!("ended, {sessions} sessions were cut");
             Ok(ExitCode::from(CUT))
         }
+        Stopped::Failed => Err(Failure::core_failed("a core failed; what was in memory is gone")),
     }
 }

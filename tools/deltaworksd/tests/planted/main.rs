@@ -7,8 +7,9 @@
 #[expect(dead_code, reason = "the attacks use the rest")]
 mod daemon;
 #[cfg(feature = "planted_faults")]
+mod ending;
+#[cfg(feature = "planted_faults")]
 #[path = "../attack/flow.rs"]
-#[expect(dead_code, reason = "the attacks use the rest")]
 mod flow;
 #[cfg(feature = "planted_faults")]
 mod panic;

@@ -3,17 +3,15 @@
 /// What only a program with planted faults holds.
 const MARKS: [&str; 3] = ["DELTAWORKS_PLANT", "is wedged", "is no fault that can be planted"];
 
-fn holds(program: &[u8], mark: &str) -> bool {
-    program.windows(mark.len()).any(|window| window == mark.as_bytes())
-}
-
 /// Built without the feature it holds no mark, built with it every one: so the search can fail.
 #[test]
 fn only_a_build_for_tests_can_plant_faults() {
     let program = std::fs::read(env!("CARGO_BIN_EXE_deltaworksd")).expect("the program");
-    assert!(holds(&program, "deltaworksd"), "it is the program");
+    // The library's search is optimised also where this test is not, and the program is large.
+    let program = String::from_utf8_lossy(&program);
+    assert!(program.contains("deltaworksd"), "it is the program");
     for mark in MARKS {
-        assert_eq!(holds(&program, mark), cfg!(feature = "planted_faults"), "{mark}");
+        assert_eq!(program.contains(mark), cfg!(feature = "planted_faults"), "{mark}");
     }
 }
 
