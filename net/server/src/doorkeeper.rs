@@ -100,23 +100,8 @@ impl Doorkeeper {
         phase: SharedArc<AtomicU8>,
         config: &Config,
     ) -> io::Result<Self> {
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
-        let (writer, counts) = counters();
-        let door = Door {
-            listeners,
-            admission,
-            settings,
-            doors,
-            phase,
-            words: Words::new(config),
-            spare: Some(spare()?),
-            bell: Arc::clone(&bell),
-            farewell: Farewell::default(),
-            resumes: None,
-            counts: writer,
-            refusals: Rate::default(),
-            faults: Rate::default(),
-        };
+        let (door, counts) = Door::new(listeners, admission, settings, doors, phase, config)?;
+        let bell = Arc::clone(&door.bell);
         let named = std::thread::Builder::new().name("doorkeeper".to_owned());
         let thread = named.spawn(move || door.keep())?;
         Ok(Self { thread, bell, counts })
@@ -174,6 +159,33 @@ struct Door {
 }
 
 impl Door {
+    fn new(
+        listeners: Vec<Listener>,
+        admission: Admission,
+        settings: SettingsReader,
+        doors: Vec<Arc<CoreDoor>>,
+        phase: SharedArc<AtomicU8>,
+        config: &Config,
+    ) -> io::Result<(Self, CounterReader<COUNTS>)> {
+        let (writer, counts) = counters();
+        let door = Self {
+            listeners,
+            admission,
+            settings,
+            doors,
+            phase,
+            words: Words::new(config),
+            spare: Some(spare()?),
+            bell: Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?),
+            farewell: Farewell::default(),
+            resumes: None,
+            counts: writer,
+            refusals: Rate::default(),
+            faults: Rate::default(),
+        };
+        Ok((door, counts))
+    }
+
     fn keep(mut self) {
         loop {
             // Acquire: pairs with the Release of who changes the phase.
@@ -412,6 +424,11 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Published, Settings};
+    use deltaworks_pipeline::limits::Limits;
+    use deltaworks_pipeline::stages::Tuning;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
 
     #[test]
     fn faults_are_told_apart() {
@@ -424,6 +441,57 @@ mod tests {
         // What is not known must not be tried in a circle.
         assert_eq!(fault(Errno::EBADF), Fault::Lack);
         assert_eq!(Fault::of(&io::Error::other("none of the system's")), Fault::Lack);
+    }
+
+    fn with_one_who_waits() -> (Door, CounterReader<COUNTS>, TcpStream) {
+        let listener = Listener::tcp(&"127.0.0.1:0".parse().expect("an address")).expect("one");
+        let address = listener.tcp_address().expect("TCP");
+        let (limits, config) = (Limits::default(), Config::default());
+        let settings = SettingsReader::new(&SharedArc::new(Published::new(Settings {
+            hello_deadline_ms: config.hello_deadline_ms,
+            ping_interval_ms: config.ping_interval_ms,
+            ping_timeout_ms: config.ping_timeout_ms,
+            sessions_per_address_max: 10,
+            tuning: Tuning::of(&limits),
+        })));
+        let phase = SharedArc::new(AtomicU8::new(SERVING));
+        let admission = Admission::new(10, 10);
+        let made = Door::new(vec![listener], admission, settings, vec![], phase, &config);
+        let (door, counts) = made.expect("a door");
+        (door, counts, TcpStream::connect(address).expect("queued"))
+    }
+
+    #[test]
+    fn whoever_waits_while_something_is_lacking_is_accepted_after_a_pause() {
+        let (mut door, counts, _waiting) = with_one_who_waits();
+        let count = |door: &mut Door, it: Count| {
+            door.counts.publish();
+            counts.get(it as usize)
+        };
+        door.pause(&Errno::ENOBUFS.into());
+        door.look();
+        let counted = (count(&mut door, Count::Pauses), count(&mut door, Count::Attempts));
+        assert_eq!(counted, (1, 0), "nobody is looked at");
+        // The time of the pause is over, or it was when the last look ended.
+        door.resumes = None;
+        door.look();
+        let counted = (count(&mut door, Count::Accepted), count(&mut door, Count::Attempts));
+        assert_eq!(counted, (1, 2), "one came, and nobody is left");
+    }
+
+    #[test]
+    fn the_spare_descriptor_tells_a_newcomer_and_comes_back() {
+        let (mut door, _, mut waiting) = with_one_who_waits();
+        waiting.write_all(b"a hello that nobody reads").expect("queued");
+        door.refuse_without_descriptor(0, &Errno::EMFILE.into());
+        let mut told = Vec::new();
+        waiting.read_to_end(&mut told).expect("no reset");
+        assert_eq!(told, door.words.of(ErrorCode::DescriptorLimit));
+        assert!(door.spare.is_some() && door.resumes.is_none());
+        // Without it there is a pause, in which it is sought again.
+        door.spare = None;
+        door.refuse_without_descriptor(0, &Errno::EMFILE.into());
+        assert!(door.spare.is_some() && door.resumes.is_some());
     }
 
     #[test]

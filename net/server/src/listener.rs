@@ -182,4 +182,31 @@ mod tests {
         let file = std::fs::File::open(".").expect("a folder");
         assert!(Inherited::from_descriptor(file.into()).is_err());
     }
+
+    #[test]
+    fn what_is_accepted_delays_nothing_and_dies_with_exec() {
+        let listener = Listener::tcp(&"127.0.0.1:0".parse().expect("an address")).expect("one");
+        let _client = TcpStream::connect(listener.tcp_address().expect("TCP")).expect("served");
+        let (socket, _) = listener.accept().expect("a connection");
+        assert!(getsockopt(&socket, sockopt::TcpNoDelay).expect("an option"));
+        for descriptor in [socket.as_fd(), listener.as_fd()] {
+            let flags =
+                std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd()));
+            let flags = flags.expect("it is open");
+            let octal = flags.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags");
+            let flags = i32::from_str_radix(octal.trim(), 8).expect("a number");
+            assert_ne!(flags & libc::O_CLOEXEC, 0, "{octal}");
+        }
+    }
+
+    #[test]
+    fn a_port_can_be_had_again_while_its_connections_are_remembered() {
+        let listener = Listener::tcp(&"127.0.0.1:0".parse().expect("an address")).expect("one");
+        let address = listener.tcp_address().expect("TCP");
+        let client = TcpStream::connect(address).expect("served");
+        drop(listener.accept().expect("a connection"));
+        drop(client);
+        drop(listener);
+        Listener::tcp(&address).expect("the same again");
+    }
 }

@@ -108,6 +108,14 @@ pub struct ServerConfig {
     pub measures_latency: bool,
 }
 
+impl ServerConfig {
+    /// Sessions at most, over all cores.
+    pub fn sessions_max(&self) -> usize {
+        let serving = self.cores.iter().filter(|core| core.role.serves_sessions).count();
+        self.limits.sessions_per_core_max as usize * serving
+    }
+}
+
 /// Why a server did not start.
 #[derive(Debug)]
 pub enum StartError {
@@ -210,8 +218,7 @@ impl Server {
         let memory = SharedArc::new(memory);
 
         let per_address_max = config.access.sessions_per_address_max;
-        let sessions_max = config.limits.sessions_per_core_max as usize * serving.len();
-        let admission = Admission::new(sessions_max, per_address_max);
+        let admission = Admission::new(config.sessions_max(), per_address_max);
         let settings = Settings {
             hello_deadline_ms: config.protocol.hello_deadline_ms,
             ping_interval_ms: config.protocol.ping_interval_ms,

@@ -23,6 +23,21 @@ pub fn log(server: &Server, budget_bytes: u64) {
     }
 }
 
+/// Logs what became of connections, with the calls that it took to accept them.
+pub fn log_connections(server: &Server) {
+    let counts = server.accept_counts();
+    info!(
+        attempts = counts.attempts,
+        accepted = counts.accepted,
+        refused_sessions = counts.refused_sessions,
+        refused_address = counts.refused_address,
+        refused_descriptors = counts.refused_descriptors,
+        aborted = counts.aborted,
+        pauses = counts.pauses,
+        "connections"
+    );
+}
+
 /// Writes the addresses and the process id aside and renames them, so that whoever sees the file
 /// sees all of it.
 ///

@@ -11,7 +11,7 @@ use deltaworks_pipeline::limits::Limits;
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_server::sizing::{Sizing, SizingRequest, size};
-use deltaworks_server::{AccessConfig, CorePlacement, ServerConfig};
+use deltaworks_server::{AccessConfig, CorePlacement, Inherited, ServerConfig};
 
 use crate::collections;
 use crate::config::Config;
@@ -52,8 +52,13 @@ impl Arrangement {
         }
     }
 
-    /// What a server is started from.
-    pub fn into_server_config(self, config: &Config) -> ServerConfig {
+    /// What a server is started from. Sockets that were handed over stand for those that the
+    /// configuration would choose by itself; what it names is listened on besides.
+    pub fn into_server_config(
+        self,
+        config: &Config,
+        inherited: Vec<(String, Inherited)>,
+    ) -> ServerConfig {
         let sizing = self.sizing;
         let limits = Limits {
             credit_bytes: config.credit_bytes,
@@ -70,15 +75,20 @@ impl Arrangement {
         protocol.ping_interval_ms = config.ping_interval_seconds * 1000;
         protocol.ping_timeout_ms = config.ping_timeout_seconds * 1000;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (tcp, unix) = if inherited.is_empty() {
+            (config.tcp_addresses(), config.unix_paths(runtime_folder()))
+        } else {
+            (config.tcp.clone().unwrap_or_default(), config.unix.clone().unwrap_or_default())
+        };
         ServerConfig {
             cores: self.placement.cores,
-            tcp: config.tcp_addresses(),
-            unix: config.unix_paths(runtime_folder()),
+            tcp,
+            unix,
             access: AccessConfig {
                 sessions_per_address_max: config.sessions_per_address as usize,
                 unix_mode: config.unix_mode.0,
                 unix_group: self.unix_group,
-                ..AccessConfig::default()
+                inherited,
             },
             collections: self.collections,
             limits,

@@ -6,7 +6,7 @@
 //! ```text
 //! options ─▶ config ─▶ arrangement (plan, sizing, collections) ─▶ server ─▶ announcement ─▶ watch
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod options;
 
@@ -20,6 +20,8 @@ pub mod placement;
 
 pub mod collections;
 
+pub mod activation;
+
 pub mod arrangement;
 
 pub mod budget_table;
@@ -30,9 +32,15 @@ mod planted;
 
 pub mod housekeeping;
 
+mod descriptors;
+
 pub mod announcement;
 
 pub mod reload;
+
+pub mod service_manager;
+
+pub mod watchdog;
 
 pub mod watch;
 

@@ -1,5 +1,6 @@
 //! The daemon from its first line to its last: what is read, what starts, what ends, in order.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,8 +14,11 @@ use crate::exit::{CUT, Failure};
 use crate::housekeeping::{Housekeeping, HousekeepingConfig};
 use crate::options::{Options, Task};
 use crate::reload::Reloader;
+use crate::service_manager::ServiceManager;
 use crate::watch::{self, Ended, is_asked_again, take_signals};
-use crate::{announcement, budget_table, check, logging, planted};
+use crate::{
+    activation, announcement, budget_table, check, descriptors, logging, planted, watchdog,
+};
 
 /// Does what the command line asks.
 pub fn run(options: &Options) -> ExitCode {
@@ -55,10 +59,16 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
     for note in effective.notes.iter().chain(&arrangement.placement.notes) {
         warn!("note: {note}");
     }
+    let inherited = activation::inherited(config.insecure).map_err(Failure::usage)?;
     let budget_bytes = arrangement.sizing.budget_bytes;
     let housekeeping = Housekeeping::start(HousekeepingConfig::new(effective, &arrangement))
         .map_err(Failure::not_started)?;
-    let server = planted::start(arrangement.into_server_config(config))?;
+    let cores = arrangement.placement.cores.len() as u64;
+    let server_config = arrangement.into_server_config(config, inherited);
+    if let Some(note) = descriptors::provide(server_config.sessions_max() as u64, cores) {
+        warn!("note: {note}");
+    }
+    let server = planted::start(server_config)?;
     housekeeping.serve(server.observer());
     announcement::log(&server, budget_bytes);
     housekeeping.log();
@@ -66,16 +76,29 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
         announcement::write_ready_file(path, &server, &housekeeping)
             .map_err(|error| Failure::not_started(format!("{}: {error}", path.display())))?;
     }
+    if let Some(interval) = watchdog::interval() {
+        watchdog::begin(server.pulse(), interval)
+            .map_err(|error| Failure::not_started(format!("watchdog: {error}")))?;
+    }
+    let manager = RefCell::new(ServiceManager::default());
+    manager.borrow_mut().ready(&server);
     let reloader = Reloader::new(options, effective, levels, server.settings());
-    // A failed reload has been told, and changes nothing.
-    let reload = || drop(reloader.reload());
-    let ended = watch::watch(&server, &mut signals, reload, || {});
+    let reload = || {
+        manager.borrow_mut().reloading();
+        // A failed reload has been told, and changes nothing.
+        drop(reloader.reload());
+        manager.borrow_mut().ready(&server);
+    };
+    let tick = || manager.borrow_mut().tick(&server);
+    let ended = watch::watch(&server, &mut signals, reload, tick);
     let sessions = server.session_count();
     match ended {
         Ended::Asked => info!("ending in order, {sessions} sessions"),
         Ended::CoreFailed => error!("a core failed; telling {sessions} sessions"),
     }
+    announcement::log_connections(&server);
     let drain = Duration::from_secs(reloader.running().drain_seconds);
+    manager.borrow_mut().stopping(drain, sessions);
     match server.stop(drain, || is_asked_again(&mut signals)) {
         Stopped::Complete => {
             info!("ended, everything was delivered");

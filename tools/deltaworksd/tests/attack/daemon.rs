@@ -74,18 +74,17 @@ impl Daemon {
 
     /// The same by a command of one's own, with its environment.
     pub fn start_as(mut program: Command, folder: Folder, options: &[&str]) -> Daemon {
+        program.args(["--tcp", "127.0.0.1:0", "--unix"]).arg(folder.join("socket"));
+        program.args(options).stdout(Stdio::null());
+        Daemon::start_bare(program, folder)
+    }
+
+    /// A daemon by exactly this command, but for its log and its ready file, which go to `folder`.
+    pub fn start_bare(mut program: Command, folder: Folder) -> Daemon {
         let ready = folder.join("ready");
         let log = File::create(folder.join("log")).expect("a log");
-        let mut child = program
-            .args(["--tcp", "127.0.0.1:0", "--unix"])
-            .arg(folder.join("socket"))
-            .arg("--ready-file")
-            .arg(&ready)
-            .args(options)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the daemon starts");
+        program.arg("--ready-file").arg(&ready).stderr(log);
+        let mut child = program.spawn().expect("the daemon starts");
         let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
         let began = Instant::now();
         while !ready.exists() {
@@ -119,8 +118,13 @@ impl Daemon {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        let sent = Command::new("kill").args([signal, pid]).status().expect("kill runs");
         assert!(sent.success());
     }
 

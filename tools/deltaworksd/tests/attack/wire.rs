@@ -27,7 +27,11 @@ pub(crate) enum Stream {
 
 impl Stream {
     pub fn tcp(daemon: &Daemon) -> Stream {
-        let stream = TcpStream::connect(daemon.tcp()).expect("a TCP connection");
+        Stream::over_tcp(TcpStream::connect(daemon.tcp()).expect("a TCP connection"))
+    }
+
+    /// A connection that is there already.
+    pub fn over_tcp(stream: TcpStream) -> Stream {
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
@@ -35,7 +39,11 @@ impl Stream {
     }
 
     pub fn unix(daemon: &Daemon) -> Stream {
-        let stream = UnixStream::connect(daemon.unix()).expect("a Unix connection");
+        Stream::over_unix(UnixStream::connect(daemon.unix()).expect("a Unix connection"))
+    }
+
+    /// A connection that is there already.
+    pub fn over_unix(stream: UnixStream) -> Stream {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
         Stream::Unix(stream)
@@ -216,16 +224,23 @@ impl Peer {
     pub fn next(&mut self) -> Told {
         let mut pings = 0;
         loop {
-            match self.take() {
-                Some(Told::Ping(token)) => {
+            match self.next_unanswered() {
+                Told::Ping(token) => {
                     // Answered as every client does; that the server asked is no news.
                     self.say(&Pong { token });
                     pings += 1;
                     assert!(pings < 3, "the server says nothing but ping");
-                    continue;
                 }
-                Some(told) => return told,
-                None => {}
+                told => return told,
+            }
+        }
+    }
+
+    /// The next message, also if it is a ping, which is left without an answer.
+    pub fn next_unanswered(&mut self) -> Told {
+        loop {
+            if let Some(told) = self.take() {
+                return told;
             }
             self.buffer.drain(..core::mem::take(&mut self.start));
             let mut piece = [0; 16 << 10];

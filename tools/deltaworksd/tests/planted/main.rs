@@ -12,10 +12,16 @@ mod ending;
 #[path = "../attack/flow.rs"]
 mod flow;
 #[cfg(feature = "planted_faults")]
+#[path = "../service/manager.rs"]
+#[expect(dead_code, reason = "the tests of the service use the rest")]
+mod manager;
+#[cfg(feature = "planted_faults")]
 mod panic;
 #[cfg(feature = "planted_faults")]
 mod planting;
 mod released;
+#[cfg(feature = "planted_faults")]
+mod watchdog;
 #[cfg(feature = "planted_faults")]
 mod wedge;
 #[cfg(feature = "planted_faults")]
