@@ -1,8 +1,9 @@
 //! What the service manager is told: ready, reloading, stopping, and a status for people.
 //!
 //! Belongs to the main thread. Speaks systemd's protocol of notifications, a datagram each to the
-//! socket that NOTIFY_SOCKET names; without it nothing is sent. It never waits for an answer. A
-//! datagram that cannot be sent is told in the log, once.
+//! socket that NOTIFY_SOCKET names; without it nothing is sent. It waits for no answer, only, when
+//! the manager's queue is full, for the manager to take what was told before. A datagram that cannot
+//! be sent is told in the log, once.
 
 use std::time::{Duration, Instant};
 

@@ -13,7 +13,6 @@ mod ending;
 mod flow;
 #[cfg(feature = "planted_faults")]
 #[path = "../service/manager.rs"]
-#[expect(dead_code, reason = "the tests of the service use the rest")]
 mod manager;
 #[cfg(feature = "planted_faults")]
 mod panic;

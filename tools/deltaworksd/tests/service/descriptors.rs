@@ -38,7 +38,7 @@ fn without_descriptors_newcomers_are_told_and_the_others_go_on() {
     let mut connections = 2;
     let connect = |connections: &mut usize| {
         *connections += 1;
-        let stream = if *connections % 2 == 0 { Stream::unix } else { Stream::tcp };
+        let stream = if connections.is_multiple_of(2) { Stream::unix } else { Stream::tcp };
         let mut peer = Peer::silent(stream(&daemon));
         // Whoever is refused may have closed already.
         peer.say(&crate::wire::HELLO);
