@@ -12,8 +12,8 @@ mod ending;
 #[path = "../attack/flow.rs"]
 mod flow;
 #[cfg(feature = "planted_faults")]
-#[path = "../service/manager.rs"]
-mod manager;
+#[path = "../service/notify_socket.rs"]
+mod notify_socket;
 #[cfg(feature = "planted_faults")]
 mod panic;
 #[cfg(feature = "planted_faults")]

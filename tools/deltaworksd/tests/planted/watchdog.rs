@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::daemon::{Daemon, Folder, SMALL, eventually};
-use crate::manager::Manager;
+use crate::notify_socket::Manager;
 use crate::planting::planted;
 use crate::wire::Peer;
 

@@ -9,8 +9,9 @@ mod daemon;
 mod deadlines;
 mod descriptors;
 mod listening;
-mod manager;
+
 mod notified;
+mod notify_socket;
 #[path = "../attack/wire.rs"]
 #[expect(dead_code, reason = "the attacks use the rest")]
 mod wire;

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::daemon::{Daemon, Folder, SMALL, program};
-use crate::manager::Manager;
+use crate::notify_socket::Manager;
 use crate::wire::{Peer, Stream};
 use crate::witness::Witness;
 
