@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::reception::worker_of_name;
 use deltaworks_pipeline::stages::{CoreRole, Parts, join};
 use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionId, RegionSpec};
@@ -185,7 +185,12 @@ fn collection(plant: Option<Plant>) -> Result<Collection, String> {
         let schema = TypedSchema::compile(Kind::Cbor, payload::SCHEMA);
         Schema::Typed(schema.map_err(|error| format!("{error:?}"))?)
     };
-    Ok(Collection { name: String::new(), schema, wait_allowed: false })
+    Ok(Collection {
+        name: String::new(),
+        schema,
+        wait_allowed: false,
+        limits: CollectionLimits::default(),
+    })
 }
 
 /// Names of one core's documents: each even one is owned here, each odd one by the next core.

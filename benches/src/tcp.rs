@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::server::Config as ProtocolConfig;
@@ -180,7 +180,12 @@ fn start_server(cpu: usize) -> Result<Server, String> {
     .map_err(|error| error.to_string())?;
     let schema = TypedSchema::compile(Kind::Cbor, payload::SCHEMA);
     let schema = Schema::Typed(schema.map_err(|error| format!("{error:?}"))?);
-    let collection = Collection { name: String::new(), schema, wait_allowed: true };
+    let collection = Collection {
+        name: String::new(),
+        schema,
+        wait_allowed: true,
+        limits: CollectionLimits::default(),
+    };
     let role = CoreRole { serves_sessions: true, owns_documents: true };
     let limits = Limits { credit_bytes: CREDIT_BYTES, ..sizing.limits };
     Server::start(ServerConfig {

@@ -39,6 +39,34 @@ impl Schema {
     }
 }
 
+/// What one collection may have, where that is less than [`Limits`](crate::limits::Limits) allow
+/// all; by default it is nothing less. None costs memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CollectionLimits {
+    /// Bytes of one image at most. A batch above it is refused.
+    pub image_bytes_max: u32,
+    /// Deltas of one batch at most. A batch above it is refused.
+    pub deltas_per_batch_max: u32,
+    /// Credit of a new handle: what may be on its way at once.
+    pub credit_bytes: u32,
+    /// Documents of one worker at most. Beyond it an open is refused.
+    pub documents_per_worker_max: u32,
+    /// Producers that a document remembers at most; the oldest is forgotten, or an open refused.
+    pub producers_per_document_max: u32,
+}
+
+impl Default for CollectionLimits {
+    fn default() -> Self {
+        Self {
+            image_bytes_max: u32::MAX,
+            deltas_per_batch_max: u32::MAX,
+            credit_bytes: u32::MAX,
+            documents_per_worker_max: u32::MAX,
+            producers_per_document_max: u32::MAX,
+        }
+    }
+}
+
 /// Documents with the same schema and policies.
 #[derive(Debug)]
 pub struct Collection {
@@ -48,6 +76,8 @@ pub struct Collection {
     pub schema: Schema,
     /// Whether subscriptions may make publishers wait.
     pub wait_allowed: bool,
+    /// What its documents may have, where that is less than all may.
+    pub limits: CollectionLimits,
 }
 
 /// How far the check of a batch has come.
@@ -96,6 +126,11 @@ impl Collection {
         check: &mut BatchCheck,
         steps: &mut u32,
     ) -> Outcome {
+        if image.count() > self.limits.deltas_per_batch_max
+            || image.bytes().len() > self.limits.image_bytes_max as usize
+        {
+            return Outcome::Invalid(BatchRefusal::BeyondCollection);
+        }
         match &self.schema {
             Schema::Opaque => {
                 *steps = steps.saturating_sub(1);

@@ -119,6 +119,8 @@ pub struct Opened {
     pub info: Option<Arc<[u8]>>,
     /// The collection's kind.
     pub kind: &'static str,
+    /// The most credit that the collection grants.
+    pub credit_bytes_max: u32,
 }
 
 /// Why an `open` was refused.
@@ -171,6 +173,8 @@ pub enum BatchRefusal {
     Budget,
     /// An `info` that is no CBOR map, or too large.
     BadInfo,
+    /// Longer, or of more deltas, than its collection allows.
+    BeyondCollection,
     /// The server is ending, and has not appended it.
     NotAppended,
     /// The server failed at this batch or at one before; the document takes no more.

@@ -55,6 +55,8 @@ pub(crate) struct Registry {
     directory: HashMap<StdArc<str>, u32>,
     free: Vec<u32>,
     live: u32,
+    /// How many of them belong to each collection.
+    live_of_collection: Vec<u32>,
     names_bytes: u64,
     limits: Limits,
     epoch_seed: u64,
@@ -73,6 +75,7 @@ impl Registry {
         epoch_seed: u64,
     ) -> Self {
         let documents = shared.per_worker();
+        let live_of_collection = vec![0; collections.count()];
         Self {
             worker,
             documents: ZeroedArray::new(documents),
@@ -83,6 +86,7 @@ impl Registry {
             directory: HashMap::new(),
             free: Vec::new(),
             live: 0,
+            live_of_collection,
             names_bytes: 0,
             limits,
             epoch_seed,
@@ -226,6 +230,7 @@ impl Registry {
             let producer = self.producers.get(producer);
             (producer.origin, producer.last)
         };
+        let collection = self.collections.get(document.collection);
         let opened = Opened {
             session: open.session,
             handle: open.handle,
@@ -245,7 +250,8 @@ impl Registry {
             gap_from: start.gap_from,
             place: start.place,
             info: cold.info.clone(),
-            kind: self.collections.get(document.collection).schema.kind_name(),
+            kind: collection.schema.kind_name(),
+            credit_bytes_max: collection.limits.credit_bytes,
         };
         Ok((opened, evicted))
     }
@@ -257,6 +263,10 @@ impl Registry {
 
     fn make(&mut self, name: StdArc<str>, collection: u16) -> Result<usize, OpenRefusal> {
         if self.live >= self.limits.documents_per_worker_max {
+            return Err(OpenRefusal::DocumentLimit);
+        }
+        let of_collection = self.live_of_collection[usize::from(collection)];
+        if of_collection >= self.collections.get(collection).limits.documents_per_worker_max {
             return Err(OpenRefusal::DocumentLimit);
         }
         if self.names_bytes + name.len() as u64 > self.limits.names_bytes_per_worker_max {
@@ -291,6 +301,7 @@ impl Registry {
         self.names_bytes += name.len() as u64;
         self.directory.insert(name, index as u32);
         self.live += 1;
+        self.live_of_collection[usize::from(collection)] += 1;
         Ok(index)
     }
 
@@ -380,7 +391,9 @@ impl Registry {
             producer.duplicates = 0;
             return Ok((known, evicted));
         }
-        if cold.producer_count >= self.limits.producers_per_document_max {
+        let collection = self.collections.get(self.documents[index].collection);
+        let own_max = collection.limits.producers_per_document_max;
+        if cold.producer_count >= self.limits.producers_per_document_max.min(own_max) {
             let oldest =
                 self.producers.oldest_unbound(cold.producers).ok_or(OpenRefusal::ProducerLimit)?;
             cold.floor = cold.floor.max(self.producers.get(oldest).last);
@@ -565,6 +578,8 @@ impl Registry {
         }
         self.free.push(index as u32);
         self.live -= 1;
+        let collection = self.documents[index].collection;
+        self.live_of_collection[usize::from(collection)] -= 1;
     }
 
     /// Unloads documents that nobody has opened for the idle limit; looks at a bounded number.

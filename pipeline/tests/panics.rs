@@ -5,7 +5,7 @@
 #[path = "scenarios/world.rs"]
 mod world;
 
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, Peer, batch};
 use deltaworks_pipeline::message::{BatchRefusal, CloseReason, From, Policy};
 use deltaworks_pipeline::planted::PlantedPanic;
@@ -183,8 +183,12 @@ fn several_panics_in_one_turn_are_each_laid_to_their_own() {
 }
 
 fn busy(steps_per_delta: u64) -> Inline {
-    let collection =
-        |name: &str, schema| Collection { name: name.into(), schema, wait_allowed: true };
+    let collection = |name: &str, schema| Collection {
+        name: name.into(),
+        schema,
+        wait_allowed: true,
+        limits: CollectionLimits::default(),
+    };
     let mut config = InlineConfig::fused(
         1,
         Collections::new(vec![

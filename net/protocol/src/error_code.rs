@@ -238,6 +238,9 @@ registry! {
     409 BatchFailed "batch_failed"
         "The server failed at this batch; its document takes no more batches."
         "Tell the operator; other documents go on.";
+    410 BatchBeyondCollection "batch_beyond_collection"
+        "The batch is longer, or has more deltas, than its collection allows."
+        "Split it; each collection may allow less than hello told.";
     500 Closed "closed"
         "The handle was closed because the client asked."
         "Nothing; the handle may be given again.";

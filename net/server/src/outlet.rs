@@ -504,6 +504,7 @@ fn refusal_code(reason: &BatchRefusal) -> ErrorCode {
         BatchRefusal::Dropped => ErrorCode::DocumentDropped,
         BatchRefusal::Budget => ErrorCode::BatchOverBudget,
         BatchRefusal::BadInfo => ErrorCode::InfoInvalid,
+        BatchRefusal::BeyondCollection => ErrorCode::BatchBeyondCollection,
         BatchRefusal::NotAppended => ErrorCode::NotAppended,
         BatchRefusal::Failed => ErrorCode::BatchFailed,
     }

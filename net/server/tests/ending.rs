@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use deltaworks_image::{BatchBuilder, Kind, Limits};
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::framing::Framing;
 use deltaworks_protocol::message::{
@@ -38,8 +38,12 @@ fn server(cores: u32) -> Server {
         chunk_bytes,
     });
     let sizing = sizing.expect("a budget that is large enough");
-    let collection =
-        |name: &str, schema| Collection { name: name.into(), schema, wait_allowed: true };
+    let collection = |name: &str, schema| Collection {
+        name: name.into(),
+        schema,
+        wait_allowed: true,
+        limits: CollectionLimits::default(),
+    };
     let config = ServerConfig {
         cores: vec![CorePlacement { cpu: None, numa_node: None, role }; cores as usize],
         tcp: vec!["127.0.0.1:0".parse().expect("an address")],

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use deltaworks_image::{Kind, Limits};
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::framing::Framing;
 use deltaworks_protocol::message::{ClientHello, Ping, Pong, split_control};
@@ -38,7 +38,12 @@ fn server() -> Server {
         chunk_bytes,
     });
     let sizing = sizing.expect("a budget that is large enough");
-    let collection = Collection { name: String::new(), schema: Schema::Opaque, wait_allowed: true };
+    let collection = Collection {
+        name: String::new(),
+        schema: Schema::Opaque,
+        wait_allowed: true,
+        limits: CollectionLimits::default(),
+    };
     let config = ServerConfig {
         cores: vec![CorePlacement { cpu: None, numa_node: None, role }],
         tcp: vec!["127.0.0.1:0".parse().expect("an address")],

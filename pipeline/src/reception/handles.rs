@@ -257,12 +257,13 @@ impl Reception {
         handle.producer = opened.producer;
         let mut granted = 0;
         if opened.access.write {
-            granted = self.limits.credit_bytes;
+            let full = self.limits.credit_bytes.min(opened.credit_bytes_max);
+            granted = full;
             if is_short {
                 granted = granted.min(CREDIT_FLOOR_BYTES);
             }
             handle.balance_bytes = i64::from(granted);
-            handle.withheld_bytes = u64::from(self.limits.credit_bytes - granted);
+            handle.withheld_bytes = u64::from(full - granted);
             if handle.withheld_bytes > 0 {
                 self.withholding.push_back((id, opened.handle));
                 self.counts.withheld_credits += 1;

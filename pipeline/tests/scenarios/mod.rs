@@ -36,6 +36,7 @@ scenarios! {
         one_bad_delta_refuses_the_whole_batch,
         a_large_batch_is_checked_in_slices,
         an_info_travels_in_order_and_is_kept,
+        a_collection_has_limits_of_its_own,
     ],
     slow: [
         a_slow_subscriber_on_another_core_is_told_its_gap,

@@ -1,7 +1,7 @@
 //! Order: of each document, of control and data, with rings of every size.
 
 use super::world::{acknowledged, open, reading, received, world, writing};
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::inline::Event;
 use deltaworks_pipeline::inline::InlineConfig;
 use deltaworks_pipeline::message::{CloseReason, From, Policy};
@@ -109,8 +109,12 @@ pub(crate) fn a_dropped_document_ends_in_order_and_its_name_begins_anew() {
 /// A document's slow batch holds neither another document's batch of the same session and core,
 /// nor lets anything of its own document pass it.
 pub(crate) fn a_slow_batch_holds_no_other_document() {
-    let collection =
-        |name: &str, schema| Collection { name: name.to_owned(), schema, wait_allowed: false };
+    let collection = |name: &str, schema| Collection {
+        name: name.to_owned(),
+        schema,
+        wait_allowed: false,
+        limits: CollectionLimits::default(),
+    };
     let collections = Collections::new(vec![
         collection("", Schema::Opaque),
         collection("slow", Schema::Busy { steps_per_delta: 1_000_000 }),

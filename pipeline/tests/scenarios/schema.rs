@@ -2,9 +2,9 @@
 
 use super::world::{acknowledged, open, reading, received, writing};
 use deltaworks_image::{Limits, builder};
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig};
-use deltaworks_pipeline::message::{BatchRefusal, From, Policy};
+use deltaworks_pipeline::message::{BatchRefusal, From, OpenRefusal, Policy};
 use deltaworks_schema::{Kind, Schema as TypedSchema};
 
 fn notes() -> Inline {
@@ -14,6 +14,7 @@ fn notes() -> Inline {
         name: "notes".to_owned(),
         schema: Schema::Typed(schema),
         wait_allowed: true,
+        limits: CollectionLimits::default(),
     }]);
     let mut config = InlineConfig::fused(1, collections);
     config.limits.steps_per_batch = 64;
@@ -124,4 +125,68 @@ pub(crate) fn an_info_travels_in_order_and_is_kept() {
     assert!(matches!(&events[0],
         Event::Opened(opened, _) if opened.info.as_deref() == Some(&map[..])));
     assert_eq!(received(&events).len(), 2);
+}
+
+/// What a collection allows is less than what all may have: each bound refuses alone, with its own
+/// reason, and the other collection goes on.
+pub(crate) fn a_collection_has_limits_of_its_own() {
+    let limits = CollectionLimits {
+        image_bytes_max: 1024,
+        deltas_per_batch_max: 3,
+        credit_bytes: 8192,
+        documents_per_worker_max: 2,
+        producers_per_document_max: 1,
+    };
+    let collection = |name: &str, limits| Collection {
+        name: name.to_owned(),
+        schema: Schema::Opaque,
+        wait_allowed: false,
+        limits,
+    };
+    let all = vec![collection("small", limits), collection("", CollectionLimits::default())];
+    let mut world = Inline::new(InlineConfig::fused(1, Collections::new(all)));
+    let peer = world.connect(0).expect("room");
+    let (writer, credit) = open(&mut world, peer, writing("small/1", 1));
+    let (free, all_credit) = open(&mut world, peer, writing("1", 1));
+    assert_eq!((credit, all_credit), (8192, 262_144));
+
+    let one: &[u8] = &[7];
+    let long = vec![7; 1024];
+    for handle in [writer.handle, free.handle] {
+        world.publish(peer, handle, 1, &[one; 3]);
+        world.publish(peer, handle, 2, &[one; 4]);
+        world.publish(peer, handle, 3, &[&long]);
+        world.publish(peer, handle, 4, &[one]);
+    }
+    world.run();
+    let events = world.events(peer);
+    let refused: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Refused(refusal) => {
+                assert_eq!(refusal.reason, BatchRefusal::BeyondCollection);
+                Some((refusal.handle, refusal.producer_sequence))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused, [(writer.handle, 2), (writer.handle, 3)]);
+    for handle in [writer.handle, free.handle] {
+        assert_eq!(acknowledged(&events, handle).0, 4, "the others are accepted");
+    }
+
+    let answer = |world: &mut Inline, request| {
+        let other = world.connect(0).expect("room");
+        world.open(other, request);
+        world.run();
+        world.events(other).into_iter().find_map(|event| match event {
+            Event::OpenRefused(_, reason) => Some(reason),
+            _ => None,
+        })
+    };
+    assert_eq!(answer(&mut world, writing("small/1", 2)), Some(OpenRefusal::ProducerLimit));
+    assert_eq!(answer(&mut world, writing("1", 2)), None);
+    assert_eq!(answer(&mut world, writing("small/2", 1)), None);
+    assert_eq!(answer(&mut world, writing("small/3", 1)), Some(OpenRefusal::DocumentLimit));
+    assert_eq!(answer(&mut world, writing("3", 1)), None);
 }

@@ -1,6 +1,6 @@
 //! What the scenarios share: a small world of cores, peers and documents.
 
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, Peer, deltas};
 use deltaworks_pipeline::message::{Access, From, OpenRequest, Opened, Policy};
 
@@ -9,6 +9,7 @@ pub(crate) fn opaque() -> Collections {
         name: String::new(),
         schema: Schema::Opaque,
         wait_allowed: true,
+        limits: CollectionLimits::default(),
     }])
 }
 

@@ -10,6 +10,7 @@ use crate::editing::command::EditingCommand;
 use crate::plan::PlanCommand;
 use crate::publish::PublishCommand;
 use crate::replay::command::ReplayCommand;
+use crate::schema_check::SchemaCommand;
 use crate::subscribe::SubscribeCommand;
 
 const EXAMPLES: &str = "\
@@ -43,6 +44,9 @@ enum Command {
     Replay(ReplayCommand),
     Doctor(DoctorCommand),
     Plan(PlanCommand),
+    /// Checks schemas and samples
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Makes and checks editing traces
     #[command(subcommand)]
     Editing(EditingCommand),
@@ -57,6 +61,7 @@ impl Arguments {
             Command::Replay(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Plan(command) => command.run(),
+            Command::Schema(command) => command.run(),
             Command::Editing(command) => command.run(),
         }
     }

@@ -17,6 +17,11 @@ pub fn not_verified() -> ExitCode {
     ExitCode::from(3)
 }
 
+/// A schema is wrong.
+pub fn wrong_schema() -> ExitCode {
+    ExitCode::from(3)
+}
+
 /// A batch was refused.
 pub fn refused() -> ExitCode {
     ExitCode::from(4)

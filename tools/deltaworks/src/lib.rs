@@ -19,6 +19,10 @@ pub mod editing;
 
 pub mod replay;
 
+pub mod json_place;
+
+pub mod schema_check;
+
 pub mod plan;
 
 pub mod admin;

@@ -40,7 +40,8 @@ impl Arrangement {
     pub fn new(config: &Config) -> Result<Self, Failure> {
         let (placement, sizing) = sizes(config)?;
         let mut faults = Vec::new();
-        let collections = collections::load(&config.collections);
+        let workers = placement.cores.iter().filter(|core| core.role.owns_documents).count();
+        let collections = collections::load(&config.collections, workers);
         let collections = collections.map_err(|told| faults.extend(told));
         let unix_group = config.unix_group.0.as_deref().map(group).transpose();
         let unix_group = unix_group.map_err(|told| faults.push(told));

@@ -1,6 +1,6 @@
 //! Collections as the pipeline has them, from those of the configuration: schemas are read here.
 
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_schema::Kind;
 
 use crate::config::{CollectionConfig, CollectionTable};
@@ -9,21 +9,26 @@ use crate::config::{CollectionConfig, CollectionTable};
 const SCHEMA_BYTES_MAX: u64 = 1 << 20;
 
 /// The collections, with their schemas compiled; the default one takes any bytes, unless it is
-/// configured.
+/// configured. Their documents are spread over so many workers.
 ///
 /// # Errors
 /// Each schema that cannot be read or compiled, with its file.
-pub fn load(table: &CollectionTable) -> Result<Collections, Vec<String>> {
+pub fn load(table: &CollectionTable, workers: usize) -> Result<Collections, Vec<String>> {
     let mut all: Vec<Collection> = Vec::new();
     let mut faults = Vec::new();
     for (name, config) in table {
-        match load_one(name, config) {
+        match load_one(name, config, workers) {
             Ok(collection) => all.push(collection),
             Err(fault) => faults.push(fault),
         }
     }
     if !table.contains_key("") {
-        all.push(Collection { name: String::new(), schema: Schema::Opaque, wait_allowed: true });
+        all.push(Collection {
+            name: String::new(),
+            schema: Schema::Opaque,
+            wait_allowed: true,
+            limits: CollectionLimits::default(),
+        });
     }
     if all.len() >= usize::from(u16::MAX) {
         faults.push(format!("{} collections are too many; {} may be", all.len(), u16::MAX - 1));
@@ -31,7 +36,7 @@ pub fn load(table: &CollectionTable) -> Result<Collections, Vec<String>> {
     if faults.is_empty() { Ok(Collections::new(all)) } else { Err(faults) }
 }
 
-fn load_one(name: &str, config: &CollectionConfig) -> Result<Collection, String> {
+fn load_one(name: &str, config: &CollectionConfig, workers: usize) -> Result<Collection, String> {
     let schema = match &config.schema.0 {
         None if config.kind.0 == Kind::Opaque => Schema::Opaque,
         None => return Err(format!("collection {name:?} needs a schema")),
@@ -43,5 +48,50 @@ fn load_one(name: &str, config: &CollectionConfig) -> Result<Collection, String>
             Schema::Typed(schema.map_err(|error| format!("{shown}: {error}"))?)
         }
     };
-    Ok(Collection { name: name.to_owned(), schema, wait_allowed: config.wait_allowed })
+    let limits = limits(config, workers);
+    Ok(Collection { name: name.to_owned(), schema, wait_allowed: config.wait_allowed, limits })
+}
+
+fn limits(config: &CollectionConfig, workers: usize) -> CollectionLimits {
+    // Hash alone spreads documents over workers: an eighth more on each.
+    let share = |documents: u32| {
+        let spread = u64::from(documents) + u64::from(documents) / 8;
+        u32::try_from(spread.div_ceil(workers.max(1) as u64)).unwrap_or(u32::MAX)
+    };
+    let all = CollectionLimits::default();
+    CollectionLimits {
+        image_bytes_max: config.image_bytes_max.unwrap_or(all.image_bytes_max),
+        deltas_per_batch_max: config.deltas_per_batch_max.unwrap_or(all.deltas_per_batch_max),
+        credit_bytes: config.credit_bytes.unwrap_or(all.credit_bytes),
+        documents_per_worker_max: config.documents.map_or(all.documents_per_worker_max, share),
+        producers_per_document_max: config.producers.unwrap_or(all.producers_per_document_max),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_those_of_the_configuration_and_documents_are_shared() {
+        let config = CollectionConfig {
+            image_bytes_max: Some(1024),
+            deltas_per_batch_max: Some(3),
+            credit_bytes: Some(8192),
+            documents: Some(800),
+            producers: Some(2),
+            ..CollectionConfig::default()
+        };
+        let expected = CollectionLimits {
+            image_bytes_max: 1024,
+            deltas_per_batch_max: 3,
+            credit_bytes: 8192,
+            documents_per_worker_max: 900,
+            producers_per_document_max: 2,
+        };
+        assert_eq!(limits(&config, 1), expected);
+        assert_eq!(limits(&config, 4).documents_per_worker_max, 225);
+        assert_eq!(limits(&config, 1000).documents_per_worker_max, 1, "one at least");
+        assert_eq!(limits(&CollectionConfig::default(), 4), CollectionLimits::default());
+    }
 }

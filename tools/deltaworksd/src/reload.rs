@@ -122,7 +122,7 @@ impl Reloader {
         let layers = self.options.layers().map_err(|error| error.to_string())?;
         let wanted = layers.combine().map_err(|error| error.to_string())?.config;
         // Schemas are not taken over, but a mistake in one would keep the next start from working.
-        collections::load(&wanted.collections).map_err(|faults| faults.join("\n"))?;
+        collections::load(&wanted.collections, 1).map_err(|faults| faults.join("\n"))?;
         let mut next = running.clone();
         let mut report = Report::default();
         for key in KEYS {

@@ -225,6 +225,21 @@ fn keys_without_effect_are_printed_as_remarks_that_are_true() {
     assert_eq!(void, 7);
 }
 
+/// The printed file shows a collection with every key at its default, as remarks that are right.
+#[test]
+fn the_printed_example_of_a_collection_is_true() {
+    let printed = print::as_toml(&Layers::default().combine().expect("right"));
+    let (_, example) = printed.split_once("# [collections.trades]").expect("an example");
+    let mut file = "[collections.trades]\n".to_owned();
+    for key in COLLECTION_KEYS {
+        let mark = format!("# {} = ", key.name);
+        let line = example.lines().find(|line| line.starts_with(&mark)).expect(key.name);
+        file.push_str(&format!("{}\n", &line[2..]));
+    }
+    let read = read(&file).expect("right");
+    assert_eq!(read.config.collections["trades"], CollectionConfig::default(), "{file}");
+}
+
 #[test]
 fn the_knobs_of_the_first_sketch_have_their_defaults() {
     let json = print::as_json(&Layers::default().combine().expect("right"));

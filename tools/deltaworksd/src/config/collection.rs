@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use deltaworks_pipeline::limits::CREDIT_FLOOR_BYTES;
 use deltaworks_schema::Kind;
 use serde_json::Value as Json;
 
@@ -14,7 +15,7 @@ use super::key::Change::Restart;
 use super::key::Effect::Works;
 use super::key::keys;
 use super::source::Origin;
-use super::value::Range::Any;
+use super::value::Range::{Any, Whole};
 use super::value::{OrOff, Range, Raw, Shape, Value};
 
 const JOINED: &str = "collections are fixed when the stages are joined";
@@ -43,6 +44,44 @@ keys! {
             unit "true or false";
             range Any;
             memory "`wait` copies are bounded as spills; of the budget";
+            Restart(JOINED), Works;
+
+        /// Bytes of one batch with its header at most; a larger one is refused (410).
+        /// "auto" is what hello tells: 262,144, or a quarter of a chunk.
+        image_bytes_max: Option<u32> = None;
+            unit "bytes";
+            range Whole(64, 1 << 30);
+            memory "chunks of the budget";
+            Restart(JOINED), Works;
+
+        /// Deltas of one batch at most; one with more is refused (410). "auto" is 4,096.
+        deltas_per_batch_max: Option<u32> = None;
+            unit "deltas";
+            range Whole(1, 4096);
+            memory "none";
+            Restart(JOINED), Works;
+
+        /// Credit of each writer at most, where that is less than the daemon's `credit_bytes`.
+        credit_bytes: Option<u32> = None;
+            unit "bytes";
+            range Whole(CREDIT_FLOOR_BYTES as u64, 1 << 30);
+            memory "chunks of the budget";
+            Restart(JOINED), Works;
+
+        /// Documents at most, of those that the daemon may have; beyond that an open is refused (306).
+        /// Each worker keeps its share and an eighth more, and one at least.
+        documents: Option<u32> = None;
+            unit "documents";
+            range Whole(1, u32::MAX as u64);
+            memory "part of the daemon's `documents`";
+            Restart(JOINED), Works;
+
+        /// Producers that a document remembers at most; then the oldest that is not connected is
+        /// forgotten, or the open refused (308). "auto" is 64.
+        producers: Option<u32> = None;
+            unit "producers";
+            range Whole(1, 64);
+            memory "64 bytes each; of the budget";
             Restart(JOINED), Works;
     }
 }

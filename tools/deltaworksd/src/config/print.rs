@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value as Json, json};
 
 use super::Effective;
-use super::collection::COLLECTION_KEYS;
+use super::collection::{COLLECTION_KEYS, CollectionConfig};
 use super::key::{Change, Key};
 use super::keys::{Config, KEYS};
 use super::source::Origin;
@@ -33,6 +33,12 @@ pub fn as_toml(effective: &Effective) -> String {
         let _ = writeln!(text, "{mark}{}", line(key, &(key.get)(&effective.config), origin));
     }
     text.push_str(COLLECTIONS_ABOUT);
+    let default = CollectionConfig::default();
+    for key in COLLECTION_KEYS {
+        let value = (key.get)(&default);
+        let _ = write!(text, "#\n{}", about(key, &value));
+        let _ = writeln!(text, "# {} = {}", key.name, toml(&value));
+    }
     for (name, collection) in &effective.config.collections {
         let origins = effective.collection_origins.get(name);
         let _ = writeln!(text, "\n[collections.{}]", quoted(name));
@@ -52,8 +58,6 @@ const COLLECTIONS_ABOUT: &str = "
 # collection, which is [collections.\"\"] and takes any bytes unless it is given here.
 #
 # [collections.trades]
-# kind = \"cbor\"
-# schema = \"trades.jtd.json\"
 ";
 
 /// It as one JSON object: the value and the origin of each key.
