@@ -61,7 +61,7 @@ pub struct SizingRequest {
     /// Sessions at most; none: what the budget scales to, 4,096 at [`BUDGET_BYTES`].
     pub sessions: Option<u32>,
     /// Messages that wait for one worker over all its rings together: in the rings, and with the
-    /// cores that they come from.
+    /// cores that they come from. A budget below [`BUDGET_BYTES`] holds less, in proportion.
     pub worker_queue_messages: u32,
     /// Messages that each ring holds; none: at most 4,096, and half of a worker's queue over all
     /// its rings.
@@ -158,10 +158,11 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let (spills, carries) = (scaled(12 << 20), scaled(4 << 20));
     let control = scaled(CONTROL_BYTES);
     let cores = request.cores.max(1) as usize;
-    let ring_capacity = ring_capacity(&request);
+    let queue = scaled(u64::from(request.worker_queue_messages)).max(1);
+    let ring_capacity = ring_capacity(&request, queue);
     let rings = ring_bytes(cores, ring_capacity as usize);
     // What a worker's rings do not hold of its queue waits with the cores that it comes from.
-    let waiting = u64::from(request.worker_queue_messages)
+    let waiting = queue
         .saturating_sub(ring_capacity * cores as u64)
         .max(WAITING_MESSAGES_MIN * session_cores);
     // Hash alone spreads documents over workers: an eighth more on each.
@@ -234,9 +235,8 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
 
 /// Messages of each ring: as wished, else what [`RINGS_BYTES`] leave; never more than a worker's queue
 /// over all its rings, and half of it without a wish.
-fn ring_capacity(request: &SizingRequest) -> u64 {
+fn ring_capacity(request: &SizingRequest, queue: u64) -> u64 {
     let cores = u64::from(request.cores.max(1));
-    let queue = u64::from(request.worker_queue_messages);
     match request.ring_capacity {
         Some(wished) => u64::from(wished).min(queue / cores).max(1),
         None => {

@@ -225,6 +225,38 @@ fn keys_without_effect_are_printed_as_remarks_that_are_true() {
     assert_eq!(void, 7);
 }
 
+fn text_of_project(path: &str) -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The file in the documentation is what the daemon prints without any input, and the packaged one
+/// is right.
+#[test]
+fn the_files_of_the_project_are_those_of_the_table() {
+    let printed = print::as_toml(&Layers::default().combine().expect("right"));
+    let kept = text_of_project("docs/deltaworksd.toml");
+    assert_eq!(kept, printed, "write it again: deltaworksd --print-config > docs/deltaworksd.toml");
+    let packaged = read(&text_of_project("tools/packaging/deltaworksd.toml")).expect("right");
+    assert_eq!(packaged.notes, [] as [String; 0]);
+    assert!(!packaged.config.insecure, "what is packaged is safe");
+}
+
+#[test]
+fn addresses_are_chosen_where_nobody_gives_them() {
+    let config = |file: &str| read(file).expect("right").config;
+    let default: std::net::SocketAddr = "127.0.0.1:7710".parse().expect("an address");
+    let folder = || Some(PathBuf::from("/run/deltaworks"));
+    assert_eq!(config("").tcp_addresses(), [default]);
+    assert_eq!(config("unix = []").tcp_addresses(), [default]);
+    assert_eq!(config("unix = \"/s\"").tcp_addresses(), []);
+    assert_eq!(config("unix = \"/s\"\ntcp = \"127.0.0.1:1\"").tcp_addresses().len(), 1);
+    assert_eq!(config("tcp = []").tcp_addresses(), []);
+    assert_eq!(config("").unix_paths(None), [] as [PathBuf; 0]);
+    assert_eq!(config("").unix_paths(folder()), [PathBuf::from("/run/deltaworks/deltaworks.sock")]);
+    assert_eq!(config("unix = []").unix_paths(folder()), [] as [PathBuf; 0]);
+}
+
 /// The printed file shows a collection with every key at its default, as remarks that are right.
 #[test]
 fn the_printed_example_of_a_collection_is_true() {

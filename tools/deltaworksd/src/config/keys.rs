@@ -146,7 +146,8 @@ keys! {
             Reload, Works;
 
         /// Batches that wait for one worker, over all its rings together; beyond that the cores
-        /// that they come from read no more until they have gone.
+        /// that they come from read no more until they have gone. A budget below 256 MiB holds less,
+        /// in proportion.
         worker_queue_size: u32 = 100_000;
             unit "batches";
             range Whole(1_024, QUEUE_MAX);
