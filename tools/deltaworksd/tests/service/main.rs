@@ -9,7 +9,6 @@ mod daemon;
 mod deadlines;
 mod descriptors;
 mod listening;
-
 mod notified;
 mod notify_socket;
 #[path = "../attack/wire.rs"]
