@@ -32,8 +32,6 @@ mod station;
 
 mod planted;
 
-mod pulse;
-
 mod server;
 
 mod ending;
@@ -57,6 +55,5 @@ pub use observer::Observer;
 pub use peer::{Credentials, Peer};
 #[cfg(feature = "planted_faults")]
 pub use planted::{Plants, UnknownPlant};
-pub use pulse::Pulse;
 pub use server::{AccessConfig, CorePlacement, Server, ServerConfig, StartError, Stopped};
 pub use settings::{Settings, SettingsHandle};

@@ -30,7 +30,6 @@ use crate::doorkeeper::{AcceptCounts, Doorkeeper};
 use crate::listener::{Inherited, Listener};
 use crate::observer::{Observed, Observer};
 use crate::planted::{CorePlants, Plants};
-use crate::pulse::Pulse;
 use crate::settings::{Published, Settings, SettingsHandle, SettingsReader};
 use crate::station::{CoreDoor, SERVING, Station, StationAgent};
 use crate::tally::{Tally, tally};
@@ -169,7 +168,6 @@ pub struct Server {
     pub(crate) cores: Vec<Core>,
     pub(crate) doors: Vec<Arc<CoreDoor>>,
     pub(crate) doorkeeper: Option<Doorkeeper>,
-    pulse: Pulse,
     published: SharedArc<Published>,
     pub(crate) phase: SharedArc<AtomicU8>,
     tcp: Vec<SocketAddr>,
@@ -260,7 +258,6 @@ impl Server {
             cores: vec![],
             doors,
             doorkeeper: None,
-            pulse: Pulse { cores: vec![] },
             published: SharedArc::new(Published::new(settings)),
             phase,
             tcp,
@@ -290,14 +287,12 @@ impl Server {
             core.idle = config.idle;
             match spawn(core, sleeper, of_core) {
                 Ok(core) => {
-                    let door = Arc::clone(&server.doors[index]);
                     observed.push(Observed {
                         placement,
-                        door: Arc::clone(&door),
+                        door: Arc::clone(&server.doors[index]),
                         tally: tally_read,
                         counters: core.counters(),
                     });
-                    server.pulse.cores.push((core.counters(), door));
                     server.cores.push(core);
                 }
                 Err(failure) => {
@@ -367,11 +362,6 @@ impl Server {
     /// The right to change what can change while the server runs.
     pub fn settings(&self) -> SettingsHandle {
         SettingsHandle { published: SharedArc::clone(&self.published), doors: self.doors.clone() }
-    }
-
-    /// What tells whether each core still turns.
-    pub fn pulse(&self) -> Pulse {
-        self.pulse.clone()
     }
 }
 

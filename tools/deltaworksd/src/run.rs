@@ -77,7 +77,7 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
             .map_err(|error| Failure::not_started(format!("{}: {error}", path.display())))?;
     }
     if let Some(interval) = watchdog::interval() {
-        watchdog::begin(server.pulse(), interval)
+        watchdog::begin(server.observer(), interval)
             .map_err(|error| Failure::not_started(format!("watchdog: {error}")))?;
     }
     let manager = RefCell::new(ServiceManager::default());

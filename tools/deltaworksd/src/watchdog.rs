@@ -9,7 +9,7 @@ use std::io;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
-use deltaworks_server::Pulse;
+use deltaworks_server::Observer;
 use sd_notify::NotifyState;
 use tracing::{info, warn};
 
@@ -25,14 +25,14 @@ pub fn interval() -> Option<Duration> {
 ///
 /// # Errors
 /// If there is no thread to be had.
-pub fn begin(pulse: Pulse, interval: Duration) -> io::Result<()> {
-    let mut watchdog = Watchdog { told: pulse.turns(), held: Vec::new() };
+pub fn begin(observer: Observer, interval: Duration) -> io::Result<()> {
+    let mut watchdog = Watchdog { told: observer.turns(), held: Vec::new() };
     let pause = interval / LOOKS;
     Builder::new().name("watchdog".to_owned()).spawn(move || {
         loop {
-            pulse.ring();
+            observer.ring();
             sleep(pause);
-            if watchdog.look(&pulse.turns()) {
+            if watchdog.look(&observer.turns()) {
                 // What cannot be told is missed by the manager, which is what it is for.
                 let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             }
