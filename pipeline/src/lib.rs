@@ -45,6 +45,8 @@ pub mod propagation;
 
 mod subscription;
 
+pub mod inventory;
+
 pub mod stages;
 
 pub mod inline;

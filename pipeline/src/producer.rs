@@ -137,6 +137,17 @@ impl ProducerTable {
         None
     }
 
+    /// Entries of the list that a session writes as.
+    pub fn bound(&self, first: u32) -> u32 {
+        let (mut index, mut bound) = (first, 0);
+        while index != NO_PRODUCER {
+            let producer = &self.entries[index as usize];
+            bound += u32::from(producer.flags & BOUND != 0);
+            index = producer.next;
+        }
+        bound
+    }
+
     /// The longest remembered entry of the list that no session writes as.
     pub fn oldest_unbound(&self, first: u32) -> Option<u32> {
         let mut found = None;

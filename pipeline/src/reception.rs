@@ -193,6 +193,11 @@ impl Reception {
         self.sessions.len() - self.free_sessions.len()
     }
 
+    /// Places for sessions that were ever used; the place of each is below.
+    pub(crate) fn session_places(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Bytes of session state.
     pub fn session_bytes(&self) -> u64 {
         let handles = self.handle_places * size_of::<Handle>();

@@ -305,17 +305,22 @@ impl Registry {
         Ok(index)
     }
 
+    /// The sequence of the first delta that the document's window holds; the next if it holds none.
+    pub fn window_sequence(&self, index: usize) -> u64 {
+        let document = &self.documents[index];
+        if document.window_start == document.nodes {
+            return document.next_sequence;
+        }
+        let place = self.nodes().normalise(document.window_place());
+        self.nodes().node(place.block, place.index).first_sequence
+    }
+
     fn start_of(&self, index: usize, from: From) -> Result<Start, OpenRefusal> {
         let document = &self.documents[index];
         let cold = self.cold[index].as_ref().expect("a live document has a cold part");
         let window = document.window_place();
         let tail = document.tail_place();
-        let window_start = if window.node == tail.node {
-            document.next_sequence
-        } else {
-            let place = self.nodes().normalise(window);
-            self.nodes().node(place.block, place.index).first_sequence
-        };
+        let window_start = self.window_sequence(index);
         let at_window =
             Start { place: window, sequence: window_start, window_start, gap_from: None };
         Ok(match from {

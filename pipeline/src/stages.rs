@@ -22,6 +22,7 @@ use deltaworks_runtime::sync::Arc;
 use crate::chunk::ChunkPool;
 use crate::collection::Collections;
 use crate::document::SharedDocuments;
+use crate::inventory::{self, DocumentEntry, DocumentMark, SessionEntry};
 use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Mailboxes};
@@ -164,6 +165,7 @@ pub struct CoreStages {
     reading_stopped: bool,
     waiting_messages_max: usize,
     deepest_inbox: usize,
+    last_inbox: usize,
 }
 
 impl core::fmt::Debug for CoreStages {
@@ -290,6 +292,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             validation,
             reading_stopped: false,
             deepest_inbox: 0,
+            last_inbox: 0,
             waiting_messages_max: parts.limits.waiting_messages_max as usize,
         });
     }
@@ -464,7 +467,9 @@ impl CoreStages {
     }
 
     fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
-        let Self { core, inbox, own, boxes, sessions, validation, deepest_inbox, .. } = self;
+        let Self {
+            core, inbox, own, boxes, sessions, validation, last_inbox, deepest_inbox, ..
+        } = self;
         boxes.take_own(own);
         let mut work = own.len();
         for message in own.drain(..) {
@@ -475,6 +480,7 @@ impl CoreStages {
                 deliver(*from, message, sessions, validation, boxes, port, now);
             });
         }
+        *last_inbox = work;
         *deepest_inbox = work.max(*deepest_inbox);
         work
     }
@@ -550,6 +556,51 @@ impl CoreStages {
     /// since this was asked last.
     pub fn take_deepest_inbox(&mut self) -> usize {
         core::mem::take(&mut self.deepest_inbox)
+    }
+
+    /// Messages that the last turn found in the rings to this core.
+    pub fn last_inbox(&self) -> usize {
+        self.last_inbox
+    }
+
+    /// Tells the documents of this core at places `from..from + at_most` of its table; returns
+    /// where the next slice begins, or `None` behind the last. Some cache misses a document.
+    pub fn documents(
+        &self,
+        from: usize,
+        at_most: usize,
+        take: impl FnMut(DocumentEntry),
+    ) -> Option<usize> {
+        self.validation.as_ref()?.documents(from, at_most, take)
+    }
+
+    /// The same, of each document no more than how far it has come: one cache miss each.
+    pub fn document_marks(
+        &self,
+        from: usize,
+        at_most: usize,
+        take: impl FnMut(DocumentMark),
+    ) -> Option<usize> {
+        self.validation.as_ref()?.document_marks(from, at_most, take)
+    }
+
+    /// The name of a document of this core, if that slot still holds it.
+    pub fn document_name(&self, slot: u32, generation: u32) -> Option<StdArc<str>> {
+        let validation = self.validation.as_ref()?;
+        validation.document_name(slot, generation)
+    }
+
+    /// Tells the sessions of this core from place `from` on, until they have more than
+    /// `handles_at_most` handles together; returns where the next slice begins, or `None` behind
+    /// the last.
+    pub fn sessions(
+        &self,
+        from: usize,
+        handles_at_most: usize,
+        take: impl FnMut(SessionEntry),
+    ) -> Option<usize> {
+        let SessionSide { reception, propagation } = self.sessions.as_ref()?;
+        inventory::sessions(reception, propagation, from, handles_at_most, take)
     }
 
     /// Chunks of this core, and how many of them are free.

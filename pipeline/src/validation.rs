@@ -167,6 +167,11 @@ impl Validation {
         }
     }
 
+    /// The memory of images.
+    pub(crate) fn memory(&self) -> &ChunkMemory {
+        &self.memory
+    }
+
     /// What was counted.
     pub(crate) fn counts(&self) -> &Counting {
         &self.counts

@@ -40,6 +40,16 @@ mod attendance;
 
 pub mod sizing;
 
+mod answer;
+
+mod desk;
+
+pub mod recording;
+
+pub mod trace_events;
+
+pub mod census;
+
 mod tally;
 
 pub mod latency;
@@ -51,7 +61,7 @@ mod observer;
 pub use deltaworks_pipeline::stages::Tuning;
 pub use doorkeeper::AcceptCounts;
 pub use listener::Inherited;
-pub use observer::Observer;
+pub use observer::{Observer, Unanswered};
 pub use peer::{Credentials, Peer};
 #[cfg(feature = "planted_faults")]
 pub use planted::{Plants, UnknownPlant};

@@ -11,7 +11,13 @@ use deltaworks_runtime::core::{CORE_COUNTERS, CoreCounter};
 use deltaworks_runtime::counters::CounterReader;
 use deltaworks_runtime::sync::atomic::Ordering;
 
+use crate::answer::{Answer, Teller};
+use crate::census::{
+    self, Cut, DocumentReport, DocumentSort, Page, Sample, SessionReport, SessionSort,
+};
+use crate::desk::Question;
 use crate::latency::{Latency, Stage};
+use crate::recording::{CoreRecording, EVENTS_MAX, RecordRequest};
 use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status};
 use crate::server::CorePlacement;
 use crate::station::{CoreDoor, SERVING};
@@ -19,6 +25,9 @@ use crate::tally::{Figure, TallyReader};
 
 /// Time between two reports that the busy share is taken from, at least.
 const SHARE_TIME: Duration = Duration::from_millis(500);
+
+/// Events of a recording over all cores, at most: 64 MiB.
+const EVENTS_OF_ALL: usize = 1 << 20;
 
 /// One core as it is looked at.
 pub(crate) struct Observed {
@@ -178,6 +187,115 @@ impl Observer {
         shares.ratios.clone()
     }
 }
+
+/// Asked of cores: each answers in its next turns, or not at all if it does not turn any more, so
+/// whoever awaits bounds the time.
+impl Observer {
+    /// How far every document has come, to be compared with what it will have come to.
+    ///
+    /// # Errors
+    /// If too many questions wait for a core already.
+    pub async fn sample(&self) -> Result<Sample, Unanswered> {
+        let marks = self.ask(owns, |_, teller| Question::Marks(teller))?;
+        Ok(Sample::new(marks.await))
+    }
+
+    /// The page of documents, with rates since `sample`.
+    ///
+    /// # Errors
+    /// If too many questions wait for a core already.
+    pub async fn documents(
+        &self,
+        sample: &Sample,
+        sort: DocumentSort,
+        cut: Cut,
+    ) -> Result<Page<DocumentReport>, Unanswered> {
+        let entries = self.ask(owns, |_, teller| Question::Documents(teller))?.await;
+        let cores = self.shared.cores.iter().enumerate();
+        let owners: Vec<usize> =
+            cores.filter(|(_, core)| owns(core)).map(|(index, _)| index).collect();
+        let collections = &self.shared.collections;
+        Ok(census::documents(entries, sample, collections, &owners, sort, cut))
+    }
+
+    /// The page of sessions.
+    ///
+    /// # Errors
+    /// If too many questions wait for a core already.
+    pub async fn sessions(
+        &self,
+        sort: SessionSort,
+        cut: Cut,
+    ) -> Result<Page<SessionReport>, Unanswered> {
+        let entries = self.ask(serves, Question::Sessions)?.await;
+        let readings = entries.iter().flat_map(|socket| &socket.entry.readings);
+        let lags = readings.into_iter().any(|reading| reading.next_sequence.is_some());
+        let sample = if lags { self.sample().await? } else { Sample::default() };
+        let page = census::sessions(entries, &sample, sort, cut);
+        let named: Arc<[(u32, u32)]> =
+            page.rows.iter().flat_map(|(_, named)| named).copied().collect();
+        let names = self.ask(owns, |_, teller| Question::Names(Arc::clone(&named), teller))?;
+        Ok(census::with_names(page, names.await))
+    }
+
+    /// What every core does for `time` from now on. The events of all cores together take 64 MiB
+    /// at most.
+    ///
+    /// # Errors
+    /// If too many questions wait for a core already, or a recording is being made.
+    pub async fn record(&self, time: Duration) -> Result<Vec<CoreRecording>, Unanswered> {
+        let cores = self.shared.cores.len();
+        let events = (EVENTS_OF_ALL / cores.max(1)).min(EVENTS_MAX);
+        let recordings = self.ask(
+            |_| true,
+            |core, teller| {
+                let cpu = self.shared.cores[core].placement.cpu;
+                let room = RecordRequest::room(events);
+                let time_ns = time.as_nanos() as u64;
+                Question::Record(RecordRequest { core, cpu, time_ns, room, teller })
+            },
+        )?;
+        let mut recordings = recordings.await;
+        recordings.sort_by_key(|recording| recording.core);
+        if recordings.len() < cores { Err(Unanswered) } else { Ok(recordings) }
+    }
+
+    /// Puts a question to every core that `whom` picks, and rings them.
+    fn ask<T>(
+        &self,
+        whom: impl Fn(&Observed) -> bool,
+        question: impl Fn(usize, Teller<T>) -> Question,
+    ) -> Result<Answer<T>, Unanswered> {
+        let answer = Answer::new();
+        for (index, core) in self.shared.cores.iter().enumerate().filter(|(_, core)| whom(core)) {
+            if !core.door.questions.put(question(index, answer.teller())) {
+                return Err(Unanswered);
+            }
+        }
+        self.ring();
+        Ok(answer)
+    }
+}
+
+fn owns(core: &Observed) -> bool {
+    core.placement.role.owns_documents
+}
+
+fn serves(core: &Observed) -> bool {
+    core.placement.role.serves_sessions
+}
+
+/// Too much is asked of a core already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unanswered;
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("A core is busy with what was asked before.")
+    }
+}
+
+impl std::error::Error for Unanswered {}
 
 fn report_core(index: usize, core: &Observed, busy_ratio: f64) -> CoreReport {
     let of = |figure: Figure| core.tally.get(figure);

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use deltaworks_image::Kind;
+use deltaworks_pipeline::inventory::SessionEntry;
 use deltaworks_pipeline::message::{
     Access, Ack, BatchRefusal, CloseReason, From, OpenRefusal, OpenRequest, Opened, Policy,
     Refusal, SessionId,
@@ -23,6 +24,7 @@ use deltaworks_protocol::{Control, ErrorCode};
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 
 use crate::attendance::Attendant;
+use crate::desk::SocketEntry;
 use crate::peer::Peer;
 use crate::socket::{SLICES, send_vectored};
 
@@ -52,6 +54,10 @@ pub(crate) struct SocketSession {
     pub is_blocked: bool,
     /// The connection is gone.
     pub is_broken: bool,
+    began_ns: u64,
+    pub received_bytes: u64,
+    /// Of images only.
+    pub delivered_bytes: u64,
 }
 
 impl SocketSession {
@@ -199,7 +205,25 @@ impl Outlet {
             waker: None,
             is_blocked: false,
             is_broken: false,
+            began_ns: now.monotonic_ns,
+            received_bytes: 0,
+            delivered_bytes: 0,
         }
+    }
+
+    /// What a session's socket adds to its entry; `None` if it has gone.
+    pub fn socket_entry(&self, core: usize, entry: SessionEntry, now: Now) -> Option<SocketEntry> {
+        let session = self.get(entry.session)?.borrow();
+        Some(SocketEntry {
+            core,
+            entry,
+            transport: session.peer.transport(),
+            peer: session.peer.to_string(),
+            age_seconds: now.monotonic_ns.saturating_sub(session.began_ns) as f64 / 1e9,
+            received_bytes: session.received_bytes,
+            delivered_bytes: session.delivered_bytes,
+            is_blocked: session.is_blocked,
+        })
     }
 
     pub fn begin(&mut self, id: SessionId, session: Rc<RefCell<SocketSession>>) {
@@ -443,6 +467,7 @@ impl SessionPort for Outlet {
         rest -= half_bytes;
         let control_bytes = rest.min(session.unsent().len());
         rest -= control_bytes;
+        session.delivered_bytes += (half_bytes + rest) as u64;
         if control_bytes > 0 {
             session.control_took(control_bytes);
         }

@@ -164,6 +164,7 @@ fn write(
     let count = count?;
     if is_image {
         station.stages.took(id, count);
+        session.borrow_mut().delivered_bytes += count as u64;
     } else {
         session.borrow_mut().control_took(count);
     }

@@ -23,9 +23,11 @@ use glommio::net::TcpStream;
 
 use crate::admission::Seat;
 use crate::attendance::{Attendance, Attendant, Connected};
+use crate::desk::{Desk, QuestionBox};
 use crate::outlet::{Outlet, SocketSession};
 use crate::peer::Peer;
 use crate::planted::CorePlants;
+use crate::recording::Recorder;
 use crate::session::serve;
 use crate::settings::SettingsReader;
 use crate::tally::{Figure, Tally};
@@ -63,6 +65,7 @@ pub(crate) struct Arrival {
 /// | sessions | its core | the doorkeeper, to find the least loaded |
 /// | worked, quiet_in | its core, while draining | who stops the server |
 /// | accepted | the doorkeeper | its core |
+/// | questions | whoever asks out of band | its core |
 pub(crate) struct CoreDoor {
     pub phase: Arc<AtomicU8>,
     pub sessions: AtomicUsize,
@@ -72,6 +75,8 @@ pub(crate) struct CoreDoor {
     attendance: Arc<Attendance>,
     accepted: Mutex<VecDeque<Arrival>>,
     waiting: AtomicUsize,
+    /// What others ask of this core.
+    pub questions: QuestionBox,
     doorbell: Doorbell,
 }
 
@@ -85,6 +90,7 @@ impl CoreDoor {
             attendance: Arc::default(),
             accepted: Mutex::new(VecDeque::new()),
             waiting: AtomicUsize::new(0),
+            questions: QuestionBox::new(),
             doorbell,
         }
     }
@@ -142,6 +148,9 @@ pub(crate) struct Station {
     phase: u8,
     counted_sessions: usize,
     tally: Tally,
+    desk: Desk,
+    /// There while somebody wants a recording.
+    recorder: Option<Box<Recorder>>,
     /// When the last turn began, if it had work.
     busy_since_ns: Option<u64>,
 }
@@ -165,6 +174,8 @@ impl Station {
             phase: SERVING,
             counted_sessions: 0,
             tally,
+            desk: Desk::default(),
+            recorder: None,
             busy_since_ns: None,
         }
     }
@@ -196,10 +207,15 @@ impl Station {
     pub fn received(&mut self, id: SessionId, count: usize) {
         let now = self.now();
         if let Some(session) = self.outlet.get(id) {
-            session.borrow_mut().protocol.handle_activity(now.monotonic_ns);
+            let mut session = session.borrow_mut();
+            session.protocol.handle_activity(now.monotonic_ns);
+            session.received_bytes += count as u64;
         }
         self.stages.received(id, count, &mut self.outlet, now);
         self.pass_on_control();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.read(now.monotonic_ns, id.0, count);
+        }
     }
 
     /// Ends a session whose task has ended, unless its place is already another's.
@@ -241,7 +257,10 @@ impl Station {
     fn turn(&mut self, now: Now) -> usize {
         self.count_busy(now);
         self.enter_phase();
-        let mut work = self.stages.turn(&mut self.outlet, now);
+        let mut work = match &mut self.recorder {
+            None => self.stages.turn(&mut self.outlet, now),
+            Some(recorder) => recorder.turn(&mut self.stages, &mut self.outlet, now),
+        };
         work += self.pass_on_control();
         // A session's place is freed by its owners' last words, in whatever turn those come.
         self.count_sessions();
@@ -273,6 +292,18 @@ impl Station {
         if let Some(since_ns) = self.busy_since_ns.take() {
             self.tally.add(Figure::BusyNs, now.monotonic_ns.saturating_sub(since_ns));
         }
+    }
+
+    /// Answers a slice of what is asked, and ends a recording whose time is over.
+    fn answer(&mut self, now: Now) -> usize {
+        let Self { desk, door, stages, outlet, recorder, .. } = self;
+        let work = desk.answer(&door.questions, stages, outlet, recorder, now);
+        if let Some(recorder) =
+            self.recorder.take_if(|recorder| recorder.until_ns() <= now.monotonic_ns)
+        {
+            recorder.finish(now);
+        }
+        work
     }
 
     /// Lets others see what was counted.
@@ -368,14 +399,17 @@ impl Agent for StationAgent {
                 drop((connected, seat));
             });
         }
-        work + self.station.borrow_mut().turn(now)
+        let mut station = self.station.borrow_mut();
+        work += station.answer(now);
+        work + station.turn(now)
     }
 
     fn wake_at_ns(&self) -> u64 {
         let station = self.station.borrow();
         let has_sessions = station.stages.session_count() > 0;
         let look_ns = if has_sessions { station.next_look_ns } else { u64::MAX };
-        look_ns.min(self.planted.wake_at_ns())
+        let recorded_ns = station.recorder.as_ref().map_or(u64::MAX, |it| it.until_ns());
+        look_ns.min(recorded_ns).min(self.planted.wake_at_ns())
     }
 
     fn before_sleep(&mut self) {
@@ -383,6 +417,15 @@ impl Agent for StationAgent {
         let now = station.now();
         station.count_busy(now);
         station.publish(now);
+        if let Some(recorder) = &mut station.recorder {
+            recorder.falls_asleep();
+        }
+    }
+
+    fn after_sleep(&mut self) {
+        if let Some(recorder) = &mut self.station.borrow_mut().recorder {
+            recorder.wakes_up();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What propagation counts: what sockets took, and how long it took to get there.
+//! What propagation counts and knows: what sockets took, how long it took, what they still lack.
 //!
 //! The part of [`Propagation`] that is read by whoever publishes figures. Plain integers of the agent;
 //! a send costs a few additions, and reads the time that its last image was stamped with.
@@ -6,6 +6,7 @@
 use deltaworks_image::Image;
 
 use super::Propagation;
+use crate::inventory::Reading;
 use crate::latency::Histogram;
 use crate::port::SessionPort;
 
@@ -45,5 +46,22 @@ impl Propagation {
         {
             self.latency.record(sent_us.saturating_sub(image.time_us()) * 1_000);
         }
+    }
+
+    /// How far subscription `place` has come.
+    pub(crate) fn reading(&self, place: u32) -> Reading {
+        let entry = self.subscriptions.peek(place);
+        let (tail, _) = self.shared.get(entry.slot).tail();
+        let first = entry.taken_up_to();
+        let next_sequence = match entry.aside.as_ref().and_then(|aside| aside.front()) {
+            Some((_, copied)) => Image::checked_before(copied).map(|it| it.first_sequence()),
+            None if entry.place.node < tail => {
+                let at = self.nodes.normalise(self.resolve(entry));
+                Some(self.nodes.node(at.block, at.index).first_sequence)
+            }
+            None => None,
+        };
+        let backlog_nodes = tail.saturating_sub(first);
+        Reading { slot: entry.slot, generation: entry.generation, backlog_nodes, next_sequence }
     }
 }

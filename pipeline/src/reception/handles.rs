@@ -12,6 +12,14 @@ use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::producer::NO_PRODUCER;
 use crate::subscription::NO_SUBSCRIPTION;
 
+/// What an open handle stands for.
+pub(crate) struct OpenHandle {
+    pub slot: u32,
+    pub generation: u32,
+    /// Its subscription, if it reads.
+    pub subscription: u32,
+}
+
 impl Reception {
     /// Does what a control message asks; ends the session if it may not ask that.
     pub(crate) fn act<P: SessionPort>(
@@ -69,6 +77,17 @@ impl Reception {
             ControlAction::End => self.end_session(id, around),
         }
         Ok(())
+    }
+
+    /// Shows each handle that `id` has open, with what it reads or writes; `false` if there is no
+    /// such session.
+    pub(crate) fn each_open_handle(&self, id: SessionId, mut show: impl FnMut(OpenHandle)) -> bool {
+        let session = &self.sessions[id.0 as usize];
+        for handle in session.handles.iter().filter(|handle| handle.state == State::Open) {
+            let Handle { slot, generation, subscription, .. } = *handle;
+            show(OpenHandle { slot, generation, subscription });
+        }
+        session.is_used
     }
 
     fn handle(&mut self, id: SessionId, handle: u32) -> Result<&mut Handle, SessionFault> {

@@ -1,18 +1,60 @@
 //! What the admin socket answers: the status, and what is asked of cores out of band.
 //!
 //! Whoever may open the socket may ask everything here. Answers are JSON; an error is a status and
-//! `{"error": sentence}`.
+//! `{"error": sentence}`. One list is made at a time, and one recording; a core that does not answer
+//! in time is told as an error, and nobody waits longer.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use deltaworks_server::census::{
+    Cut, DocumentReport, DocumentSort, Sample, SessionReport, SessionSort,
+};
 use deltaworks_server::report::Status;
-use serde::Serialize;
+use deltaworks_server::trace_events::trace_events;
+use deltaworks_server::{Observer, Unanswered};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 
 use super::Seen;
+
+/// Rows of one page at most.
+const ROWS_MAX: usize = 1000;
+/// Time between two samples at most.
+const SAMPLE_MS_MAX: u64 = 10_000;
+/// How long a recording may last.
+const RECORDING_SECONDS_MAX: f64 = 30.0;
+/// How long cores may take to answer, besides the time that was asked for.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// What requests share.
+#[derive(Debug)]
+struct Desk {
+    seen: Seen,
+    /// One list at a time: each takes some 150 bytes a document.
+    list: Semaphore,
+    recording: Semaphore,
+}
+
+impl Desk {
+    fn observer(&self) -> Result<&Observer, Refusal> {
+        self.seen.get().ok_or_else(|| {
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is still starting.".to_owned())
+        })
+    }
+}
+
+type Desked = State<Arc<Desk>>;
 
 /// Why something asked was not done.
 #[derive(Debug, Serialize)]
@@ -25,9 +67,20 @@ struct Told {
 pub(super) struct Refusal(StatusCode, String);
 
 impl Refusal {
-    /// The server has not started, or is gone.
-    fn starting() -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, "The server is still starting.".to_owned())
+    fn wrong(told: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, told.into())
+    }
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::wrong(rejection.body_text())
+    }
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(unanswered: Unanswered) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, unanswered.to_string())
     }
 }
 
@@ -39,11 +92,15 @@ impl IntoResponse for Refusal {
 
 /// The routes of the admin socket.
 pub(super) fn router(seen: Seen) -> Router {
+    let desk = Desk { seen, list: Semaphore::new(1), recording: Semaphore::new(1) };
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/documents", get(documents))
+        .route("/v1/sessions", get(sessions))
+        .route("/v1/trace", post(trace))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(seen)
+        .with_state(Arc::new(desk))
 }
 
 async fn unknown() -> Refusal {
@@ -55,7 +112,141 @@ async fn wrong_method() -> Refusal {
     Refusal(StatusCode::METHOD_NOT_ALLOWED, told)
 }
 
-async fn status(State(seen): State<Seen>) -> Result<Json<Status>, Refusal> {
-    let observer = seen.get().ok_or_else(Refusal::starting)?;
-    Ok(Json(observer.status()))
+/// What `asked` comes to, if it comes within `time`.
+async fn in_time<T, E: Into<Refusal>>(
+    time: Duration,
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, Refusal> {
+    match timeout(time, asked).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => {
+            let told = format!("The cores did not answer within {} seconds.", time.as_secs());
+            Err(Refusal(StatusCode::GATEWAY_TIMEOUT, told))
+        }
+    }
+}
+
+fn cut(offset: usize, limit: usize) -> Result<Cut, Refusal> {
+    if limit > ROWS_MAX {
+        return Err(Refusal::wrong(format!("A page has {ROWS_MAX} rows at most, not {limit}.")));
+    }
+    Ok(Cut { offset, limit })
+}
+
+async fn status(State(desk): Desked) -> Result<Json<Status>, Refusal> {
+    Ok(Json(desk.observer()?.status()))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DocumentsAsked {
+    sort: DocumentSort,
+    offset: usize,
+    limit: usize,
+    sample_ms: u64,
+}
+
+impl Default for DocumentsAsked {
+    fn default() -> Self {
+        Self { sort: DocumentSort::default(), offset: 0, limit: 100, sample_ms: 500 }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct DocumentsTold {
+    total: usize,
+    sample_ms: u64,
+    documents: Vec<DocumentReport>,
+}
+
+async fn documents(
+    State(desk): Desked,
+    asked: Result<Query<DocumentsAsked>, QueryRejection>,
+) -> Result<Json<DocumentsTold>, Refusal> {
+    let Query(DocumentsAsked { sort, offset, limit, sample_ms }) = asked?;
+    let (observer, cut) = (desk.observer()?, cut(offset, limit)?);
+    if sample_ms > SAMPLE_MS_MAX {
+        let told = format!("sample_ms is {SAMPLE_MS_MAX} at most, not {sample_ms}.");
+        return Err(Refusal::wrong(told));
+    }
+    let sampled = Duration::from_millis(sample_ms);
+    let page = in_time(ANSWER_TIME + sampled, async {
+        let _one = desk.list.acquire().await;
+        let mut sample = Sample::default();
+        if sample_ms > 0 {
+            sample = observer.sample().await?;
+            sleep(sampled).await;
+        }
+        observer.documents(&sample, sort, cut).await
+    });
+    let page = page.await?;
+    Ok(Json(DocumentsTold { total: page.total, sample_ms, documents: page.rows }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct SessionsAsked {
+    sort: SessionSort,
+    offset: usize,
+    limit: usize,
+}
+
+impl Default for SessionsAsked {
+    fn default() -> Self {
+        Self { sort: SessionSort::default(), offset: 0, limit: 100 }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct SessionsTold {
+    total: usize,
+    sessions: Vec<SessionReport>,
+}
+
+async fn sessions(
+    State(desk): Desked,
+    asked: Result<Query<SessionsAsked>, QueryRejection>,
+) -> Result<Json<SessionsTold>, Refusal> {
+    let Query(SessionsAsked { sort, offset, limit }) = asked?;
+    let (observer, cut) = (desk.observer()?, cut(offset, limit)?);
+    let page = in_time(ANSWER_TIME, async {
+        let _one = desk.list.acquire().await;
+        observer.sessions(sort, cut).await
+    });
+    let page = page.await?;
+    Ok(Json(SessionsTold { total: page.total, sessions: page.rows }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TraceAsked {
+    seconds: f64,
+}
+
+impl Default for TraceAsked {
+    fn default() -> Self {
+        Self { seconds: 1.0 }
+    }
+}
+
+async fn trace(
+    State(desk): Desked,
+    asked: Result<Query<TraceAsked>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(TraceAsked { seconds }) = asked?;
+    let observer = desk.observer()?;
+    if !(seconds > 0.0 && seconds <= RECORDING_SECONDS_MAX) {
+        let told =
+            format!("A recording takes more than 0 and at most {RECORDING_SECONDS_MAX} seconds.");
+        return Err(Refusal::wrong(told));
+    }
+    let busy = || Refusal(StatusCode::CONFLICT, "Another recording is being made.".to_owned());
+    let one = desk.recording.try_acquire().map_err(|_| busy())?;
+    let time = Duration::from_secs_f64(seconds);
+    let recordings = in_time(ANSWER_TIME + time, observer.record(time)).await?;
+    drop(one);
+    let pieces = trace_events(recordings, std::process::id());
+    let pieces = pieces.map(Ok::<_, std::convert::Infallible>);
+    let body = Body::from_stream(futures_lite::stream::iter(pieces));
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

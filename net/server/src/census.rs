@@ -1,0 +1,308 @@
+//! Documents and sessions as people read them: asked of every core, joined, sorted, cut into pages.
+//!
+//! Runs on the thread that asks; cores only list what they have, in slices. One census holds what it
+//! asked for until its page is made: some 150 bytes a document, some 300 bytes a session and 32 a
+//! subscription; who asks is to ask for one at a time.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desk::{DatedDocument, DatedMark, Named, SocketEntry};
+
+/// A page of what was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page<T> {
+    /// How many there are over all pages.
+    pub total: usize,
+    /// Those of this page, in the order asked for.
+    pub rows: Vec<T>,
+}
+
+/// What a page begins with, and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Rows before the page.
+    pub offset: usize,
+    /// Rows of the page, at most.
+    pub limit: usize,
+}
+
+/// A document.
+#[derive(Clone, Debug, Serialize)]
+pub struct DocumentReport {
+    /// Its name.
+    pub name: String,
+    /// The name of its collection; empty for the default one.
+    pub collection: String,
+    /// The core that owns it.
+    pub owner_core: usize,
+    /// That core's number among those that own documents.
+    pub worker: u16,
+    /// Its slot.
+    pub slot: u32,
+    /// The slot's generation.
+    pub generation: u32,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The sequence that its next delta will have.
+    pub next_sequence: u64,
+    /// The sequence of the first delta that memory still holds.
+    pub window_start: u64,
+    /// Deltas that memory holds.
+    pub window_deltas: u64,
+    /// Deltas given a sequence between two samples, per second; 0 without a sample.
+    pub rate_deltas_per_second: f64,
+    /// When the newest batch or info in memory was ordered, in microseconds since the Unix epoch;
+    /// 0 if memory holds none.
+    pub last_delta_unix_us: u64,
+    /// Subscriptions.
+    pub subscribers: u32,
+    /// Producers that a session writes as.
+    pub writers: u32,
+}
+
+/// What documents are sorted by; the largest comes first, except of names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DocumentSort {
+    /// Deltas per second.
+    #[default]
+    Rate,
+    /// The newest delta.
+    Last,
+    /// Deltas in memory.
+    Window,
+    /// Subscriptions.
+    Subscribers,
+    /// The name.
+    Name,
+}
+
+/// A session.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionReport {
+    /// Core and place: `CORE:PLACE`. A place is given to another session when this one has ended.
+    pub id: String,
+    /// Its core.
+    pub core: usize,
+    /// `tcp` or `unix`.
+    pub transport: &'static str,
+    /// The other end, as the kernel tells it.
+    pub peer: String,
+    /// Since it was accepted.
+    pub age_seconds: f64,
+    /// Handles that it has open.
+    pub handles: u32,
+    /// Those that read.
+    pub subscriptions: usize,
+    /// Bytes read from its socket.
+    pub received_bytes: u64,
+    /// Bytes of images that its socket took.
+    pub delivered_bytes: u64,
+    /// Deltas that its socket has not taken, over all subscriptions.
+    pub backlog_deltas: u64,
+    /// Images of them.
+    pub backlog_nodes: u64,
+    /// Whether its socket is full.
+    pub is_blocked: bool,
+    /// Names of up to four documents that it has open, those that it lags behind first.
+    pub documents: Vec<String>,
+}
+
+/// What sessions are sorted by; the largest comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionSort {
+    /// Deltas that its socket has not taken, then images.
+    #[default]
+    Backlog,
+    /// Bytes received.
+    Received,
+    /// Bytes delivered.
+    Delivered,
+    /// Age.
+    Age,
+}
+
+/// Documents that a session's row names, at most.
+const NAMES_MAX: usize = 4;
+
+/// How far documents had come at some moment.
+#[derive(Debug, Default)]
+pub struct Sample {
+    marks: HashMap<(u32, u32), (u64, u64)>,
+}
+
+impl Sample {
+    pub(crate) fn new(marks: Vec<DatedMark>) -> Self {
+        let dated = marks.into_iter().map(|(now, mark)| {
+            ((mark.slot, mark.generation), (now.monotonic_ns, mark.next_sequence))
+        });
+        Self { marks: dated.collect() }
+    }
+
+    /// Deltas per second since this sample; a document that was not there then began at nothing,
+    /// and is told as 0 because nobody knows when.
+    fn rate(&self, (now, entry): &DatedDocument) -> f64 {
+        let Some((then_ns, then)) = self.marks.get(&(entry.slot, entry.generation)) else {
+            return 0.0;
+        };
+        let seconds = now.monotonic_ns.saturating_sub(*then_ns) as f64 / 1e9;
+        let deltas = entry.next_sequence.saturating_sub(*then) as f64;
+        if seconds > 0.0 { deltas / seconds } else { 0.0 }
+    }
+
+    fn next_sequence(&self, slot: u32, generation: u32) -> Option<u64> {
+        self.marks.get(&(slot, generation)).map(|(_, next)| *next)
+    }
+}
+
+/// The page of documents. `owners` are the cores that own documents, by worker.
+pub(crate) fn documents(
+    entries: Vec<DatedDocument>,
+    sample: &Sample,
+    collections: &[(String, &'static str)],
+    owners: &[usize],
+    sort: DocumentSort,
+    cut: Cut,
+) -> Page<DocumentReport> {
+    let total = entries.len();
+    let rated = entries.into_iter().map(|entry| (sample.rate(&entry), entry.1));
+    let rated = rated.collect::<Vec<_>>();
+    let compare = |one: &(f64, _), other: &(f64, _)| compare_documents(sort, one, other);
+    let rows = page(rated, cut, compare).into_iter();
+    let rows = rows.map(|(rate, entry)| DocumentReport {
+        name: entry.name.as_ref().to_owned(),
+        collection: collections[entry.collection as usize].0.clone(),
+        owner_core: owners[entry.worker as usize],
+        worker: entry.worker,
+        slot: entry.slot,
+        generation: entry.generation,
+        epoch: entry.epoch,
+        next_sequence: entry.next_sequence,
+        window_start: entry.window_start,
+        window_deltas: entry.next_sequence.saturating_sub(entry.window_start),
+        rate_deltas_per_second: rate,
+        last_delta_unix_us: entry.last_image_us,
+        subscribers: entry.subscribers,
+        writers: entry.writers,
+    });
+    Page { total, rows: rows.collect() }
+}
+
+type Rated = (f64, deltaworks_pipeline::inventory::DocumentEntry);
+
+fn compare_documents(
+    sort: DocumentSort,
+    (rate, one): &Rated,
+    (other_rate, other): &Rated,
+) -> Ordering {
+    let window =
+        |it: &deltaworks_pipeline::inventory::DocumentEntry| it.next_sequence - it.window_start;
+    let larger_first = match sort {
+        DocumentSort::Rate => other_rate.total_cmp(rate),
+        DocumentSort::Last => other.last_image_us.cmp(&one.last_image_us),
+        DocumentSort::Window => window(other).cmp(&window(one)),
+        DocumentSort::Subscribers => other.subscribers.cmp(&one.subscribers),
+        DocumentSort::Name => Ordering::Equal,
+    };
+    larger_first.then_with(|| one.name.cmp(&other.name))
+}
+
+/// Sessions without the names of their documents, which are asked for when the page is known.
+pub(crate) fn sessions(
+    entries: Vec<SocketEntry>,
+    sample: &Sample,
+    sort: SessionSort,
+    cut: Cut,
+) -> Page<(SessionReport, Vec<(u32, u32)>)> {
+    let total = entries.len();
+    let rows: Vec<_> = entries.into_iter().map(|entry| session(entry, sample)).collect();
+    let compare = |(one, _): &(SessionReport, _), (other, _): &(SessionReport, _)| {
+        let larger_first = match sort {
+            SessionSort::Backlog => (other.backlog_deltas, other.backlog_nodes)
+                .cmp(&(one.backlog_deltas, one.backlog_nodes)),
+            SessionSort::Received => other.received_bytes.cmp(&one.received_bytes),
+            SessionSort::Delivered => other.delivered_bytes.cmp(&one.delivered_bytes),
+            SessionSort::Age => other.age_seconds.total_cmp(&one.age_seconds),
+        };
+        larger_first.then_with(|| one.id.cmp(&other.id))
+    };
+    Page { total, rows: page(rows, cut, compare) }
+}
+
+fn session(socket: SocketEntry, sample: &Sample) -> (SessionReport, Vec<(u32, u32)>) {
+    let mut readings = socket.entry.readings;
+    readings.sort_by_key(|reading| std::cmp::Reverse(reading.backlog_nodes));
+    let behind = |reading: &deltaworks_pipeline::inventory::Reading| {
+        let first = reading.next_sequence?;
+        let next = sample.next_sequence(reading.slot, reading.generation)?;
+        Some(next.saturating_sub(first))
+    };
+    let named = readings.iter().map(|reading| (reading.slot, reading.generation));
+    let mut named: Vec<_> = named.chain(socket.entry.writings).take(NAMES_MAX).collect();
+    named.dedup();
+    let report = SessionReport {
+        id: format!("{}:{}", socket.core, socket.entry.session.0),
+        core: socket.core,
+        transport: socket.transport,
+        peer: socket.peer,
+        age_seconds: socket.age_seconds,
+        handles: socket.entry.handles,
+        subscriptions: readings.len(),
+        received_bytes: socket.received_bytes,
+        delivered_bytes: socket.delivered_bytes,
+        backlog_deltas: readings.iter().filter_map(behind).sum(),
+        backlog_nodes: readings.iter().map(|reading| reading.backlog_nodes).sum(),
+        is_blocked: socket.is_blocked,
+        documents: Vec::new(),
+    };
+    (report, named)
+}
+
+/// Puts the names into the rows; one that is gone by now is left out.
+pub(crate) fn with_names(
+    page: Page<(SessionReport, Vec<(u32, u32)>)>,
+    names: Vec<Named>,
+) -> Page<SessionReport> {
+    let names: HashMap<(u32, u32), Arc<str>> =
+        names.into_iter().map(|(slot, generation, name)| ((slot, generation), name)).collect();
+    let rows = page.rows.into_iter().map(|(mut report, named)| {
+        report.documents =
+            named.iter().filter_map(|slot| Some(names.get(slot)?.as_ref().to_owned())).collect();
+        report
+    });
+    Page { total: page.total, rows: rows.collect() }
+}
+
+/// The rows of the page alone, in order: the rest is never sorted.
+fn page<T>(mut rows: Vec<T>, cut: Cut, compare: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    let end = cut.offset.saturating_add(cut.limit).min(rows.len());
+    if end < rows.len() {
+        rows.select_nth_unstable_by(end, &compare);
+        rows.truncate(end);
+    }
+    rows.sort_unstable_by(&compare);
+    rows.split_off(cut.offset.min(rows.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_put_together_are_the_sorted_whole() {
+        let rows: Vec<u32> = (0..1000).map(|number| number * 7919 % 1009).collect();
+        let mut whole = rows.clone();
+        whole.sort_unstable();
+        let pages = (0..=1000)
+            .step_by(77)
+            .flat_map(|offset| page(rows.clone(), Cut { offset, limit: 77 }, u32::cmp));
+        assert_eq!(pages.collect::<Vec<_>>(), whole);
+        assert_eq!(page(rows.clone(), Cut { offset: 1000, limit: 5 }, u32::cmp), []);
+        assert_eq!(page(rows, Cut { offset: usize::MAX, limit: usize::MAX }, u32::cmp), []);
+    }
+}

@@ -1,0 +1,167 @@
+//! Where a core answers what it is asked out of band: a slice a turn, and nothing while nobody asks.
+//!
+//! Questions come through a small mailbox, never with data; the core works at one at a time, in the
+//! order in which they came, and does no more than [`DOCUMENTS_PER_TURN`] and the like in a turn.
+//! A full mailbox refuses the question. The one lock is taken when a question is put and when it is
+//! taken up.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use deltaworks_pipeline::inventory::{DocumentEntry, DocumentMark, SessionEntry};
+use deltaworks_pipeline::stages::CoreStages;
+use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::answer::Teller;
+use crate::outlet::Outlet;
+use crate::recording::{RecordRequest, Recorder};
+
+/// Documents that are looked at in one turn: some ten microseconds.
+const DOCUMENTS_PER_TURN: usize = 64;
+/// The same if only their sequences are asked for.
+const MARKS_PER_TURN: usize = 512;
+/// Names that are looked up in one turn.
+const NAMES_PER_TURN: usize = 128;
+/// Sessions and open handles that are looked at before the turn goes on.
+const HANDLES_PER_TURN: usize = 256;
+/// Questions that wait for one core, at most.
+const QUESTIONS_MAX: usize = 16;
+
+/// A document's entry, and when its core looked.
+pub(crate) type DatedDocument = (Now, DocumentEntry);
+/// A document's mark, and when its core looked.
+pub(crate) type DatedMark = (Now, DocumentMark);
+/// A slot, its generation, and the name of the document there.
+pub(crate) type Named = (u32, u32, Arc<str>);
+
+/// What the socket's side knows of a session, besides its entry.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketEntry {
+    pub core: usize,
+    pub entry: SessionEntry,
+    pub transport: &'static str,
+    pub peer: String,
+    pub age_seconds: f64,
+    pub received_bytes: u64,
+    pub delivered_bytes: u64,
+    pub is_blocked: bool,
+}
+
+/// Asked of one core.
+#[derive(Debug)]
+pub(crate) enum Question {
+    Documents(Teller<DatedDocument>),
+    Marks(Teller<DatedMark>),
+    Names(Arc<[(u32, u32)]>, Teller<Named>),
+    Sessions(usize, Teller<SocketEntry>),
+    Record(RecordRequest),
+}
+
+/// The way of questions to one core.
+#[derive(Debug)]
+pub(crate) struct QuestionBox {
+    questions: Mutex<VecDeque<Question>>,
+    waiting: AtomicUsize,
+}
+
+impl QuestionBox {
+    pub fn new() -> Self {
+        Self { questions: Mutex::new(VecDeque::new()), waiting: AtomicUsize::new(0) }
+    }
+
+    /// Puts a question; `false` if too many wait. The caller rings the core.
+    pub fn put(&self, question: Question) -> bool {
+        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        if questions.len() >= QUESTIONS_MAX {
+            return false;
+        }
+        questions.push_back(question);
+        // Relaxed: only whether to take the lock; the doorbell that follows orders it.
+        self.waiting.store(questions.len(), Ordering::Relaxed);
+        true
+    }
+
+    fn take(&self) -> Option<Question> {
+        // Relaxed: as above.
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let question = questions.pop_front();
+        self.waiting.store(questions.len(), Ordering::Relaxed);
+        question
+    }
+}
+
+/// One core's desk.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    /// What is being answered, and where the next slice begins.
+    current: Option<(Question, usize)>,
+}
+
+impl Desk {
+    /// Answers a slice; returns how much was looked at. A load while nobody asks.
+    #[inline]
+    pub fn answer(
+        &mut self,
+        questions: &QuestionBox,
+        stages: &CoreStages,
+        outlet: &Outlet,
+        recorder: &mut Option<Box<Recorder>>,
+        now: Now,
+    ) -> usize {
+        if self.current.is_none() {
+            match questions.take() {
+                None => return 0,
+                Some(Question::Record(request)) => {
+                    // One at a time: a second request is dropped, which tells its asker.
+                    recorder.get_or_insert_with(|| Box::new(Recorder::new(request, now)));
+                    return 1;
+                }
+                Some(question) => self.current = Some((question, 0)),
+            }
+        }
+        self.answer_slice(stages, outlet, now)
+    }
+
+    #[cold]
+    fn answer_slice(&mut self, stages: &CoreStages, outlet: &Outlet, now: Now) -> usize {
+        let Some((question, from)) = &mut self.current else { return 0 };
+        let (next, is_wanted) = match question {
+            Question::Documents(teller) => {
+                let mut slice = Vec::with_capacity(DOCUMENTS_PER_TURN);
+                let next = stages.documents(*from, DOCUMENTS_PER_TURN, |it| slice.push((now, it)));
+                (next, teller.tell(slice))
+            }
+            Question::Marks(teller) => {
+                let mut slice = Vec::with_capacity(MARKS_PER_TURN);
+                let next = stages.document_marks(*from, MARKS_PER_TURN, |it| slice.push((now, it)));
+                (next, teller.tell(slice))
+            }
+            Question::Names(wanted, teller) => {
+                let end = (*from + NAMES_PER_TURN).min(wanted.len());
+                let name = |(slot, generation): &(u32, u32)| {
+                    let name = stages.document_name(*slot, *generation)?;
+                    Some((*slot, *generation, name))
+                };
+                let slice = wanted[*from..end].iter().filter_map(name).collect();
+                ((end < wanted.len()).then_some(end), teller.tell(slice))
+            }
+            Question::Sessions(core, teller) => {
+                let mut slice = Vec::new();
+                let next = stages.sessions(*from, HANDLES_PER_TURN, |entry| {
+                    slice.extend(outlet.socket_entry(*core, entry, now));
+                });
+                (next, teller.tell(slice))
+            }
+            Question::Record(_) => (None, false),
+        };
+        match next {
+            Some(next) if is_wanted => *from = next,
+            _ => self.current = None,
+        }
+        1
+    }
+}

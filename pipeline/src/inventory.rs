@@ -1,0 +1,205 @@
+//! What a core has, for whoever asks: its documents and its sessions, listed in slices.
+//!
+//! The asking side keeps the place where the next slice begins, so nothing is remembered here and
+//! nothing costs anything while nobody asks. A slice is bounded by its caller; what comes and goes
+//! between two slices is listed or not, but never twice. Nothing is changed by looking.
+
+use std::sync::Arc;
+
+use deltaworks_image::Image;
+
+use crate::chunk::published;
+use crate::document::{LIVE, home, index, slot};
+use crate::message::SessionId;
+use crate::propagation::Propagation;
+use crate::reception::Reception;
+use crate::stream::NO_BLOCK;
+use crate::subscription::NO_SUBSCRIPTION;
+use crate::validation::Validation;
+
+/// A document, as its owner knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentEntry {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The number of its collection.
+    pub collection: u16,
+    /// The worker that owns it.
+    pub worker: u16,
+    /// Its slot.
+    pub slot: u32,
+    /// The slot's generation.
+    pub generation: u32,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The sequence that its next delta will have.
+    pub next_sequence: u64,
+    /// The sequence of the first delta that memory still holds; the next one if it holds none.
+    pub window_start: u64,
+    /// When the newest image in memory was ordered, in microseconds since the Unix epoch; 0 if
+    /// there is none.
+    pub last_image_us: u64,
+    /// Subscriptions.
+    pub subscribers: u32,
+    /// Producers that a session writes as.
+    pub writers: u32,
+}
+
+/// How far a document has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentMark {
+    /// Its slot.
+    pub slot: u32,
+    /// The slot's generation.
+    pub generation: u32,
+    /// The sequence that its next delta will have.
+    pub next_sequence: u64,
+}
+
+/// A session, as its core knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEntry {
+    /// Its place on the core.
+    pub session: SessionId,
+    /// Handles that it has open.
+    pub handles: u32,
+    /// What it reads.
+    pub readings: Vec<Reading>,
+    /// Documents that it only writes, four at most.
+    pub writings: Vec<(u32, u32)>,
+}
+
+/// A subscription: how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The document's slot.
+    pub slot: u32,
+    /// The slot's generation.
+    pub generation: u32,
+    /// Images that the socket has not taken.
+    pub backlog_nodes: u64,
+    /// The sequence of the first delta of these; `None` if there is nothing left.
+    pub next_sequence: Option<u64>,
+}
+
+/// Documents written that an entry names.
+const WRITINGS_MAX: usize = 4;
+
+impl Validation {
+    /// Tells the documents at places `from..from + at_most` of the table; returns where the next
+    /// slice begins, or `None` behind the last.
+    pub(crate) fn documents(
+        &self,
+        from: usize,
+        at_most: usize,
+        mut take: impl FnMut(DocumentEntry),
+    ) -> Option<usize> {
+        let end = (from + at_most).min(self.registry.cold.len());
+        for place in from..end {
+            if let Some(entry) = self.document(place) {
+                take(entry);
+            }
+        }
+        (end < self.registry.cold.len()).then_some(end)
+    }
+
+    fn document(&self, place: usize) -> Option<DocumentEntry> {
+        let registry = &self.registry;
+        let (cold, document) = (registry.cold[place].as_ref()?, &registry.documents[place]);
+        if document.flags & LIVE == 0 {
+            return None;
+        }
+        Some(DocumentEntry {
+            name: Arc::clone(&cold.name),
+            collection: document.collection,
+            worker: registry.worker,
+            slot: slot(registry.worker, place as u32),
+            generation: document.generation,
+            epoch: cold.epoch,
+            next_sequence: document.next_sequence,
+            window_start: registry.window_sequence(place),
+            last_image_us: self.last_image_us(place),
+            subscribers: cold.readers.iter().map(|(_, count)| *count).sum(),
+            writers: registry.producers.bound(cold.producers),
+        })
+    }
+
+    fn last_image_us(&self, place: usize) -> u64 {
+        let document = &self.registry.documents[place];
+        let holds_any = document.nodes > document.window_start && document.tail_index > 0;
+        if !holds_any || document.tail_block == NO_BLOCK {
+            return 0;
+        }
+        let node = self.registry.nodes().node(document.tail_block, document.tail_index - 1);
+        let image = Image::checked_before(published(self.memory(), node.range));
+        image.map_or(0, |image| image.time_us())
+    }
+
+    /// The same as [`Validation::documents`], of each document no more than how far it has come.
+    pub(crate) fn document_marks(
+        &self,
+        from: usize,
+        at_most: usize,
+        mut take: impl FnMut(DocumentMark),
+    ) -> Option<usize> {
+        let registry = &self.registry;
+        let end = (from + at_most).min(registry.cold.len());
+        for place in from..end {
+            let document = &registry.documents[place];
+            if document.flags & LIVE != 0 {
+                take(DocumentMark {
+                    slot: slot(registry.worker, place as u32),
+                    generation: document.generation,
+                    next_sequence: document.next_sequence,
+                });
+            }
+        }
+        (end < registry.cold.len()).then_some(end)
+    }
+
+    /// The name of the document of that slot, if it is still the same.
+    pub(crate) fn document_name(&self, slot: u32, generation: u32) -> Option<Arc<str>> {
+        if home(slot) != usize::from(self.registry.worker) {
+            return None;
+        }
+        self.registry.live_index(slot, generation)?;
+        self.registry.cold[index(slot)].as_ref().map(|cold| Arc::clone(&cold.name))
+    }
+}
+
+/// Tells the sessions from place `from` on, until they have more than `handles_at_most` handles
+/// together; returns where the next slice begins, or `None` behind the last.
+pub(crate) fn sessions(
+    reception: &Reception,
+    propagation: &Propagation,
+    from: usize,
+    handles_at_most: usize,
+    mut take: impl FnMut(SessionEntry),
+) -> Option<usize> {
+    let mut seen = 0;
+    for place in from..reception.session_places() {
+        if seen >= handles_at_most {
+            return Some(place);
+        }
+        seen += 1;
+        let mut entry = SessionEntry {
+            session: SessionId(place as u32),
+            handles: 0,
+            readings: Vec::new(),
+            writings: Vec::new(),
+        };
+        let is_there = reception.each_open_handle(entry.session, |handle| {
+            seen += 1;
+            entry.handles += 1;
+            if handle.subscription != NO_SUBSCRIPTION {
+                entry.readings.push(propagation.reading(handle.subscription));
+            } else if entry.writings.len() < WRITINGS_MAX {
+                entry.writings.push((handle.slot, handle.generation));
+            }
+        });
+        if is_there {
+            take(entry);
+        }
+    }
+    None
+}
