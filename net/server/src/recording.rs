@@ -190,8 +190,10 @@ impl Recorder {
         work
     }
 
-    /// Records a read that began at `start_ns`.
+    /// Records a read that began at `start_ns`. Sockets' tasks run while the loop sleeps: the first
+    /// read ends the sleep.
     pub fn read(&mut self, start_ns: u64, session: u32, bytes: usize) {
+        self.ends_sleep(start_ns);
         let end_ns = self.clock.now().monotonic_ns;
         self.push(Event::Read { start_ns, end_ns, session, bytes: bytes as u32 });
     }
@@ -203,8 +205,12 @@ impl Recorder {
 
     /// The core has slept.
     pub fn wakes_up(&mut self) {
+        let end_ns = self.clock.now().monotonic_ns;
+        self.ends_sleep(end_ns);
+    }
+
+    fn ends_sleep(&mut self, end_ns: u64) {
         if self.slept_from_ns != 0 {
-            let end_ns = self.clock.now().monotonic_ns;
             self.push(Event::Sleep { start_ns: self.slept_from_ns, end_ns });
             self.slept_from_ns = 0;
         }

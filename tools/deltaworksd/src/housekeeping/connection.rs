@@ -4,13 +4,14 @@
 //! [`BUFFER_BYTES_MAX`] on each way; beyond that connections wait in the kernel's queue. A peer that
 //! dawdles is cut off, in its headers or altogether.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,10 +25,12 @@ const BUFFER_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 48;
 /// How long the headers of a request may take.
 const HEADER_TIME: Duration = Duration::from_secs(5);
-/// How long a public connection may last, idle or not.
-const PUBLIC_TIME: Duration = Duration::from_secs(30);
+/// How long a public connection is used again; then it ends behind its request, or at once.
+const PUBLIC_TIME: Duration = Duration::from_secs(8);
 /// How long an admin's may: a recording of 30 seconds, and time to write it.
 const ADMIN_TIME: Duration = Duration::from_secs(120);
+/// How long the last request of a connection may take after that.
+const LAST_TIME: Duration = Duration::from_secs(4);
 /// Pause behind an accept that failed, for want of descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -67,9 +70,12 @@ where
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_headers(HEADERS_MAX);
         let service = TowerToHyperService::new(router);
-        let served = builder.serve_connection(TokioIo::new(stream), service);
-        // Whatever went wrong was the peer's doing, and the peer has been told what can be told.
-        let _ = timeout(time, served).await;
+        let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // Whatever goes wrong is the peer's doing, and the peer is told what can be told.
+        if timeout(time, served.as_mut()).await.is_err() {
+            served.as_mut().graceful_shutdown();
+            let _ = timeout(LAST_TIME, served).await;
+        }
         drop(permit);
     });
 }
