@@ -84,7 +84,27 @@ const COUNTS: usize = 7;
 pub(crate) struct Doorkeeper {
     thread: JoinHandle<()>,
     bell: Arc<EventFd>,
-    counts: CounterReader<COUNTS>,
+    counts: AcceptReader,
+}
+
+/// What became of connections, to be read from any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct AcceptReader(CounterReader<COUNTS>);
+
+impl AcceptReader {
+    /// The latest that was published.
+    pub fn counts(&self) -> AcceptCounts {
+        let count = |it: Count| self.0.get(it as usize);
+        AcceptCounts {
+            attempts: count(Count::Attempts),
+            accepted: count(Count::Accepted),
+            refused_sessions: count(Count::RefusedSessions),
+            refused_address: count(Count::RefusedAddress),
+            refused_descriptors: count(Count::RefusedDescriptors),
+            aborted: count(Count::Aborted),
+            pauses: count(Count::Pauses),
+        }
+    }
 }
 
 impl Doorkeeper {
@@ -104,7 +124,7 @@ impl Doorkeeper {
         let bell = Arc::clone(&door.bell);
         let named = std::thread::Builder::new().name("doorkeeper".to_owned());
         let thread = named.spawn(move || door.keep())?;
-        Ok(Self { thread, bell, counts })
+        Ok(Self { thread, bell, counts: AcceptReader(counts) })
     }
 
     /// Makes it look at the phase.
@@ -120,16 +140,12 @@ impl Doorkeeper {
 
     /// What became of connections.
     pub fn counts(&self) -> AcceptCounts {
-        let count = |it: Count| self.counts.get(it as usize);
-        AcceptCounts {
-            attempts: count(Count::Attempts),
-            accepted: count(Count::Accepted),
-            refused_sessions: count(Count::RefusedSessions),
-            refused_address: count(Count::RefusedAddress),
-            refused_descriptors: count(Count::RefusedDescriptors),
-            aborted: count(Count::Aborted),
-            pauses: count(Count::Pauses),
-        }
+        self.counts.counts()
+    }
+
+    /// The same for other threads.
+    pub fn counts_reader(&self) -> AcceptReader {
+        self.counts.clone()
     }
 
     /// Waits until its thread has ended, which the phase must have told it.

@@ -16,6 +16,7 @@ use crate::census::{
     self, Cut, DocumentReport, DocumentSort, Page, Sample, SessionReport, SessionSort,
 };
 use crate::desk::Question;
+use crate::doorkeeper::{AcceptCounts, AcceptReader};
 use crate::latency::{Latency, Stage};
 use crate::recording::{CoreRecording, EVENTS_MAX, RecordRequest};
 use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status};
@@ -44,6 +45,7 @@ struct Shared {
     cores: Vec<Observed>,
     collections: Vec<Labels>,
     budget_bytes: u64,
+    accepts: Option<AcceptReader>,
     began: Instant,
     shares: Mutex<Shares>,
 }
@@ -68,12 +70,19 @@ impl fmt::Debug for Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(cores: Vec<Observed>, collections: Vec<Labels>, budget_bytes: u64) -> Self {
+    pub(crate) fn new(
+        cores: Vec<Observed>,
+        collections: Vec<Labels>,
+        budget_bytes: u64,
+        accepts: Option<AcceptReader>,
+    ) -> Self {
         let began = Instant::now();
         let count = cores.len();
         let shares = Shares { at: began, busy_ns: vec![0; count], ratios: vec![0.0; count] };
         let shares = Mutex::new(shares);
-        Self { shared: Arc::new(Shared { cores, collections, budget_bytes, began, shares }) }
+        Self {
+            shared: Arc::new(Shared { cores, collections, budget_bytes, accepts, began, shares }),
+        }
     }
 
     /// Whether the server serves, or is on its way out.
@@ -116,6 +125,11 @@ impl Observer {
             collections: self.collections(),
             latency: Stage::ALL.iter().map(|stage| self.latency(*stage).report()).collect(),
         }
+    }
+
+    /// What became of connections.
+    pub fn accept_counts(&self) -> AcceptCounts {
+        self.shared.accepts.as_ref().map(AcceptReader::counts).unwrap_or_default()
     }
 
     /// How long images took in `stage`, over all cores.

@@ -263,7 +263,7 @@ impl Server {
             tcp,
             unix,
             downgrades: vec![],
-            observer: Observer::new(vec![], vec![], 0),
+            observer: Observer::new(vec![], vec![], 0, None),
         };
         let mut observed = Vec::new();
         for (index, (mut stages, sleeper)) in stages.into_iter().zip(sleepers).enumerate() {
@@ -319,7 +319,8 @@ impl Server {
                 return Err(StartError::Doorkeeper(error));
             }
         }
-        server.observer = Observer::new(observed, labels, config.budget_bytes);
+        let accepts = server.doorkeeper.as_ref().map(Doorkeeper::counts_reader);
+        server.observer = Observer::new(observed, labels, config.budget_bytes, accepts);
         Ok(server)
     }
 

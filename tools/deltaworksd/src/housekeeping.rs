@@ -30,9 +30,18 @@ use tracing::{info, warn};
 use crate::arrangement::{Arrangement, runtime_folder};
 use crate::config::value::OrOff;
 use crate::config::{Effective, Origin};
+use crate::reload::Reloader;
 
-/// The server as requests see it: not there before it has started.
-pub(crate) type Seen = Arc<OnceLock<Observer>>;
+/// The daemon as requests see it.
+#[derive(Debug, Default)]
+struct Sight {
+    /// The server; not there before it has started.
+    server: OnceLock<Observer>,
+    /// Who reloads; the same.
+    reloader: OnceLock<Arc<Reloader>>,
+}
+
+type Seen = Arc<Sight>;
 
 /// A place to answer at, and whether somebody asked for it: what was only the default is done
 /// without if it cannot be had.
@@ -125,7 +134,12 @@ impl Housekeeping {
 
     /// Lets requests see the server.
     pub fn serve(&self, observer: Observer) {
-        let _ = self.seen.set(observer);
+        let _ = self.seen.server.set(observer);
+    }
+
+    /// Lets requests reload.
+    pub fn may_reload(&self, reloader: Arc<Reloader>) {
+        let _ = self.seen.reloader.set(reloader);
     }
 
     /// Where HTTP is answered, with the port that the system gave.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltaworks_server::Stopped;
@@ -82,7 +83,8 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
     }
     let manager = RefCell::new(ServiceManager::default());
     manager.borrow_mut().ready(&server);
-    let reloader = Reloader::new(options, effective, levels, server.settings());
+    let reloader = Arc::new(Reloader::new(options, effective, levels, server.settings()));
+    housekeeping.may_reload(Arc::clone(&reloader));
     let reload = || {
         manager.borrow_mut().reloading();
         // A failed reload has been told, and changes nothing.

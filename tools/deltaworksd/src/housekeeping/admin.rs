@@ -48,9 +48,7 @@ struct Desk {
 
 impl Desk {
     fn observer(&self) -> Result<&Observer, Refusal> {
-        self.seen.get().ok_or_else(|| {
-            Refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is still starting.".to_owned())
-        })
+        self.seen.server.get().ok_or_else(Refusal::starting)
     }
 }
 
@@ -67,6 +65,10 @@ struct Told {
 pub(super) struct Refusal(StatusCode, String);
 
 impl Refusal {
+    fn starting() -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, "The server is still starting.".to_owned())
+    }
+
     fn wrong(told: impl Into<String>) -> Self {
         Self(StatusCode::BAD_REQUEST, told.into())
     }
@@ -98,6 +100,7 @@ pub(super) fn router(seen: Seen) -> Router {
         .route("/v1/documents", get(documents))
         .route("/v1/sessions", get(sessions))
         .route("/v1/trace", post(trace))
+        .route("/v1/reload", post(reload))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::new(desk))
@@ -215,6 +218,14 @@ async fn sessions(
     });
     let page = page.await?;
     Ok(Json(SessionsTold { total: page.total, sessions: page.rows }))
+}
+
+/// What SIGHUP does, and what came of it. Reads files on this thread; a configuration with a mistake
+/// changes nothing.
+async fn reload(State(desk): Desked) -> Result<Json<serde_json::Value>, Refusal> {
+    let reloader = desk.seen.reloader.get().ok_or_else(Refusal::starting)?;
+    let report = reloader.reload().map_err(Refusal::wrong)?;
+    Ok(Json(report.as_json()))
 }
 
 #[derive(Debug, Deserialize)]

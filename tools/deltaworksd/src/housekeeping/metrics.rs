@@ -6,9 +6,9 @@
 use std::fmt;
 
 use deltaworks_pipeline::latency::{BUCKETS, bucket_end_ns};
-use deltaworks_server::Observer;
 use deltaworks_server::latency::{Latency, Stage};
 use deltaworks_server::report::{CollectionReport, CoreReport, Phase, Status};
+use deltaworks_server::{AcceptCounts, Observer};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
@@ -28,7 +28,11 @@ const FIRST_END_NS: u64 = 1 << 10;
 pub(super) fn encode(observer: &Observer) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("deltaworks");
     let latencies = Stage::ALL.map(|stage| observer.latency(stage));
-    registry.register_collector(Box::new(Scrape { status: observer.status(), latencies }));
+    registry.register_collector(Box::new(Scrape {
+        status: observer.status(),
+        accepts: observer.accept_counts(),
+        latencies,
+    }));
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)
@@ -37,6 +41,7 @@ pub(super) fn encode(observer: &Observer) -> Result<String, fmt::Error> {
 #[derive(Debug)]
 struct Scrape {
     status: Status,
+    accepts: AcceptCounts,
     latencies: [Latency; 2],
 }
 
@@ -137,6 +142,18 @@ impl Scrape {
         let mut live = family(encoder, "live", &unit, help, MetricType::Gauge)?;
         for (kind, bytes) in self.status.live_bytes.kinds() {
             live.encode_family(&[("kind", kind)])?.encode_gauge(&bytes)?;
+        }
+        let help = "Connections by what became of them when they came";
+        let mut connections = family(encoder, "connections", &None, help, MetricType::Counter)?;
+        let AcceptCounts { accepted, refused_sessions, refused_address, .. } = self.accepts;
+        for (result, count) in [
+            ("accepted", accepted),
+            ("refused_sessions", refused_sessions),
+            ("refused_address", refused_address),
+            ("refused_descriptors", self.accepts.refused_descriptors),
+            ("aborted", self.accepts.aborted),
+        ] {
+            counter(&mut connections, &[("result", result)], count)?;
         }
         Ok(())
     }

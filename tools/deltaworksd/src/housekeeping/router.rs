@@ -74,14 +74,14 @@ fn starting() -> Response {
 }
 
 async fn status(State(seen): State<Seen>) -> Response {
-    match seen.get() {
+    match seen.server.get() {
         Some(observer) => Json(observer.status()).into_response(),
         None => starting(),
     }
 }
 
 async fn scrape(State(seen): State<Seen>) -> Response {
-    let Some(observer) = seen.get() else { return starting() };
+    let Some(observer) = seen.server.get() else { return starting() };
     match metrics::encode(observer) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics\n").into_response(),
@@ -91,7 +91,7 @@ async fn scrape(State(seen): State<Seen>) -> Response {
 /// 200 if every core turns: each is rung, and has to have turned within a second. A server that is
 /// still starting is alive, too.
 async fn health(State(seen): State<Seen>) -> Response {
-    let Some(observer) = seen.get() else { return "alive, starting\n".into_response() };
+    let Some(observer) = seen.server.get() else { return "alive, starting\n".into_response() };
     let before = observer.turns();
     observer.ring();
     let began = Instant::now();
@@ -114,7 +114,7 @@ async fn health(State(seen): State<Seen>) -> Response {
 
 /// 200 while connections are accepted.
 async fn readiness(State(seen): State<Seen>) -> Response {
-    match seen.get().map(|observer| observer.phase()) {
+    match seen.server.get().map(|observer| observer.phase()) {
         Some(Phase::Serving) => "ready\n".into_response(),
         Some(Phase::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
         None => starting(),

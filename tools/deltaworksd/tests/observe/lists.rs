@@ -87,6 +87,7 @@ fn wrong_questions_are_refused() {
         ("POST", "/v1/trace?seconds=NaN", 400),
         ("GET", "/v1/trace", 405),
         ("POST", "/v1/status", 405),
+        ("GET", "/v1/reload", 405),
         ("GET", "/v1/secrets", 404),
         ("GET", "/", 404),
     ] {
