@@ -176,12 +176,11 @@ pub(crate) fn sessions(
     handles_at_most: usize,
     mut take: impl FnMut(SessionEntry),
 ) -> Option<usize> {
-    let mut seen = 0;
-    for place in from..reception.session_places() {
+    let (mut place, mut seen) = (from, 0);
+    while place < reception.session_places() {
         if seen >= handles_at_most {
             return Some(place);
         }
-        seen += 1;
         let mut entry = SessionEntry {
             session: SessionId(place as u32),
             handles: 0,
@@ -200,6 +199,8 @@ pub(crate) fn sessions(
         if is_there {
             take(entry);
         }
+        seen += 1;
+        place += 1;
     }
     None
 }

@@ -302,7 +302,7 @@ mod tests {
             .step_by(77)
             .flat_map(|offset| page(rows.clone(), Cut { offset, limit: 77 }, u32::cmp));
         assert_eq!(pages.collect::<Vec<_>>(), whole);
-        assert_eq!(page(rows.clone(), Cut { offset: 1000, limit: 5 }, u32::cmp), []);
-        assert_eq!(page(rows, Cut { offset: usize::MAX, limit: usize::MAX }, u32::cmp), []);
+        assert!(page(rows.clone(), Cut { offset: 1000, limit: 5 }, u32::cmp).is_empty());
+        assert!(page(rows, Cut { offset: usize::MAX, limit: usize::MAX }, u32::cmp).is_empty());
     }
 }
