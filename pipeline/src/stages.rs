@@ -381,6 +381,12 @@ impl CoreStages {
         self.sessions.as_mut().map_or(&[], |side| side.propagation.offer(session))
     }
 
+    /// Whether the session's socket has taken an image in part, or was offered one alone: then
+    /// nothing may come before its end.
+    pub fn has_half(&self, session: SessionId) -> bool {
+        self.sessions.as_ref().is_some_and(|side| side.propagation.has_half(session))
+    }
+
     /// The socket has taken `count` of the bytes that were offered.
     pub fn took(&mut self, session: SessionId, count: usize) {
         if let Some(side) = &mut self.sessions {

@@ -14,6 +14,7 @@ use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::answer::Teller;
+use crate::connection::Outgoing;
 use crate::outlet::Outlet;
 use crate::recording::{RecordRequest, Recorder};
 
@@ -108,7 +109,7 @@ impl Desk {
         &mut self,
         questions: &QuestionBox,
         stages: &CoreStages,
-        outlet: &Outlet,
+        outlet: &Outlet<impl Outgoing>,
         recorder: &mut Option<Box<Recorder>>,
         now: Now,
     ) -> usize {
@@ -127,7 +128,12 @@ impl Desk {
     }
 
     #[cold]
-    fn answer_slice(&mut self, stages: &CoreStages, outlet: &Outlet, now: Now) -> usize {
+    fn answer_slice(
+        &mut self,
+        stages: &CoreStages,
+        outlet: &Outlet<impl Outgoing>,
+        now: Now,
+    ) -> usize {
         let Some((question, from)) = &mut self.current else { return 0 };
         let (next, is_wanted) = match question {
             Question::Documents(teller) => {

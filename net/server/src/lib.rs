@@ -24,7 +24,17 @@ mod doorkeeper;
 
 mod socket;
 
+mod connection;
+
 mod session;
+
+mod mutant;
+
+#[cfg(test)]
+mod fake;
+
+#[cfg(test)]
+mod seeds;
 
 mod outlet;
 

@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -24,9 +23,11 @@ use deltaworks_protocol::{Control, ErrorCode};
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 
 use crate::attendance::Attendant;
+use crate::connection::{Outgoing, is_passing};
 use crate::desk::SocketEntry;
+use crate::mutant::{Mutant, is_planted};
 use crate::peer::Peer;
-use crate::socket::{SLICES, send_vectored};
+use crate::socket::SLICES;
 
 /// Control bytes that a session may leave unread.
 pub(crate) const CONTROL_BYTES_MAX: usize = 256 << 10;
@@ -35,13 +36,13 @@ const CONTROL_BYTES_KEPT: usize = 16 << 10;
 
 /// One session as its socket's task and the stages see it.
 #[derive(Debug)]
-pub(crate) struct SocketSession {
+pub(crate) struct SocketSession<O> {
     pub protocol: Protocol,
     /// What its hello tells and its deadlines are: those of when it began.
     pub config: Rc<Config>,
     pub peer: Peer,
     pub attendant: Attendant,
-    fd: RawFd,
+    outgoing: O,
     control: Vec<u8>,
     control_sent: usize,
     /// What of it is counted in the core's sum.
@@ -60,7 +61,7 @@ pub(crate) struct SocketSession {
     pub delivered_bytes: u64,
 }
 
-impl SocketSession {
+impl<O> SocketSession<O> {
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -87,6 +88,9 @@ impl SocketSession {
     /// The socket has taken `count` bytes of control.
     pub fn control_took(&mut self, count: usize) {
         self.control_sent += count;
+        if self.control_sent < self.control.len() && is_planted(Mutant::ByteLost) {
+            self.control_sent += 1;
+        }
         if self.control_sent == self.control.len() {
             self.control_sent = 0;
             self.control.clear();
@@ -131,7 +135,9 @@ impl SocketSession {
     }
 
     fn ack(&mut self, ack: &Ack) {
-        if !self.is_blocked {
+        // Behind acknowledgements that have merged and not been encoded yet.
+        let is_next = self.acks.is_empty() || is_planted(Mutant::AcksOvertake);
+        if !self.is_blocked && is_next {
             encode_ack(ack, &mut self.control);
             return;
         }
@@ -147,7 +153,7 @@ impl SocketSession {
     }
 }
 
-impl std::ops::Drop for SocketSession {
+impl<O> std::ops::Drop for SocketSession<O> {
     fn drop(&mut self) {
         self.control = Vec::new();
         self.count_control();
@@ -162,9 +168,9 @@ fn encode_ack(ack: &Ack, out: &mut Vec<u8>) {
 
 /// The sessions of one core, by their place.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct Outlet<O> {
     pub config: Rc<Config>,
-    sessions: Vec<Option<Rc<RefCell<SocketSession>>>>,
+    sessions: Vec<Option<Rc<RefCell<SocketSession<O>>>>>,
     /// Control that waits in all sessions, at most.
     control_bytes_max: usize,
     control_bytes: Rc<Cell<usize>>,
@@ -176,7 +182,7 @@ pub(crate) struct Outlet {
     pub overdrawn: Vec<SessionId>,
 }
 
-impl Outlet {
+impl<O> Outlet<O> {
     pub fn new(config: Rc<Config>, control_bytes_max: usize) -> Self {
         Self {
             config,
@@ -190,13 +196,19 @@ impl Outlet {
     }
 
     /// A session whose control is counted with that of its core.
-    pub fn session(&self, fd: RawFd, peer: Peer, attendant: Attendant, now: Now) -> SocketSession {
+    pub fn session(
+        &self,
+        outgoing: O,
+        peer: Peer,
+        attendant: Attendant,
+        now: Now,
+    ) -> SocketSession<O> {
         SocketSession {
             protocol: Protocol::new(now.monotonic_ns),
             config: Rc::clone(&self.config),
             peer,
             attendant,
-            fd,
+            outgoing,
             control: Vec::new(),
             control_sent: 0,
             counted: 0,
@@ -226,7 +238,7 @@ impl Outlet {
         })
     }
 
-    pub fn begin(&mut self, id: SessionId, session: Rc<RefCell<SocketSession>>) {
+    pub fn begin(&mut self, id: SessionId, session: Rc<RefCell<SocketSession<O>>>) {
         let place = id.0 as usize;
         if self.sessions.len() <= place {
             self.sessions.resize_with(place + 1, || None);
@@ -245,7 +257,7 @@ impl Outlet {
         used.map(|(place, _)| SessionId(place as u32)).collect()
     }
 
-    pub fn get(&self, id: SessionId) -> Option<&Rc<RefCell<SocketSession>>> {
+    pub fn get(&self, id: SessionId) -> Option<&Rc<RefCell<SocketSession<O>>>> {
         self.sessions.get(id.0 as usize)?.as_ref()
     }
 
@@ -256,7 +268,7 @@ impl Outlet {
         });
     }
 
-    fn with(&mut self, id: SessionId, change: impl FnOnce(&mut SocketSession)) {
+    fn with(&mut self, id: SessionId, change: impl FnOnce(&mut SocketSession<O>)) {
         let Some(session) = self.sessions.get(id.0 as usize).and_then(Option::as_ref) else {
             return;
         };
@@ -305,7 +317,7 @@ impl Outlet {
     }
 }
 
-impl SessionPort for Outlet {
+impl<O: Outgoing> SessionPort for Outlet<O> {
     fn control(&mut self, id: SessionId, kind: u8, body: &[u8], now: Now) -> ControlAction {
         let Some(kind) = Kind::from_number(kind) else { return ControlAction::Done };
         // At once: what one read asks may be answered by many times its bytes.
@@ -453,12 +465,17 @@ impl SessionPort for Outlet {
         let mut slices: [&[u8]; SLICES] = [&[]; SLICES];
         slices[0] = half;
         slices[1] = session.unsent();
+        if is_planted(Mutant::ControlInImage) {
+            slices.swap(0, 1);
+        }
         slices[2..2 + parts.len()].copy_from_slice(parts);
         let all: usize = slices.iter().map(|slice| slice.len()).sum();
-        let mut rest = match send_vectored(session.fd, &slices) {
+        let mut rest = match session.outgoing.send(&slices) {
             Ok(count) => count,
             Err(error) => {
-                session.is_broken = error.kind() != io::ErrorKind::WouldBlock;
+                session.is_broken = !is_passing(&error)
+                    || (is_planted(Mutant::LackIsFatal)
+                        && error.kind() != io::ErrorKind::WouldBlock);
                 0
             }
         };

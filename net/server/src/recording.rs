@@ -4,11 +4,11 @@
 //! that the asking thread has made: [`EVENTS_MAX`] events of 64 bytes at most. When it is full, what
 //! comes later is dropped, and the recording says so. Turns without work are not recorded.
 
+use deltaworks_pipeline::port::SessionPort;
 use deltaworks_pipeline::stages::{CoreStages, Counts, StageClock};
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 
 use crate::answer::Teller;
-use crate::outlet::Outlet;
 
 /// Events of one core at most: 2 MiB.
 pub(crate) const EVENTS_MAX: usize = 1 << 15;
@@ -161,7 +161,12 @@ impl Recorder {
     }
 
     /// A turn of `stages`, recorded if it had work; returns its work.
-    pub fn turn(&mut self, stages: &mut CoreStages, port: &mut Outlet, now: Now) -> usize {
+    pub fn turn(
+        &mut self,
+        stages: &mut CoreStages,
+        port: &mut impl SessionPort,
+        now: Now,
+    ) -> usize {
         let before = stages.counts();
         let start_ns = self.clock.now().monotonic_ns;
         let clock = &mut self.clock;

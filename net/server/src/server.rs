@@ -18,6 +18,7 @@ use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::stages::{CoreRole, Parts, Tuning, join};
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::chunk_memory::{ChunkMemory, Downgrade, RegionId, RegionSpec};
+use deltaworks_runtime::clock::SystemClock;
 use deltaworks_runtime::core::{
     Core, CoreConfig, CoreFailure, CoreSleeper, LocalCore, core_doorbell,
 };
@@ -396,6 +397,7 @@ fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core
             given.door,
             given.tally,
             given.settings,
+            SystemClock::new(),
         );
         let station = Rc::new(RefCell::new(station));
         let planted = given.planted;

@@ -3,26 +3,27 @@
 //! Belongs to the core that the connection was handed to, for the connection's whole life.
 //! Sending is the stages' business; the task sends only to a socket that was full, because the
 //! executor tells readiness only by trying, and what is left when the session has ended.
+//! It never waits with the station in its hand; what a socket does not take stays where it is.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use deltaworks_pipeline::message::SessionId;
 use deltaworks_protocol::ErrorCode;
+use deltaworks_runtime::clock::Clock;
 use deltaworks_runtime::core::LocalCore;
-use futures_lite::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use glommio::net::TcpStream;
 use tracing::debug;
 
+use crate::connection::{Connection, Outgoing, Socket, is_passing};
+use crate::mutant::{Mutant, is_planted};
 use crate::outlet::SocketSession;
 use crate::peer::Peer;
-use crate::station::Station;
+use crate::station::{SocketStation, Station};
 
 /// Reads of one session before the loop turns.
 const READS_PER_WAKE: usize = 4;
@@ -32,143 +33,209 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(
-    mut connection: TcpStream,
+    stream: TcpStream,
     peer: Peer,
-    station: Rc<RefCell<Station>>,
+    station: Rc<RefCell<SocketStation>>,
     core: LocalCore,
 ) {
-    let now = station.borrow_mut().now();
-    let fd = connection.as_raw_fd();
-    let session = Rc::new(RefCell::new(station.borrow().session(fd, peer, now)));
-    let begun = station.borrow_mut().begin(Rc::clone(&session));
-    let id = match begun {
-        Ok(id) => id,
-        Err(code) => {
-            debug!(number = code.number(), %peer, "session refused: {}", code.name());
-            let mut refused = station.borrow().session(fd, peer, now);
-            refused.protocol.handle_fault(code);
-            refused.encode_owed();
-            say(&mut connection, refused.unsent()).await;
-            return;
-        }
-    };
-    debug!(session = id.0, transport = peer.transport(), %peer, "session begins");
-    let served = poll_fn(|context| step(&mut connection, id, &session, &station, &core, context));
-    served.await;
-    station.borrow_mut().end_own(id, &session);
+    let socket = Socket::new(stream);
+    let outgoing = socket.outgoing();
+    let mut driver = Driver::begin(socket, outgoing, peer, &mut station.borrow_mut());
+    poll_fn(|context| driver.poll_serve(&station, || core.wake(), context)).await;
+    driver.end(&mut station.borrow_mut());
     core.wake();
-    let words = {
-        let mut session = session.borrow_mut();
-        session.encode_owed();
-        session.unsent().to_vec()
-    };
-    // None: the peer closed, or the connection broke.
-    let number = session.borrow().protocol.ended_by().map(ErrorCode::number);
-    debug!(session = id.0, peer = %session.borrow().peer, number, "session ended");
-    let is_broken = session.borrow().is_broken;
-    let is_told = is_broken || say(&mut connection, &words).await;
-    let session = session.borrow();
-    if is_told { session.attendant.is_told() } else { session.attendant.is_cut() }
-}
-
-/// Sends `words` and closes; whether the peer took them in time, or is gone.
-async fn say(connection: &mut TcpStream, words: &[u8]) -> bool {
     let said = async {
-        // What cannot be said to a peer that is gone is left unsaid.
-        let _ = async {
-            connection.write_all(words).await?;
-            connection.close().await
-        }
-        .await;
+        poll_fn(|context| driver.poll_say(context)).await;
         true
     };
     let too_late = async {
         glommio::timer::sleep(LAST_WORDS).await;
         false
     };
-    futures_lite::future::or(said, too_late).await
+    let is_told = futures_lite::future::or(said, too_late).await;
+    driver.settle(is_told);
 }
 
-fn step(
-    connection: &mut TcpStream,
-    id: SessionId,
-    session: &Rc<RefCell<SocketSession>>,
-    station: &RefCell<Station>,
-    core: &LocalCore,
-    context: &mut Context<'_>,
-) -> Poll<()> {
-    session.borrow_mut().waker = Some(context.waker().clone());
-    if session.borrow().protocol.is_ended() || session.borrow().is_broken {
-        return Poll::Ready(());
-    }
-    let mut station = station.borrow_mut();
-    if session.borrow().is_blocked {
-        match write(connection, id, session, &mut station, context) {
-            Ok(true) => core.wake(),
-            Ok(false) => {}
-            Err(_) => {
-                session.borrow_mut().is_broken = true;
-                return Poll::Ready(());
+/// What a connection's task does: **`poll_serve` until it is ready, `end`, `poll_say` until it is
+/// ready or the time is up, `settle`**.
+pub(crate) struct Driver<C, O> {
+    connection: C,
+    session: Rc<RefCell<SocketSession<O>>>,
+    /// None if it was refused.
+    id: Option<SessionId>,
+    /// What is left to say when the session has ended, and how much of it has gone.
+    words: Vec<u8>,
+    said: usize,
+}
+
+impl<C: Connection, O: Outgoing> Driver<C, O> {
+    /// Takes a place for the session, or refuses it by number.
+    pub fn begin(
+        connection: C,
+        outgoing: O,
+        peer: Peer,
+        station: &mut Station<O, impl Clock>,
+    ) -> Self {
+        let now = station.now();
+        let session = Rc::new(RefCell::new(station.session(outgoing, peer, now)));
+        let id = match station.begin(Rc::clone(&session)) {
+            Ok(id) => {
+                debug!(session = id.0, transport = peer.transport(), %peer, "session begins");
+                Some(id)
             }
-        }
-    }
-    for _ in 0..READS_PER_WAKE {
-        let Some(room) = station.stages.read_room(id) else {
-            return if session.borrow().protocol.is_ended() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending // resumed by the outlet's wake
-            };
+            Err(code) => {
+                debug!(number = code.number(), %peer, "session refused: {}", code.name());
+                session.borrow_mut().protocol.handle_fault(code);
+                None
+            }
         };
-        match Pin::new(&mut *connection).poll_read(context, room) {
-            Poll::Ready(Ok(count)) if count > 0 => {
-                station.received(id, count);
-                core.wake();
-                if session.borrow().protocol.is_ended() {
-                    return Poll::Ready(());
-                }
-            }
-            Poll::Ready(_) => {
-                session.borrow_mut().is_broken = true;
-                return Poll::Ready(());
-            }
-            Poll::Pending => return Poll::Pending,
-        }
+        Self { connection, session, id, words: Vec::new(), said: 0 }
     }
-    context.waker().wake_by_ref();
-    Poll::Pending
-}
 
-/// Offers a full socket what comes next; whether it took some.
-fn write(
-    connection: &mut TcpStream,
-    id: SessionId,
-    session: &RefCell<SocketSession>,
-    station: &mut Station,
-    context: &mut Context<'_>,
-) -> io::Result<bool> {
-    let control_first = session.borrow().is_in_control();
-    let offered = if control_first { &[][..] } else { station.stages.offer(id) };
-    let is_image = !offered.is_empty();
-    let polled = if is_image {
-        Pin::new(&mut *connection).poll_write(context, offered)
-    } else {
-        let session = session.borrow();
-        if session.unsent().is_empty() {
-            Poll::Ready(Ok(0))
-        } else {
-            Pin::new(&mut *connection).poll_write(context, session.unsent())
+    /// Serves until the session has ended or its connection is gone.
+    pub fn poll_serve(
+        &mut self,
+        station: &RefCell<Station<O, impl Clock>>,
+        wake: impl Fn(),
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Some(id) = self.id else { return Poll::Ready(()) };
+        self.session.borrow_mut().waker = Some(context.waker().clone());
+        if self.is_over() {
+            return Poll::Ready(());
         }
-    };
-    let Poll::Ready(count) = polled else { return Ok(false) };
-    let count = count?;
-    if is_image {
-        station.stages.took(id, count);
-        session.borrow_mut().delivered_bytes += count as u64;
-    } else {
-        session.borrow_mut().control_took(count);
+        let mut station = station.borrow_mut();
+        if self.session.borrow().is_blocked {
+            match self.write(id, &mut station, context) {
+                Ok(true) => wake(),
+                Ok(false) => {}
+                Err(_) => return self.broken(),
+            }
+        }
+        for _ in 0..READS_PER_WAKE {
+            let Some(room) = station.stages.read_room(id) else {
+                // Resumed by the outlet's wake.
+                return if self.is_over() { Poll::Ready(()) } else { Poll::Pending };
+            };
+            match self.connection.poll_receive(room, context) {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    station.received(id, count);
+                    wake();
+                    if self.is_over() {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(Err(error)) if is_passing(&error) => {
+                    self.connection.wake_soon(context);
+                    return Poll::Pending;
+                }
+                Poll::Ready(_) => return self.broken(),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
-    session.borrow_mut().is_blocked = false;
-    station.stages.writable(id);
-    Ok(true)
+
+    fn is_over(&self) -> bool {
+        let session = self.session.borrow();
+        session.protocol.is_ended() || session.is_broken
+    }
+
+    fn broken(&mut self) -> Poll<()> {
+        self.session.borrow_mut().is_broken = true;
+        Poll::Ready(())
+    }
+
+    /// Offers a full socket what comes next; whether it took some.
+    ///
+    /// What has gone out in part is sent to its end. Then comes control, which may stand before
+    /// the images behind it (`opened`, `gap`), and only then the next image.
+    fn write(
+        &mut self,
+        id: SessionId,
+        station: &mut Station<O, impl Clock>,
+        context: &mut Context<'_>,
+    ) -> io::Result<bool> {
+        let session = &self.session;
+        let is_control_next = session.borrow().is_in_control()
+            || (!station.stages.has_half(id)
+                && !session.borrow().unsent().is_empty()
+                && !is_planted(Mutant::ImageBeforeControl));
+        let offered = if is_control_next { &[][..] } else { station.stages.offer(id) };
+        let is_image = !offered.is_empty();
+        let polled = if is_image {
+            self.connection.poll_send(offered, context)
+        } else {
+            let session = session.borrow();
+            if session.unsent().is_empty() {
+                Poll::Ready(Ok(0))
+            } else {
+                self.connection.poll_send(session.unsent(), context)
+            }
+        };
+        let count = match polled {
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(error)) if is_passing(&error) => {
+                self.connection.wake_soon(context);
+                return Ok(false);
+            }
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => return Ok(false),
+        };
+        if is_image {
+            station.stages.took(id, count);
+            self.session.borrow_mut().delivered_bytes += count as u64;
+        } else if count > 0 {
+            self.session.borrow_mut().control_took(count);
+        }
+        self.session.borrow_mut().is_blocked = false;
+        if !is_planted(Mutant::NotResumed) {
+            station.stages.writable(id);
+        }
+        Ok(true)
+    }
+
+    /// Ends the session, if its place is still its own; what is left to say is taken along.
+    pub fn end(&mut self, station: &mut Station<O, impl Clock>) {
+        if let Some(id) = self.id {
+            station.end_own(id, &self.session);
+        }
+        let mut session = self.session.borrow_mut();
+        session.encode_owed();
+        if !session.is_broken {
+            self.words = session.unsent().to_vec();
+        }
+        // None: the peer closed, or the connection broke.
+        let number = session.protocol.ended_by().map(ErrorCode::number);
+        debug!(session = self.id.map(|id| id.0), peer = %session.peer, number, "session ended");
+    }
+
+    /// Says what is left and closes; what cannot be said to a peer that is gone is left unsaid.
+    pub fn poll_say(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.session.borrow().is_broken {
+            return Poll::Ready(());
+        }
+        loop {
+            let rest = &self.words[self.said..];
+            if rest.is_empty() {
+                return self.connection.poll_close(context).map(|_| ());
+            }
+            match self.connection.poll_send(rest, context) {
+                Poll::Ready(Ok(count)) if count > 0 => self.said += count,
+                Poll::Ready(Err(error)) if is_passing(&error) => {
+                    self.connection.wake_soon(context);
+                    return Poll::Pending;
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Counts the connection as told, or as cut.
+    pub fn settle(&self, is_told: bool) {
+        let session = self.session.borrow();
+        if is_told { session.attendant.is_told() } else { session.attendant.is_cut() }
+    }
 }

@@ -23,6 +23,7 @@ use glommio::net::TcpStream;
 
 use crate::admission::Seat;
 use crate::attendance::{Attendance, Attendant, Connected};
+use crate::connection::{Descriptor, Outgoing};
 use crate::desk::{Desk, QuestionBox};
 use crate::outlet::{Outlet, SocketSession};
 use crate::peer::Peer;
@@ -138,10 +139,10 @@ impl CoreDoor {
 }
 
 /// What one core serves.
-pub(crate) struct Station {
+pub(crate) struct Station<O, C> {
     pub stages: CoreStages,
-    outlet: Outlet,
-    clock: SystemClock,
+    outlet: Outlet<O>,
+    clock: C,
     door: Arc<CoreDoor>,
     settings: SettingsReader,
     next_look_ns: u64,
@@ -155,7 +156,11 @@ pub(crate) struct Station {
     busy_since_ns: Option<u64>,
 }
 
-impl Station {
+/// The station of a core that runs.
+pub(crate) type SocketStation = Station<Descriptor, SystemClock>;
+
+impl<O: Outgoing, C: Clock> Station<O, C> {
+    /// A station that nobody is connected to.
     pub fn new(
         stages: CoreStages,
         config: Rc<Config>,
@@ -163,11 +168,12 @@ impl Station {
         door: Arc<CoreDoor>,
         tally: Tally,
         settings: SettingsReader,
+        clock: C,
     ) -> Self {
         Self {
             stages,
             outlet: Outlet::new(config, control_bytes_max),
-            clock: SystemClock::new(),
+            clock,
             door,
             settings,
             next_look_ns: 0,
@@ -185,15 +191,18 @@ impl Station {
     }
 
     /// The socket's side of a session to be.
-    pub fn session(&self, fd: std::os::fd::RawFd, peer: Peer, now: Now) -> SocketSession {
-        self.outlet.session(fd, peer, Attendant::new(&self.door.attendance), now)
+    pub fn session(&self, outgoing: O, peer: Peer, now: Now) -> SocketSession<O> {
+        self.outlet.session(outgoing, peer, Attendant::new(&self.door.attendance), now)
     }
 
     /// A place for a session.
     ///
     /// # Errors
     /// The number to refuse it with: the places are taken, or the server ends.
-    pub fn begin(&mut self, session: Rc<RefCell<SocketSession>>) -> Result<SessionId, ErrorCode> {
+    pub fn begin(
+        &mut self,
+        session: Rc<RefCell<SocketSession<O>>>,
+    ) -> Result<SessionId, ErrorCode> {
         if self.phase != SERVING {
             return Err(ErrorCode::ShuttingDown);
         }
@@ -219,7 +228,7 @@ impl Station {
     }
 
     /// Ends a session whose task has ended, unless its place is already another's.
-    pub fn end_own(&mut self, id: SessionId, session: &Rc<RefCell<SocketSession>>) {
+    pub fn end_own(&mut self, id: SessionId, session: &Rc<RefCell<SocketSession<O>>>) {
         if self.outlet.get(id).is_some_and(|known| Rc::ptr_eq(known, session)) {
             self.end(id);
         }
@@ -242,6 +251,12 @@ impl Station {
         }
     }
 
+    /// Control that waits in all sessions.
+    #[cfg(test)]
+    pub fn control_bytes(&self) -> usize {
+        self.outlet.control_bytes()
+    }
+
     fn pass_on_control(&mut self) -> usize {
         let work = self.outlet.with_control.len();
         for id in self.outlet.with_control.drain(..) {
@@ -254,7 +269,7 @@ impl Station {
         work
     }
 
-    fn turn(&mut self, now: Now) -> usize {
+    pub fn turn(&mut self, now: Now) -> usize {
         self.count_busy(now);
         self.enter_phase();
         let mut work = match &mut self.recorder {
@@ -378,7 +393,7 @@ impl Station {
 
 /// The loop's side of a station: turns it, and starts the tasks of new connections.
 pub(crate) struct StationAgent {
-    pub station: Rc<RefCell<Station>>,
+    pub station: Rc<RefCell<SocketStation>>,
     pub core: LocalCore,
     pub door: Arc<CoreDoor>,
     pub planted: CorePlants,

@@ -26,6 +26,11 @@ impl Propagation {
         }
     }
 
+    /// Whether an image is on its way alone.
+    pub(crate) fn has_half(&self, session: SessionId) -> bool {
+        !matches!(self.outlets[session.0 as usize].half, Half::None)
+    }
+
     fn begin_half(&mut self, session: SessionId, place: u32) {
         let entry = self.subscriptions.peek(place);
         let (slot, (tail, ended)) = (entry.slot, self.shared.get(entry.slot).tail());
