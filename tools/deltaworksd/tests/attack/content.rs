@@ -244,3 +244,34 @@ fn an_info_that_is_no_map_is_refused() {
     witness.finish();
     daemon.stop();
 }
+
+/// A collection of the configuration file has limits of its own, which are told by their numbers.
+#[test]
+fn a_collection_refuses_what_it_allows_less_of() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "d.toml",
+        "budget_mib = 40\nchunk_bytes = 65536\ndocuments = 2000\n\
+         [collections.small]\nkind = \"opaque\"\nimage_bytes_max = 1024\n\
+         deltas_per_batch_max = 2\ncredit_bytes = 8192\nproducers = 1\n",
+    );
+    let file = file.to_str().expect("a path in plain letters").to_owned();
+    let daemon = Daemon::start_in(folder, &["--config", &file]);
+    let mut peer = Peer::tcp(&daemon);
+    let opened = peer.write("small/a", 5);
+    assert_eq!(opened.credit, 8192);
+    let handle = opened.handle;
+    let long = [7; 1024];
+    let batches: [&[&[u8]]; 4] = [&[b"1", b"2"], &[b"1", b"2", b"3"], &[&long], &[b"4"]];
+    let mut refused = Vec::new();
+    for (number, deltas) in (1..).zip(batches) {
+        assert!(peer.publish(handle, number, deltas));
+        for told in peer.until_acked(handle, number) {
+            if let Told::Error(error) = told {
+                refused.push((error.code, error.number));
+            }
+        }
+    }
+    assert_eq!(refused, [(410, Some(2)), (410, Some(3))]);
+    daemon.stop();
+}
