@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -23,6 +24,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use crate::exit;
 
 /// Bytes of an answer that is read as one at most.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -158,6 +161,25 @@ impl Admin {
     fn silent(&self) -> AdminError {
         AdminError::Silent(self.path.clone())
     }
+}
+
+/// Finds the daemon and does `ask` with it; what goes wrong is told, and is the exit code.
+pub fn ask(
+    arguments: &AdminArguments,
+    ask: impl AsyncFnOnce(Admin) -> Result<ExitCode, AdminError>,
+) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("deltaworks: {error}");
+            return exit::failed();
+        }
+    };
+    let asked = runtime.block_on(async { ask(Admin::find(arguments).await?).await });
+    asked.unwrap_or_else(|error| {
+        eprintln!("deltaworks: {error}");
+        if error.is_unreachable() { exit::unreachable() } else { exit::failed() }
+    })
 }
 
 async fn whole(answer: Response<Incoming>) -> Result<Bytes, String> {

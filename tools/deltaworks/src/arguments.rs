@@ -5,13 +5,20 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::command::BenchCommand;
+use crate::completions::CompletionsCommand;
 use crate::doctor::command::DoctorCommand;
+use crate::documents::DocumentsCommand;
 use crate::editing::command::EditingCommand;
+use crate::manual::ManualCommand;
 use crate::plan::PlanCommand;
 use crate::publish::PublishCommand;
+use crate::recording::RecordingCommand;
 use crate::replay::command::ReplayCommand;
 use crate::schema_check::SchemaCommand;
+use crate::sessions::SessionsCommand;
 use crate::subscribe::SubscribeCommand;
+use crate::top::command::TopCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,6 +49,11 @@ enum Command {
     Pub(PublishCommand),
     Sub(SubscribeCommand),
     Replay(ReplayCommand),
+    Bench(BenchCommand),
+    Docs(DocumentsCommand),
+    Sessions(SessionsCommand),
+    Top(TopCommand),
+    Trace(RecordingCommand),
     Doctor(DoctorCommand),
     Plan(PlanCommand),
     /// Checks schemas and samples
@@ -50,6 +62,8 @@ enum Command {
     /// Makes and checks editing traces
     #[command(subcommand)]
     Editing(EditingCommand),
+    Completions(CompletionsCommand),
+    Man(ManualCommand),
 }
 
 impl Arguments {
@@ -59,10 +73,17 @@ impl Arguments {
             Command::Pub(command) => command.run(),
             Command::Sub(command) => command.run(),
             Command::Replay(command) => command.run(),
+            Command::Bench(command) => command.run(),
+            Command::Docs(command) => command.run(),
+            Command::Sessions(command) => command.run(),
+            Command::Top(command) => command.run(),
+            Command::Trace(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Plan(command) => command.run(),
             Command::Schema(command) => command.run(),
             Command::Editing(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }

@@ -23,13 +23,33 @@ pub mod json_place;
 
 pub mod schema_check;
 
+pub mod bench;
+
 pub mod plan;
 
 pub mod admin;
 
 pub mod status;
 
+pub mod quantity;
+
+pub mod table;
+
+pub mod paging;
+
+pub mod documents;
+
+pub mod sessions;
+
+pub mod recording;
+
+pub mod top;
+
 pub mod doctor;
+
+pub mod completions;
+
+pub mod manual;
 
 /// Where a daemon without options listens.
 pub const DEFAULT_SERVER: &str = "tcp:127.0.0.1:7710";

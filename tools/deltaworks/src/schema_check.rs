@@ -38,6 +38,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Checks schemas and samples
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub enum SchemaCommand {
     /// Compiles a schema, and checks samples against it
     Check(CheckCommand),

@@ -217,15 +217,20 @@ impl Saboteur {
     }
 }
 
-/// The batch with one bit of a typed letter changed, with the checksum it had and with one that fits.
+/// The batch with one bit of a typed letter, or of a load's filling, changed, with the checksum it had and with one that fits.
 fn flipped(batch: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let image = Image::parse(batch).ok()?;
     // Behind lane, index, count, position, deleted and a length of 1 a delta ends with its letter.
-    let typed = image.deltas().find(|delta| {
+    let is_typed = |delta: &[u8]| {
         delta.len() >= 7
             && delta.ends_with(&[1, delta[delta.len() - 1]])
             && delta[delta.len() - 1].is_ascii_lowercase()
-    })?;
+    };
+    // A delta of a load is filled up with one byte.
+    let is_filled = |delta: &[u8]| {
+        delta.len() >= 64 && delta[delta.len() - 32..].windows(2).all(|pair| pair[0] == pair[1])
+    };
+    let typed = image.deltas().find(|delta| is_typed(delta) || is_filled(delta))?;
     let start = typed.as_ptr().addr() - batch.as_ptr().addr();
     let mut flipped = batch.to_vec();
     flipped[start + typed.len() - 1] ^= 1;

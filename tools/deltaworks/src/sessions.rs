@@ -1,0 +1,181 @@
+//! `deltaworks sessions`: who is connected to a running daemon, and how far behind each is.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::admin::{self, Admin, AdminArguments, AdminError};
+use crate::paging::Paging;
+use crate::quantity;
+use crate::table::{Side, Table};
+
+const EXAMPLES: &str = "\
+Examples:
+  deltaworks sessions
+  deltaworks sessions --sort age --limit 20
+  deltaworks sessions --watch 2
+  deltaworks sessions --json | jq '.sessions[] | select(.is_blocked)'
+
+BEHIND is how many deltas wait for the session in its documents; BLOCKED says that its socket takes
+nothing at present. DOCUMENTS names up to four of those that it has open.
+
+Exit codes:
+  0  the sessions were told
+  1  the daemon's answer is none
+  2  the command line is wrong
+  6  no daemon answers on its admin socket";
+
+/// Lists the sessions of a running daemon
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct SessionsCommand {
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// What comes first
+    #[arg(long, value_enum, default_value_t = SessionSort::Backlog)]
+    sort: SessionSort,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+/// By what sessions are sorted; the largest come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SessionSort {
+    /// Deltas that wait for it
+    #[default]
+    Backlog,
+    /// Bytes that it sent
+    Received,
+    /// Bytes that it got
+    Delivered,
+    /// How long it has been connected
+    Age,
+}
+
+impl SessionSort {
+    /// The word on the command line and in the request.
+    pub const fn word(self) -> &'static str {
+        match self {
+            SessionSort::Backlog => "backlog",
+            SessionSort::Received => "received",
+            SessionSort::Delivered => "delivered",
+            SessionSort::Age => "age",
+        }
+    }
+
+    /// The next one, around.
+    #[must_use]
+    pub const fn next(self) -> SessionSort {
+        match self {
+            SessionSort::Backlog => SessionSort::Received,
+            SessionSort::Received => SessionSort::Delivered,
+            SessionSort::Delivered => SessionSort::Age,
+            SessionSort::Age => SessionSort::Backlog,
+        }
+    }
+}
+
+/// A page of sessions, as the daemon tells it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct SessionsPage {
+    /// Sessions in all.
+    pub total: u64,
+    /// Those of the page.
+    pub sessions: Vec<SessionRow>,
+}
+
+/// One session.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct SessionRow {
+    /// The core that serves it, and its place there.
+    pub id: String,
+    /// The core that serves it.
+    pub core: u32,
+    /// `tcp` or `unix`.
+    pub transport: String,
+    /// Who is at the other end.
+    pub peer: String,
+    /// Since it was accepted.
+    pub age_seconds: f64,
+    /// Documents that it has open.
+    pub handles: u64,
+    /// Those of them that it reads.
+    pub subscriptions: u64,
+    /// Bytes that it sent.
+    pub received_bytes: u64,
+    /// Bytes that it got.
+    pub delivered_bytes: u64,
+    /// Deltas that wait for it.
+    pub backlog_deltas: u64,
+    /// Batches that wait for it.
+    pub backlog_nodes: u64,
+    /// Whether its socket takes nothing at present.
+    pub is_blocked: bool,
+    /// Up to four of its documents.
+    pub documents: Vec<String>,
+}
+
+impl SessionRow {
+    /// The transport and the other end.
+    pub fn full_peer(&self) -> String {
+        format!("{}:{}", self.transport, self.peer)
+    }
+}
+
+/// The request for a page.
+pub fn place(sort: SessionSort, offset: u64, limit: u64) -> String {
+    format!("/v1/sessions?sort={}&offset={offset}&limit={limit}", sort.word())
+}
+
+impl SessionsCommand {
+    /// Does it.
+    pub fn run(self) -> ExitCode {
+        admin::ask(&self.admin.clone(), async |admin| {
+            self.paging.show(async || self.page(&admin).await, |page| self.text(page)).await
+        })
+    }
+
+    async fn page(&self, admin: &Admin) -> Result<Value, AdminError> {
+        let Paging { offset, limit, .. } = self.paging;
+        admin.get(&place(self.sort, offset, limit), Duration::ZERO).await
+    }
+
+    fn text(&self, page: SessionsPage) -> Vec<String> {
+        let columns = [
+            ("SESSION", Side::Left),
+            ("PEER", Side::Left),
+            ("AGE", Side::Right),
+            ("OPEN", Side::Right),
+            ("READS", Side::Right),
+            ("SENT", Side::Right),
+            ("GOT", Side::Right),
+            ("BEHIND", Side::Right),
+            ("BLOCKED", Side::Left),
+            ("DOCUMENTS", Side::Left),
+        ];
+        let mut table = Table::new(&columns, columns.len() - 1);
+        for session in &page.sessions {
+            table.row([
+                session.id.clone(),
+                session.full_peer(),
+                quantity::seconds(session.age_seconds),
+                quantity::count(session.handles),
+                quantity::count(session.subscriptions),
+                quantity::bytes(session.received_bytes),
+                quantity::bytes(session.delivered_bytes),
+                quantity::count(session.backlog_deltas),
+                if session.is_blocked { "yes" } else { "" }.to_owned(),
+                session.documents.join(" "),
+            ]);
+        }
+        let mut lines = table.lines(crate::table::terminal_width());
+        let (shown, sort) = (page.sessions.len(), self.sort.word());
+        lines.extend(self.paging.footer("sessions", shown, page.total, sort));
+        lines
+    }
+}
