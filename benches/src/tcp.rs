@@ -52,6 +52,12 @@ pub struct TcpOptions {
     /// How long is published.
     #[arg(long, default_value_t = 2.0)]
     pub seconds: f64,
+    /// Does not count how long images take, to show what counting costs.
+    #[arg(long)]
+    pub no_latency: bool,
+    /// Records the server's turns meanwhile, to show what a recording costs.
+    #[arg(long)]
+    pub record: bool,
     /// The result as one line of JSON.
     #[arg(long)]
     pub json: bool,
@@ -134,7 +140,14 @@ pub fn run(options: &TcpOptions) -> Result<TcpReport, String> {
     // Its subscribers have left; whether it saw that before it ended says nothing.
     let _ = relay.join();
 
-    let server = start_server(serving.id)?;
+    let server = start_server(serving.id, !options.no_latency)?;
+    if options.record {
+        let observer = server.observer();
+        // Ends with its time, or with the server; the cost is the cores', not the text's.
+        std::thread::spawn(move || {
+            drop(futures_lite::future::block_on(observer.record(2 * time)));
+        });
+    }
     let peer = Peer::Server { credit_bytes: u64::from(CREDIT_BYTES) };
     let address = server.tcp().first().copied().ok_or("the server has no address")?;
     let by_server = carried(address, peer);
@@ -165,7 +178,7 @@ fn way(carried: Carried, subscribers: usize) -> Way {
     }
 }
 
-fn start_server(cpu: usize) -> Result<Server, String> {
+fn start_server(cpu: usize, measures_latency: bool) -> Result<Server, String> {
     let sizing = size(SizingRequest {
         budget_bytes: None,
         cores: 1,
@@ -204,7 +217,7 @@ fn start_server(cpu: usize) -> Result<Server, String> {
         protocol: ProtocolConfig::default(),
         epoch_seed: 1,
         budget_bytes: sizing.budget_bytes,
-        measures_latency: true,
+        measures_latency,
     })
     .map_err(|error| error.to_string())
 }

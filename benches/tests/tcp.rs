@@ -10,6 +10,8 @@ fn options(publishers: usize, subscribers: usize, batch: u32) -> TcpOptions {
         delta_bytes: 46,
         batch,
         seconds: 0.2,
+        no_latency: false,
+        record: false,
         json: false,
     }
 }

@@ -12,7 +12,11 @@ use crate::wire::PATIENCE;
 
 /// A small daemon that answers HTTP and has an admin socket, with these options more.
 pub(crate) fn start(options: &[&str]) -> Daemon {
-    let folder = Folder::new();
+    start_in(Folder::new(), options)
+}
+
+/// The same in a folder that holds something already.
+pub(crate) fn start_in(folder: Folder, options: &[&str]) -> Daemon {
     let admin = folder.join("admin.sock");
     let admin = admin.to_str().expect("a path in text").to_owned();
     let own = ["--http", "127.0.0.1:0", "--admin-socket", &admin];

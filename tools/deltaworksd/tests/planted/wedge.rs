@@ -1,6 +1,8 @@
 //! One core's thread is held while all others go on.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::spawn;
 
@@ -49,6 +51,28 @@ fn a_wedged_core_holds_nobody_but_its_own() {
     counts.retain(|_, count| *count > 1);
     assert!((1..=SESSIONS / 2).contains(&counts.len()), "a wedged core serves: {counts:?}");
     assert!(!daemon.log().contains("core 1 goes on"), "{}", daemon.log());
+}
+
+/// A core that is held is told: the daemon is not well until it turns again.
+#[test]
+fn a_wedged_core_is_seen_by_who_asks_for_its_health() {
+    let daemon = planting::start("wedge:1:1:6", &["--cores", "2", "--http", "127.0.0.1:0"]);
+    let ready =
+        std::fs::read_to_string(daemon.unix().with_file_name("ready")).expect("it is ready");
+    let address = ready.lines().find_map(|line| line.strip_prefix("http=")).expect("an address");
+    let health = || {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).expect("it listens");
+        let mut told = String::new();
+        stream.read_to_string(&mut told).expect("it answers");
+        told
+    };
+    eventually("it is wedged", || daemon.log().contains("core 1 is wedged"));
+    let told = health();
+    assert!(told.starts_with("HTTP/1.1 503") && told.ends_with("core 1\n"), "{told}");
+    eventually("it is well again", || health().starts_with("HTTP/1.1 200"));
+    daemon.stop();
 }
 
 /// Held for a time, it goes on, and with it whoever waited.
