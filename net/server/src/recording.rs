@@ -1,7 +1,7 @@
 //! A recording of what one core does: turns with their stages, reads, and sleep.
 //!
 //! Made for a while when somebody asks; otherwise a turn pays one branch. The core writes into room
-//! that the asking thread has made: [`EVENTS_MAX`] events of 64 bytes at most. When it is full, what
+//! that the asking thread has made: 32,768 events of 64 bytes at most. When it is full, what
 //! comes later is dropped, and the recording says so. Turns without work are not recorded.
 
 use deltaworks_pipeline::port::SessionPort;
