@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall demo test fmt lint docs unit test-install loom test-wasm clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom test-wasm clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ install: ## Builds, and installs: PREFIX (/usr/local), SYSCONFDIR (/etc), DESTDI
 uninstall: ## Removes what `make install` installed, but no configuration
 	@scripts/install --uninstall
 
+deb: ## Packs both programs into a Debian package, in target/debian
+	@scripts/deb
+
 demo: build ## Replays a small editing trace through a daemon of its own, and verifies it
 	@scripts/demo
 
@@ -35,7 +38,7 @@ fmt:
 lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
-		shellcheck .ci/run scripts/*; \
+		shellcheck .ci/run scripts/* tools/packaging/guest/steps; \
 	else \
 		echo "SKIPPED: the scripts' lints, because shellcheck is not installed"; \
 	fi
@@ -50,6 +53,9 @@ unit:
 
 test-install:
 	@scripts/test-install
+
+test-systemd: ## Installs the package in a guest with a real systemd, and operates it (15 minutes at most)
+	@scripts/test-systemd
 
 loom: ## The models of what two cores share, and their mutants
 	$(CARGO) run --locked -p deltaworks-loom-tests --bin loom-models
