@@ -319,7 +319,7 @@ S        sort sessions by the next column
 p, Space pause, and go on
 ?        this help
 
-BUSY is the part of a core's turns that found work.
+BUSY is the part of the time in which a core worked.
 RINGS is how many messages wait for the core; yellow
 when there are any. STAGES are since the daemon's start,
 in time from one end of the stage to the other; COUNT/s
