@@ -17,7 +17,7 @@ use deltaworks_benches::abuse::scenario::{self, Scenario};
 use deltaworks_benches::abuse::trial::{Setting, not_given_back, run};
 
 /// Descriptors that this process, its other tests and the daemon need beside the hostile's.
-const DESCRIPTORS_OF_OTHERS: u64 = 3000;
+const DESCRIPTORS_OF_OTHERS: u64 = 5000;
 
 /// The daemon's program, built as this test was: nothing stale is ever run.
 fn program() -> &'static Path {
@@ -53,7 +53,7 @@ fn play(scenario: &Scenario, size: usize) -> Report {
     let setting = Setting {
         program: program(),
         daemon_cpu: None,
-        options: &["--cores", "2"],
+        options: &["--cores", "2", "--hello-deadline-seconds", "3"],
         pairs: 1,
         length: Duration::from_millis(400),
         rate: 300.0,
@@ -78,20 +78,49 @@ fn silent_connections_are_told_and_leave_nothing() {
     assert_eq!(report.hostile.told, [(204, 500)].into());
 }
 
-/// As many as one address range can bring: beyond the limit of sessions they are told so at once.
 #[test]
 fn ten_thousand_silent_connections() {
+    let size = as_many_as_descriptors_allow(10_000);
+    let report = is_borne("silent", size);
+    assert_eq!(report.hostile.told, [(204, size as u64)].into());
+}
+
+/// Those beyond the limit of sessions are told so at once, the others when their time is up.
+#[test]
+fn connections_beyond_the_limit_are_told() {
+    let scenario = Scenario { options: &["--sessions", "300"], ..find("beyond-the-limit") };
+    let report = play(&scenario, 1000);
+    assert!(report.verified, "{:#?} {:#?}", report.differences, report.hostile);
+    let told = |code| report.hostile.told.get(&code).copied().unwrap_or(0);
+    assert_eq!((told(204) + told(207), report.hostile.told.len()), (1000, 2));
+    assert!(told(207) >= 600, "{:?}", report.hostile);
+}
+
+/// One address may have 1,024 sessions; beyond that it is told so, and others come in.
+#[test]
+fn connections_of_one_address_are_told() {
+    let scenario = Scenario { renews: false, ..find("one-address") };
+    let report = play(&scenario, 1500);
+    assert!(report.verified, "{:#?} {:#?}", report.differences, report.hostile);
+    assert_eq!(report.hostile.told, [(204, 1024), (208, 476)].into());
+}
+
+#[test]
+fn sessions_that_vanish_are_ended() {
+    assert_eq!(is_borne("vanished", 100).hostile.told, [(205, 100)].into());
+}
+
+/// How many of `wanted` connections the limits of this machine let a test hold; fewer is said aloud.
+fn as_many_as_descriptors_allow(wanted: u64) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").expect("the system's limits");
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
     let soft = line.split_whitespace().nth(3).and_then(|it| it.parse().ok()).unwrap_or(u64::MAX);
-    let size = soft.saturating_sub(DESCRIPTORS_OF_OTHERS).min(10_000);
-    if size < 10_000 {
+    let size = soft.saturating_sub(DESCRIPTORS_OF_OTHERS).min(wanted);
+    if size < wanted {
         eprintln!("only {size} connections: the limit of open files is {soft}");
     }
-    let report = is_borne("silent", size as usize);
-    let told = |code| report.hostile.told.get(&code).copied().unwrap_or(0);
-    assert_eq!(told(204) + told(207), size, "{:?}", report.hostile);
-    assert!(told(207) > 0 || size < 4096, "{:?}", report.hostile);
+    assert!(size > 100, "{soft} open files are too few");
+    size as usize
 }
 
 #[test]

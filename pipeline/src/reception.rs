@@ -36,6 +36,10 @@ const READ_BYTES_MIN: u32 = 4096;
 const READ_BYTES_MAX: usize = 256 << 10;
 /// Time between two looks for overdue messages.
 const DEADLINE_LOOK_NS: u64 = 250_000_000;
+/// Sessions that are looked at in one turn, at most.
+const LOOKS_PER_TURN: usize = 1024;
+/// Sessions that are ended in one turn because their message is overdue, at most.
+const ENDS_PER_TURN: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -140,6 +144,8 @@ pub struct Reception {
     limits: Limits,
     measures_latency: bool,
     next_look_ns: u64,
+    /// Where the look for overdue messages goes on.
+    look_place: usize,
     counts: ReceptionCounts,
     pub(crate) planted: PlantedPanics,
 }
@@ -168,6 +174,7 @@ impl Reception {
             measures_latency,
             handle_places: 0,
             next_look_ns: 0,
+            look_place: 0,
             counts: ReceptionCounts::default(),
             planted: PlantedPanics::default(),
         }
@@ -250,8 +257,7 @@ impl Reception {
             work += self.resume_paused(around);
         }
         if around.now.monotonic_ns >= self.next_look_ns {
-            self.next_look_ns = around.now.monotonic_ns + DEADLINE_LOOK_NS;
-            self.end_overdue(around);
+            work += self.end_overdue(around);
         }
         work
     }
@@ -337,16 +343,29 @@ impl Reception {
         work
     }
 
-    fn end_overdue<P: SessionPort>(&mut self, around: &mut Around<'_, P>) {
-        for place in 0..self.sessions.len() as u32 {
-            let session = &self.sessions[place as usize];
+    /// Ends sessions whose message is overdue, some in a turn: the rest is looked at in the next.
+    fn end_overdue<P: SessionPort>(&mut self, around: &mut Around<'_, P>) -> usize {
+        let last = self.sessions.len().min(self.look_place + LOOKS_PER_TURN);
+        let mut ended = 0;
+        while self.look_place < last && ended < ENDS_PER_TURN {
+            let id = SessionId(self.look_place as u32);
+            let session = &self.sessions[self.look_place];
+            self.look_place += 1;
             let waits = !matches!(session.partial, Partial::None) && !session.is_paused;
             let age_ns = around.now.monotonic_ns.saturating_sub(session.partial_since_ns);
             if waits && session.is_used && age_ns > self.limits.message_deadline_ns {
-                around.port.fault(SessionId(place), SessionFault::MessageDeadline);
-                self.end_session(SessionId(place), around);
+                around.port.fault(id, SessionFault::MessageDeadline);
+                self.end_session(id, around);
+                ended += 1;
             }
         }
+        if self.look_place >= self.sessions.len() {
+            self.look_place = 0;
+            self.next_look_ns = around.now.monotonic_ns + DEADLINE_LOOK_NS;
+            return ended;
+        }
+        // The rest is work, too, so that the core does not park before it.
+        ended + 1
     }
 }
 

@@ -16,6 +16,9 @@ use deltaworks_runtime::pinned::PinnedThread;
 /// How long it may take to start, and to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Its admin socket, in its folder.
+const ADMIN: &str = "admin.sock";
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -44,6 +47,9 @@ impl Daemon {
         command
             .args(["--tcp", "127.0.0.1:0", "--ready-file"])
             .arg(folder.join("ready"))
+            // Neither its port nor its socket may be another daemon's.
+            .args(["--http", "", "--admin-socket"])
+            .arg(folder.join(ADMIN))
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -94,9 +100,9 @@ impl Daemon {
         self.child.id()
     }
 
-    /// A path in its folder.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+    /// Its admin socket, if it serves one.
+    pub fn admin(&self) -> Option<PathBuf> {
+        Some(self.folder.join(ADMIN)).filter(|path| path.exists())
     }
 
     /// What it wrote so far.

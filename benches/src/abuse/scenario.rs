@@ -57,9 +57,12 @@ impl Scenario {
 pub fn all() -> Vec<Scenario> {
     vec![
         silent(),
+        beyond_the_limit(),
+        one_address(),
         trickle(),
         storm(),
         half_open(),
+        vanished(),
         reset(),
         deaf(),
         slow(),
@@ -92,10 +95,39 @@ fn silent() -> Scenario {
         size: 10_000,
         renews: false,
         addresses: 1000,
+        options: &["--sessions", "12000"],
         // Longer than the deadline of hello, so that their end is measured, too.
         seconds_min: 7.0,
-        told: &[204, 207],
+        told: &[204],
         ..scenario("silent", "10,000 connections that send nothing", vec![vec![Act::ReadToEnd]])
+    }
+}
+
+fn beyond_the_limit() -> Scenario {
+    Scenario {
+        size: 10_000,
+        renews: false,
+        addresses: 1000,
+        seconds_min: 7.0,
+        told: &[204, 207],
+        ..scenario(
+            "beyond-the-limit",
+            "10,000 connections that send nothing, where 4,096 sessions are the limit",
+            vec![vec![Act::ReadToEnd]],
+        )
+    }
+}
+
+fn one_address() -> Scenario {
+    Scenario {
+        size: 2000,
+        addresses: 1,
+        told: &[204, 208],
+        ..scenario(
+            "one-address",
+            "2,000 at a time from one address; who is refused comes again",
+            vec![vec![Act::ReadToEnd]],
+        )
     }
 }
 
@@ -164,6 +196,21 @@ fn half_open() -> Scenario {
                 vec![Act::Send(nonsense.clone()), Act::Hold],
                 vec![Act::Send(nonsense), Act::ShutWrite, Act::ReadToEnd],
             ],
+        )
+    }
+}
+
+fn vanished() -> Scenario {
+    Scenario {
+        size: 1000,
+        renews: false,
+        options: &["--ping-interval-seconds", "1", "--ping-timeout-seconds", "3"],
+        seconds_min: 6.0,
+        told: &[205],
+        ..scenario(
+            "vanished",
+            "1,000 sessions that say hello and are never heard of again",
+            vec![vec![Act::Send(sent(&hello())), Act::Await(Kind::Hello), Act::ReadToEnd]],
         )
     }
 }

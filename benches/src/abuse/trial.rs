@@ -67,7 +67,7 @@ pub fn run(
     let options = setting.options.iter().chain(scenario.options);
     let options: Vec<String> = options.map(|option| (*option).to_owned()).collect();
     let mut daemon = Daemon::start(setting.program, setting.daemon_cpu, &options)?;
-    let gauge = Gauge::new(daemon.pid(), None);
+    let gauge = Gauge::new(daemon.pid(), daemon.admin());
     let stream = Stream::open(daemon.address(), setting.subscribers, setting.rate)?;
     let mut trial = Trial {
         scenario,

@@ -28,6 +28,10 @@ use crate::station::{SocketStation, Station};
 /// Reads of one session before the loop turns.
 const READS_PER_WAKE: usize = 4;
 
+/// Bytes of one session after which the loop turns: some thousand small messages, so that who sends
+/// as fast as it can does not hold up others by more than one read.
+const READ_BYTES_PER_WAKE: usize = 64 << 10;
+
 /// How long a session that has ended may take to read why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -53,7 +57,8 @@ pub(crate) async fn serve(
         false
     };
     let is_told = futures_lite::future::or(said, too_late).await;
-    driver.settle(is_told);
+    // While the server serves, who does not read why it was ended has only itself to blame.
+    driver.settle(is_told || station.borrow().is_serving());
 }
 
 /// What a connection's task does: **`poll_serve` until it is ready, `end`, `poll_say` until it is
@@ -112,7 +117,11 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
                 Err(_) => return self.broken(),
             }
         }
+        let mut taken_bytes = 0;
         for _ in 0..READS_PER_WAKE {
+            if taken_bytes >= READ_BYTES_PER_WAKE {
+                break;
+            }
             let Some(room) = station.stages.read_room(id) else {
                 // Resumed by the outlet's wake.
                 return if self.is_over() { Poll::Ready(()) } else { Poll::Pending };
@@ -121,6 +130,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
                 Poll::Ready(Ok(count)) if count > 0 => {
                     station.received(id, count);
                     wake();
+                    taken_bytes += count;
                     if self.is_over() {
                         return Poll::Ready(());
                     }
@@ -133,7 +143,8 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        context.waker().wake_by_ref();
+        station.wake_with_next_turn(context.waker().clone());
+        wake();
         Poll::Pending
     }
 

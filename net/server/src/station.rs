@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 
 use deltaworks_pipeline::message::SessionId;
 use deltaworks_pipeline::stages::CoreStages;
@@ -35,6 +36,12 @@ use crate::tally::{Figure, Tally};
 
 /// Time between two looks at the sessions' deadlines.
 const DEADLINE_LOOK_NS: u64 = 250_000_000;
+
+/// Sessions that are looked at in one turn, at most.
+const LOOKS_PER_TURN: usize = 1024;
+
+/// Sessions that are pinged or ended in one turn because their time is up, at most.
+const DUE_PER_TURN: usize = 64;
 
 /// The server serves.
 pub(crate) const SERVING: u8 = 0;
@@ -146,6 +153,10 @@ pub(crate) struct Station<O, C> {
     door: Arc<CoreDoor>,
     settings: SettingsReader,
     next_look_ns: u64,
+    /// Where the look at deadlines goes on.
+    look_place: usize,
+    /// Tasks of sessions that had more to read than one wake reads.
+    hungry: Vec<Waker>,
     phase: u8,
     counted_sessions: usize,
     tally: Tally,
@@ -177,6 +188,8 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
             door,
             settings,
             next_look_ns: 0,
+            look_place: 0,
+            hungry: Vec::new(),
             phase: SERVING,
             counted_sessions: 0,
             tally,
@@ -257,6 +270,17 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
         self.outlet.control_bytes()
     }
 
+    /// Whether the server has not begun to end.
+    pub fn is_serving(&self) -> bool {
+        self.phase == SERVING
+    }
+
+    /// Lets a session's task go on with the next turn. Not at once: the executor looks at sockets
+    /// only when no task can run, so tasks that always can would keep all others from being read.
+    pub fn wake_with_next_turn(&mut self, task: Waker) {
+        self.hungry.push(task);
+    }
+
     fn pass_on_control(&mut self) -> usize {
         let work = self.outlet.with_control.len();
         for id in self.outlet.with_control.drain(..) {
@@ -277,10 +301,11 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
             Some(recorder) => recorder.turn(&mut self.stages, &mut self.outlet, now),
         };
         work += self.pass_on_control();
+        work += self.hungry.len();
+        self.hungry.drain(..).for_each(Waker::wake);
         // A session's place is freed by its owners' last words, in whatever turn those come.
         self.count_sessions();
         if now.monotonic_ns >= self.next_look_ns {
-            self.next_look_ns = now.monotonic_ns + DEADLINE_LOOK_NS;
             self.take_settings();
             self.look_at_deadlines(now);
         }
@@ -365,29 +390,44 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
         self.stages.tune(settings.tuning);
     }
 
+    /// Goes on with the look at deadlines where the last turn left it. Thousands whose time is up
+    /// together must not hold up a turn, nor make thousands of tasks ready in one.
     fn look_at_deadlines(&mut self, now: Now) {
-        for id in self.outlet.ids() {
-            let Some(session) = self.outlet.get(id) else { continue };
-            let mut session = session.borrow_mut();
-            let config = Rc::clone(&session.config);
-            let is_due = session
-                .protocol
-                .poll_timeout(&config)
-                .is_some_and(|due_ns| due_ns <= now.monotonic_ns);
-            if !is_due {
-                continue;
-            }
-            session.protocol.handle_timeout(&config, now.monotonic_ns);
-            let code = session.protocol.ended_by();
-            let has_transmit = session.protocol.has_transmit();
-            drop(session);
-            if let Some(code) = code {
-                self.outlet.end(id, code);
-                self.end(id);
-            } else if has_transmit {
-                self.stages.has_control(id);
-            }
+        let places = self.outlet.places();
+        let last = places.min(self.look_place + LOOKS_PER_TURN);
+        let mut dealt_with = 0;
+        while self.look_place < last && dealt_with < DUE_PER_TURN {
+            let id = SessionId(self.look_place as u32);
+            self.look_place += 1;
+            dealt_with += usize::from(self.look_at_deadline(id, now));
         }
+        if self.look_place >= places {
+            self.look_place = 0;
+            self.next_look_ns = now.monotonic_ns + DEADLINE_LOOK_NS;
+        }
+    }
+
+    /// Pings or ends a session whose time is up; whether it is.
+    fn look_at_deadline(&mut self, id: SessionId, now: Now) -> bool {
+        let Some(session) = self.outlet.get(id) else { return false };
+        let mut session = session.borrow_mut();
+        let config = Rc::clone(&session.config);
+        let is_due =
+            session.protocol.poll_timeout(&config).is_some_and(|due_ns| due_ns <= now.monotonic_ns);
+        if !is_due {
+            return false;
+        }
+        session.protocol.handle_timeout(&config, now.monotonic_ns);
+        let code = session.protocol.ended_by();
+        let has_transmit = session.protocol.has_transmit();
+        drop(session);
+        if let Some(code) = code {
+            self.outlet.end(id, code);
+            self.end(id);
+        } else if has_transmit {
+            self.stages.has_control(id);
+        }
+        true
     }
 }
 
