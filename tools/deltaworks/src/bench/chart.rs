@@ -110,6 +110,7 @@ fn draw(
     let mut chart = ChartBuilder::on(&area)
         .caption(title, text(18))
         .margin(16)
+        .margin_right(44)
         .x_label_area_size(44)
         .y_label_area_size(74)
         .build_cartesian_2d(Nines((0.0..nines_max).into()), (floor..ceiling).log_scale())?;
