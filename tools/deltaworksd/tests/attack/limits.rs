@@ -267,8 +267,8 @@ fn unread_answers_of_many_cost_only_those_who_leave_them() {
     let witness = Witness::start(&daemon);
     let ask = [16, 0, 0, 0, 17, 1, 1, 0, 0xa3, 0, 9, 1, 0x60, 2, 1, 0];
     let mut deaf: Vec<Peer> = (0..12).map(|_| Peer::unix(&daemon)).collect();
-    // Beyond what the socket holds, and less than a session's share each; all together leave more
-    // unread than the core has room for.
+    // Beyond what the socket holds, in pieces that keep each within its own share if the daemon gets
+    // to run in between; all together leave more unread than the core has room for.
     let (pieces, piece) = (8, 500);
     for _ in 0..pieces {
         for peer in &mut deaf {
@@ -297,7 +297,7 @@ fn unread_answers_of_many_cost_only_those_who_leave_them() {
             }
         }
     }
-    assert!((1..12).contains(&ended), "{ended} of twelve");
+    assert!(ended > 0, "all of them together have left more than there is room for");
     daemon.stop();
 }
 
