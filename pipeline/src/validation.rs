@@ -433,13 +433,15 @@ impl Validation {
                 document.tail_index,
             );
         }
-        let cold = registry.cold[index].as_mut();
-        self.planted.append(|| cold.as_ref().map_or("", |cold| &cold.name));
+        let cold = &registry.cold;
+        self.planted.append(|| cold[index].as_ref().map_or("", |cold| &cold.name));
         // From here on the batch stands: before it a panic is laid to it, behind it nothing may
         // panic. What was written so far lies behind the document's last node.
         let landed = core::mem::replace(&mut arrival.landed, Landed::nothing());
         landed.publish();
-        if let (Some(cold), Some(_)) = (cold, &info) {
+        if info.is_some()
+            && let Some(Some(cold)) = registry.cold.get_mut(index)
+        {
             cold.info = info;
         }
         producer.last = fields.number;
