@@ -69,6 +69,8 @@ fn is_borne(name: &str, size: usize) -> Report {
     let report = play(&find(name), size);
     assert!(report.verified, "{name}: {:#?} {:#?}", report.differences, report.hostile);
     assert!(report.verified_deltas > 1000, "{}", report.verified_deltas);
+    let told = [&report.before, &report.during, &report.after].map(|it| it.live_bytes.is_some());
+    assert_eq!(told, [true; 3], "the daemon tells what it holds, so it was judged");
     report
 }
 

@@ -27,6 +27,8 @@ pub struct Holdings {
     pub sessions: Option<u64>,
     /// What clients made it hold, by kind, as it tells.
     pub live_bytes: Option<BTreeMap<String, u64>>,
+    /// What all kinds together may come to, as it tells.
+    pub budget_bytes: Option<u64>,
 }
 
 /// Time that the daemon's threads have run, and have waited for a CPU, since they began.
@@ -64,6 +66,7 @@ impl Gauge {
         if let Some(admin) = &self.admin {
             let status = status(admin)?;
             holdings.sessions = status["sessions"].as_u64();
+            holdings.budget_bytes = status["budget_bytes"].as_u64();
             holdings.live_bytes = serde_json::from_value(status["live_bytes"].clone()).ok();
         }
         Ok(holdings)

@@ -103,6 +103,7 @@ pub fn run(
     let Trial { stream, before, during, tally, mut differences, .. } = trial;
     differences.extend(wrong_endings(scenario, &tally));
     differences.extend(not_given_back(&before, &after));
+    differences.extend(beyond_the_budget(&during));
     let (verified_deltas, faults) = match stream.finish(PATIENCE) {
         Ok(deltas) => (deltas, Vec::new()),
         Err(faults) => (0, faults),
@@ -166,10 +167,11 @@ impl<'a> Trial<'a> {
         crowd.send_home();
         self.tally.add(crowd.tally());
         let began = Instant::now();
-        while self.gauge.descriptors()? > self.before.descriptors
-            && began.elapsed() < PATIENCE
-            && self.is_sound()
-        {
+        while began.elapsed() < PATIENCE && self.is_sound() {
+            // What the daemon tells of itself is some time old.
+            if not_given_back(&self.before, &self.gauge.holdings()?).is_empty() {
+                break;
+            }
             self.play(LOOK, None);
         }
         Ok(figures)
@@ -267,6 +269,14 @@ pub fn not_given_back(before: &Holdings, after: &Holdings) -> Vec<String> {
     kept
 }
 
+/// What the hostile made the daemon hold beyond what it says that they may.
+pub fn beyond_the_budget(during: &Holdings) -> Option<String> {
+    let budget_bytes = during.budget_bytes?;
+    let live_bytes: u64 = during.live_bytes.as_ref()?.values().sum();
+    let told = || format!("{live_bytes} bytes live, of a budget of {budget_bytes}");
+    (live_bytes > budget_bytes).then(told)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,5 +317,17 @@ mod tests {
         ] {
             assert_eq!(not_given_back(&before, &after).len(), 1, "{after:?}");
         }
+    }
+
+    #[test]
+    fn more_than_the_budget_is_seen() {
+        let live = [("chunks".to_owned(), 60), ("spills".to_owned(), 40)];
+        let within = Holdings {
+            live_bytes: Some(live.into()),
+            budget_bytes: Some(100),
+            ..Holdings::default()
+        };
+        assert_eq!(beyond_the_budget(&within), None);
+        assert!(beyond_the_budget(&Holdings { budget_bytes: Some(99), ..within }).is_some());
     }
 }
