@@ -6,7 +6,7 @@
 //! | phase | what the cores do | until |
 //! |---|---|---|
 //! | draining | read nothing; append, acknowledge and send what there is | all is done, or the time is up |
-//! | refusing | append nothing: what is still on its way is refused (408) | all are quiet, 500 ms at most |
+//! | refusing | append nothing: what is still on its way is refused (408) | all are quiet, 2 s at most |
 //! | closing | end every session (200); last words are said | all connections are closed, 3 s at most |
 //! | failing | instead of all these, if a core is lost: end every session (299) | the same |
 
@@ -19,15 +19,16 @@ use deltaworks_runtime::sync::atomic::Ordering;
 use crate::doorkeeper::Doorkeeper;
 use crate::server::{Server, Stopped};
 use crate::station::{CLOSING, DRAINING, ENDED, FAILING, REFUSING};
+use crate::stillness::Stillness;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long the refusals of what was not appended may take.
-const REFUSALS: Duration = Duration::from_millis(500);
-/// How long last words may take: more than a session has for them.
+const REFUSALS: Duration = Duration::from_secs(2);
+/// How long last words may take; whoever has not taken them by then is cut.
 const LAST_WORDS: Duration = Duration::from_millis(3_000);
 /// How long both may take when the end is wanted at once.
-const AT_ONCE: Duration = Duration::from_millis(150);
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// How long a core may take for its last turn.
 const LAST_TURN: Duration = Duration::from_secs(2);
 
@@ -79,7 +80,7 @@ impl Server {
 
     fn drain(&mut self, deadline: Instant, mut cut: impl FnMut() -> bool) -> Drained {
         self.enter(DRAINING);
-        let mut before = None;
+        let mut stillness = Stillness::default();
         loop {
             if self.has_failed() {
                 return Drained::Failed;
@@ -90,7 +91,7 @@ impl Server {
             if Instant::now() >= deadline {
                 return Drained::TimeUp;
             }
-            if self.is_quiet_since(&mut before) {
+            if self.comes_to_rest(&mut stillness) {
                 return Drained::Complete;
             }
         }
@@ -99,18 +100,17 @@ impl Server {
     fn refuse_rest(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
         self.enter(REFUSING);
-        let mut before = None;
-        while Instant::now() < deadline && !self.has_failed() && !self.is_quiet_since(&mut before) {
+        let mut stillness = Stillness::default();
+        while Instant::now() < deadline && !self.has_failed() && !self.comes_to_rest(&mut stillness)
+        {
         }
     }
 
-    /// Twice quiet with nothing done in between: nothing is on its way. Waits a moment.
-    fn is_quiet_since(&self, before: &mut Option<u64>) -> bool {
-        let quiet = self.quiet();
-        if quiet.is_some() && quiet == *before {
+    /// Whether nothing is on its way any more. If something is, all are rung and given a moment.
+    fn comes_to_rest(&self, stillness: &mut Stillness) -> bool {
+        if stillness.look(&self.doors) {
             return true;
         }
-        *before = quiet;
         self.doors.iter().for_each(|door| door.ring());
         thread::sleep(LOOK);
         false
@@ -121,19 +121,6 @@ impl Server {
         self.phase.store(phase, Ordering::Release);
         self.doors.iter().for_each(|door| door.ring());
         self.doorkeeper.iter().for_each(Doorkeeper::ring);
-    }
-
-    /// The work that all cores have done, if all are quiet.
-    fn quiet(&self) -> Option<u64> {
-        let mut worked = 0;
-        for door in &self.doors {
-            // Acquire: pairs with the Release that follows the count. Relaxed: our own store.
-            if door.quiet_in.load(Ordering::Acquire) != self.phase.load(Ordering::Relaxed) {
-                return None;
-            }
-            worked += door.worked.load(Ordering::Relaxed);
-        }
-        Some(worked)
     }
 
     fn has_connections(&self) -> bool {

@@ -61,6 +61,8 @@ pub(crate) struct Wire {
     /// What may lie there.
     pub room: usize,
     pub loss: Option<Loss>,
+    /// The peer has closed in order: it has said all, and taken all.
+    pub is_left: bool,
     /// The server has said that it will send no more.
     pub is_finished: bool,
     /// The server has let its end go.
@@ -79,6 +81,7 @@ impl Wire {
             outbound: Vec::new(),
             room,
             loss: None,
+            is_left: false,
             is_finished: false,
             is_released: false,
             reader: None,
@@ -90,7 +93,7 @@ impl Wire {
     /// Tells the server's task what a kernel would: that it may read, write, or that the short
     /// while is over.
     pub fn notify(&mut self) {
-        let can_read = !self.inbound.is_empty() || self.loss.is_some();
+        let can_read = !self.inbound.is_empty() || self.is_left || self.loss.is_some();
         let can_write = self.outbound.len() < self.room || self.loss.is_some();
         let woken = [
             self.reader.take_if(|_| can_read),
@@ -158,7 +161,7 @@ impl Connection for FakeSocket {
             return Poll::Pending;
         }
         if wire.inbound.is_empty() {
-            if wire.loss.is_some() {
+            if wire.is_left || wire.loss.is_some() {
                 return Poll::Ready(Ok(0));
             }
             wire.reader = Some(context.waker().clone());
@@ -199,8 +202,13 @@ impl Connection for FakeSocket {
 
 impl Drop for FakeSocket {
     fn drop(&mut self) {
-        let was_released = std::mem::replace(&mut self.0.borrow_mut().is_released, true);
-        assert!(!was_released, "a descriptor is closed once");
+        let mut wire = self.0.borrow_mut();
+        assert!(!wire.is_released, "a descriptor is closed once");
+        wire.is_released = true;
+        if !wire.inbound.is_empty() {
+            // A reset, which takes along what has not reached the peer.
+            wire.outbound.clear();
+        }
     }
 }
 

@@ -46,6 +46,8 @@ mod server;
 
 mod ending;
 
+mod stillness;
+
 mod attendance;
 
 pub mod sizing;

@@ -18,6 +18,8 @@ pub(crate) enum Mutant {
     AcksOvertake,
     /// A lack of buffers counts as the end of the connection.
     LackIsFatal,
+    /// A connection whose session has ended is closed with what the peer says unread.
+    NotLingering,
 }
 
 #[cfg(test)]

@@ -134,6 +134,14 @@ impl<O> SocketSession<O> {
         self.count_control();
     }
 
+    /// Gives up all of it: the session has ended, and what was left has been said, or not.
+    pub fn forget_control(&mut self) {
+        self.acks = Vec::new();
+        self.control = Vec::new();
+        self.control_sent = 0;
+        self.count_control();
+    }
+
     fn ack(&mut self, ack: &Ack) {
         // Behind acknowledgements that have merged and not been encoded yet.
         let is_next = self.acks.is_empty() || is_planted(Mutant::AcksOvertake);
@@ -155,8 +163,7 @@ impl<O> SocketSession<O> {
 
 impl<O> std::ops::Drop for SocketSession<O> {
     fn drop(&mut self) {
-        self.control = Vec::new();
-        self.count_control();
+        self.forget_control();
     }
 }
 

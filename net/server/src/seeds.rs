@@ -18,7 +18,7 @@ use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::stages::{CoreRole, Parts, Tuning, join};
 use deltaworks_protocol::framing::Framing;
 use deltaworks_protocol::message::{
-    Access, ClientHello, Close, Open, OpenOptions, Policy, Start, split_control,
+    Access, ClientHello, Close, Open, OpenOptions, Ping, Policy, Start, split_control,
 };
 use deltaworks_protocol::server::Config;
 use deltaworks_protocol::{Control, ServerMessage};
@@ -75,6 +75,7 @@ type FakeStation = Station<FakeOutgoing, WorldClock>;
 enum Task {
     Serving,
     Saying,
+    Lingering,
     Done,
 }
 
@@ -264,6 +265,9 @@ impl World {
         }
         if client.task == Task::Saying && driver.poll_say(&mut context) == Poll::Ready(()) {
             driver.settle(true);
+            client.task = Task::Lingering;
+        }
+        if client.task == Task::Lingering && driver.poll_linger(&mut context) == Poll::Ready(()) {
             client.task = Task::Done;
             client.driver = None;
         }
@@ -376,6 +380,9 @@ impl World {
     fn check_end(&mut self) {
         let is_servers_end = self.dice.says(50);
         if is_servers_end {
+            for client in &mut self.clients {
+                client.talk_on(&mut self.dice);
+            }
             self.phase.store(CLOSING, Ordering::Release);
         } else {
             for place in 0..self.clients.len() {
@@ -441,6 +448,13 @@ impl Client {
         self.say(&Close { handle: None });
     }
 
+    /// Says what the server has no reason to read before it ends the session.
+    fn talk_on(&mut self, dice: &mut Dice) {
+        if self.wire.borrow().loss.is_none() {
+            (0..dice.below(200) as u64).for_each(|token| self.say(&Ping { token }));
+        }
+    }
+
     /// Sends a batch, if there is one and the credit allows it.
     fn publish(&mut self, truths: &mut [Truth], dice: &mut Dice) {
         let (Some(document), Some(handle)) = (self.writes, self.handle) else { return };
@@ -488,6 +502,8 @@ impl Client {
                 self.hear_control(&message, truths);
             }
         }
+        // Whoever has been told its end closes.
+        self.wire.borrow_mut().is_left |= self.ended_by.is_some();
     }
 
     fn hear_image(&mut self, message: &[u8], truths: &[Truth]) {
@@ -594,6 +610,7 @@ fn each_planted_fault_is_found() {
         Mutant::ImageBeforeControl,
         Mutant::AcksOvertake,
         Mutant::LackIsFatal,
+        Mutant::NotLingering,
     ];
     for mutant in all {
         with(Some(mutant), || {

@@ -4,6 +4,8 @@
 //! Sending is the stages' business; the task sends only to a socket that was full, because the
 //! executor tells readiness only by trying, and what is left when the session has ended.
 //! It never waits with the station in its hand; what a socket does not take stays where it is.
+//! Closing a socket with unread bytes resets it, and a reset takes along what has not reached the
+//! peer; so whoever has been told its end is listened to for a while, and what it says thrown away.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -32,8 +34,17 @@ const READS_PER_WAKE: usize = 4;
 /// as fast as it can does not hold up others by more than one read.
 const READ_BYTES_PER_WAKE: usize = 64 << 10;
 
-/// How long a session that has ended may take to read why.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a session that has ended may take to take why: as long as a message that is begun may
+/// take by default. The end of the server gives less.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long it may then take to close.
+const LINGER: Duration = Duration::from_secs(2);
+/// The same when the server ends, and waits for all of them.
+const LINGER_AT_THE_END: Duration = Duration::from_millis(500);
+/// What it may still say: the default credit, several times over.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+/// What is thrown away at a time.
+const THROWN_BYTES: usize = 4 << 10;
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(
@@ -48,21 +59,29 @@ pub(crate) async fn serve(
     poll_fn(|context| driver.poll_serve(&station, || core.wake(), context)).await;
     driver.end(&mut station.borrow_mut());
     core.wake();
-    let said = async {
-        poll_fn(|context| driver.poll_say(context)).await;
+    let is_told = within(LAST_WORDS, poll_fn(|context| driver.poll_say(context))).await;
+    // While the server serves, who does not read why it was ended has only itself to blame.
+    driver.settle(is_told || station.borrow().is_serving());
+    if is_told {
+        within(driver.linger(), poll_fn(|context| driver.poll_linger(context))).await;
+    }
+}
+
+/// Waits for `done`, but not longer than `patience`; whether it came.
+async fn within(patience: Duration, done: impl Future<Output = ()>) -> bool {
+    let in_time = async {
+        done.await;
         true
     };
     let too_late = async {
-        glommio::timer::sleep(LAST_WORDS).await;
+        glommio::timer::sleep(patience).await;
         false
     };
-    let is_told = futures_lite::future::or(said, too_late).await;
-    // While the server serves, who does not read why it was ended has only itself to blame.
-    driver.settle(is_told || station.borrow().is_serving());
+    futures_lite::future::or(in_time, too_late).await
 }
 
 /// What a connection's task does: **`poll_serve` until it is ready, `end`, `poll_say` until it is
-/// ready or the time is up, `settle`**.
+/// ready or the time is up, `settle`, and if all was said `poll_linger` in the same way**.
 pub(crate) struct Driver<C, O> {
     connection: C,
     session: Rc<RefCell<SocketSession<O>>>,
@@ -71,6 +90,8 @@ pub(crate) struct Driver<C, O> {
     /// What is left to say when the session has ended, and how much of it has gone.
     words: Vec<u8>,
     said: usize,
+    /// What was thrown away since.
+    thrown_bytes: usize,
 }
 
 impl<C: Connection, O: Outgoing> Driver<C, O> {
@@ -94,7 +115,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
                 None
             }
         };
-        Self { connection, session, id, words: Vec::new(), said: 0 }
+        Self { connection, session, id, words: Vec::new(), said: 0, thrown_bytes: 0 }
     }
 
     /// Serves until the session has ended or its connection is gone.
@@ -222,7 +243,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
         debug!(session = self.id.map(|id| id.0), peer = %session.peer, number, "session ended");
     }
 
-    /// Says what is left and closes; what cannot be said to a peer that is gone is left unsaid.
+    /// Says what is left and that nothing more comes; what cannot be said to a peer that is gone is left unsaid.
     pub fn poll_say(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.session.borrow().is_broken {
             return Poll::Ready(());
@@ -244,9 +265,47 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
         }
     }
 
-    /// Counts the connection as told, or as cut.
-    pub fn settle(&self, is_told: bool) {
-        let session = self.session.borrow();
+    /// Counts the connection as told, or as cut, and gives up what is kept for it.
+    pub fn settle(&mut self, is_told: bool) {
+        self.words = Vec::new();
+        self.said = 0;
+        let mut session = self.session.borrow_mut();
+        session.forget_control();
         if is_told { session.attendant.is_told() } else { session.attendant.is_cut() }
+    }
+
+    /// How long whoever has been told may take to close.
+    fn linger(&self) -> Duration {
+        match self.session.borrow().protocol.ended_by() {
+            Some(ErrorCode::ShuttingDown) => LINGER_AT_THE_END,
+            _ => LINGER,
+        }
+    }
+
+    /// Throws away what the peer still says until it closes, or has said too much.
+    pub fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.session.borrow().is_broken || is_planted(Mutant::NotLingering) {
+            return Poll::Ready(());
+        }
+        let mut thrown = [0; THROWN_BYTES];
+        for _ in 0..READS_PER_WAKE {
+            match self.connection.poll_receive(&mut thrown, context) {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.thrown_bytes += count;
+                    if self.thrown_bytes > LINGER_BYTES_MAX {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(Err(error)) if is_passing(&error) => {
+                    self.connection.wake_soon(context);
+                    return Poll::Pending;
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        // Not at once: whoever talks on must not keep others from being read.
+        self.connection.wake_soon(context);
+        Poll::Pending
     }
 }

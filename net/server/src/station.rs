@@ -71,7 +71,7 @@ pub(crate) struct Arrival {
 /// |---|---|---|
 /// | phase | who stops the server | every core, each turn; the doorkeeper, when rung |
 /// | sessions | its core | the doorkeeper, to find the least loaded |
-/// | worked, quiet_in | its core, while draining | who stops the server |
+/// | worked, quiet_in, turns | its core, from draining on | who stops the server |
 /// | accepted | the doorkeeper | its core |
 /// | questions | whoever asks out of band | its core |
 pub(crate) struct CoreDoor {
@@ -80,6 +80,8 @@ pub(crate) struct CoreDoor {
     pub worked: AtomicU64,
     /// The phase in which the core has nothing left to do; [`SERVING`] if it has.
     pub quiet_in: AtomicU8,
+    /// Turns that have ended since the draining began.
+    pub turns: AtomicU64,
     attendance: Arc<Attendance>,
     accepted: Mutex<VecDeque<Arrival>>,
     waiting: AtomicUsize,
@@ -95,6 +97,7 @@ impl CoreDoor {
             sessions: AtomicUsize::new(0),
             worked: AtomicU64::new(0),
             quiet_in: AtomicU8::new(SERVING),
+            turns: AtomicU64::new(0),
             attendance: Arc::default(),
             accepted: Mutex::new(VecDeque::new()),
             waiting: AtomicUsize::new(0),
@@ -127,6 +130,16 @@ impl CoreDoor {
     /// Connections that were cut, or would be if the core ended now.
     pub fn cut(&self) -> usize {
         self.attendance.cut() + self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Tells of a turn of a server that ends: its work, and the phase in which nothing is left to
+    /// do, or [`SERVING`].
+    pub fn turned(&self, work: u64, quiet_in: u8) {
+        // Relaxed and Release: each count is read behind the next with Acquire.
+        self.worked.fetch_add(work, Ordering::Relaxed);
+        self.quiet_in.store(quiet_in, Ordering::Release);
+        // Release: pairs with the Acquire in `stillness`.
+        self.turns.fetch_add(1, Ordering::Release);
     }
 
     pub fn ring(&self) {
@@ -310,13 +323,10 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
             self.look_at_deadlines(now);
         }
         if self.phase != SERVING {
-            // Relaxed and Release: quiet is read with Acquire, behind the count.
-            self.door.worked.fetch_add(work as u64, Ordering::Relaxed);
             let has_time = self.phase == DRAINING;
             let is_behind = has_time && self.stages.has_backlog();
             let is_quiet = work == 0 && self.stages.may_park() && !is_behind;
-            let quiet_in = if is_quiet { self.phase } else { SERVING };
-            self.door.quiet_in.store(quiet_in, Ordering::Release);
+            self.door.turned(work as u64, if is_quiet { self.phase } else { SERVING });
         }
         if work > 0 {
             self.busy_since_ns = Some(now.monotonic_ns);

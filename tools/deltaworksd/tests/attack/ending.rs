@@ -11,6 +11,7 @@ use deltaworks_protocol::message::{Policy, Start};
 
 use crate::daemon::{Daemon, eventually};
 use crate::flow::Flow;
+use crate::limits::{ASK, ASKS_MAX};
 use crate::wire::{Peer, Told, batch};
 use crate::witness::Witness;
 
@@ -149,10 +150,34 @@ fn deaf(daemon: &Daemon) -> (Peer, Peer) {
     (reader, peer)
 }
 
+/// Whoever is ended by a fault has what was on its way, and its number, although it had said more
+/// than the server read, and although it reads late: its connection is not reset.
+#[test]
+fn a_fault_reaches_who_talks_on_and_reads_late() {
+    let log = "info,deltaworks_server=debug";
+    let daemon = Daemon::start(&["--cores", "2", "--log", log]);
+    let before = daemon.descriptors();
+    let mut late = Peer::tcp(&daemon);
+    // More answers than its own side of the connection takes while it reads nothing; both take all.
+    let mut said = ASK.repeat(ASKS_MAX);
+    said.extend(batch(77, 1, &[b"no such handle"]));
+    assert!(late.send(&said));
+    // Behind the fault; whether all of it is taken is the server's business.
+    late.send(&batch(77, 2, &[&[0; 15_000]]).repeat(20));
+    eventually("it is ended", || daemon.log().contains("number=209"));
+    // Closed by the server, whether it has heard all or not.
+    eventually("its descriptor is given back", || daemon.descriptors() <= before);
+    let told = late.expect_end(209);
+    assert!(told.iter().all(|told| matches!(told, Told::Error(it) if it.code == 300)), "{told:?}");
+    assert_eq!(told.len(), ASKS_MAX, "every answer has come");
+    daemon.stop();
+}
+
 /// The time for draining is bounded; who was cut is counted, and the exit code says so.
 #[test]
 fn draining_ends_in_time() {
-    let mut daemon = Daemon::start(&["--cores", "2", "--drain-seconds", "1"]);
+    // Time enough for those who read, on whatever machine; the one that does not has no end.
+    let mut daemon = Daemon::start(&["--cores", "2", "--drain-seconds", "4"]);
     let witness = Witness::start(&daemon);
     let (mut reader, mut publisher) = deaf(&daemon);
     daemon.terminate();
