@@ -49,8 +49,8 @@ fn find(name: &str) -> Scenario {
 }
 
 /// One pair of short spans with so many hostile connections.
-fn play(scenario: &Scenario, size: usize) -> Report {
-    let setting = Setting {
+fn setting(size: usize) -> Setting<'static> {
+    Setting {
         program: program(),
         daemon_cpu: None,
         options: &["--cores", "2", "--hello-deadline-seconds", "3"],
@@ -60,8 +60,11 @@ fn play(scenario: &Scenario, size: usize) -> Report {
         subscribers: 2,
         size,
         is_polite: true,
-    };
-    run(scenario, &setting, &mut |_| ()).expect("it can be run")
+    }
+}
+
+fn play(scenario: &Scenario, size: usize) -> Report {
+    run(scenario, &setting(size), &mut |_| ()).expect("it can be run")
 }
 
 /// Nothing breaks; the report, to look at what was told.
@@ -184,6 +187,41 @@ fn a_wrong_number_is_seen() {
     let report = play(&scenario, 2);
     assert!(!report.verified);
     assert!(report.differences.iter().all(|it| it.contains("were told 113")), "{report:#?}");
+}
+
+/// A daemon that dies under it makes a report that says so.
+#[test]
+fn a_daemon_that_dies_is_seen() {
+    let scenario = find("storm");
+    let setting = Setting { length: Duration::from_secs(3), ..setting(8) };
+    let killer = std::thread::spawn(|| {
+        eventually(|| marked().is_some_and(|(_, ready)| ready.exists()));
+        // Behind the warm-up, and long before the end.
+        std::thread::sleep(Duration::from_secs(2));
+        let (pid, _) = marked().expect("it was there");
+        let killed = Command::new("kill").args(["-KILL", &pid]).status();
+        assert!(killed.expect("kill runs").success());
+    });
+    let options = ["--cores", "1", "--drain-seconds", MARK];
+    let setting = Setting { options: &options, ..setting };
+    let report = run(&scenario, &setting, &mut |_| ()).expect("a report, although it died");
+    killer.join().expect("killed");
+    assert!(!report.verified && report.differences.len() > 1, "{:?}", report.differences);
+}
+
+/// A value that no other daemon of this process is given.
+const MARK: &str = "12345";
+
+/// The process id and the ready file of this process's daemon that has the mark.
+fn marked() -> Option<(String, PathBuf)> {
+    let parent = format!("PPid:\t{}\n", std::process::id());
+    std::fs::read_dir("/proc").expect("processes").flatten().find_map(|process| {
+        let read = |file| std::fs::read_to_string(process.path().join(file)).ok();
+        let command = read("cmdline").filter(|command| command.contains(MARK))?;
+        read("status").filter(|status| status.contains(&parent))?;
+        let ready = command.split('\0').skip_while(|it| *it != "--ready-file").nth(1)?.into();
+        Some((process.file_name().to_str()?.to_owned(), ready))
+    })
 }
 
 /// A scenario whose connections do not leave by themselves, and which the server does not end.

@@ -77,6 +77,7 @@ pub fn run(
         stream,
         before: Holdings::default(),
         during: Holdings::default(),
+        after: Holdings::default(),
         tally: Tally::default(),
         differences: Vec::new(),
     };
@@ -87,9 +88,9 @@ pub fn run(
         // Whatever drifts falls on both alike.
         let pair = if number % 2 == 0 {
             let quiet = trial.quiet();
-            Pair { quiet, disturbed: trial.disturbed()? }
+            Pair { quiet, disturbed: trial.disturbed() }
         } else {
-            let disturbed = trial.disturbed()?;
+            let disturbed = trial.disturbed();
             Pair { quiet: trial.quiet(), disturbed }
         };
         pairs.push(pair);
@@ -98,9 +99,8 @@ pub fn run(
             break;
         }
     }
-    let after = trial.gauge.holdings().unwrap_or_default();
     let resident_bytes_max = trial.gauge.resident_bytes_max().unwrap_or_default();
-    let Trial { stream, before, during, tally, mut differences, .. } = trial;
+    let Trial { stream, before, during, after, tally, mut differences, .. } = trial;
     differences.extend(wrong_endings(scenario, &tally));
     differences.extend(not_given_back(&before, &after));
     differences.extend(beyond_the_budget(&during));
@@ -137,6 +137,7 @@ struct Trial<'a> {
     stream: Stream,
     before: Holdings,
     during: Holdings,
+    after: Holdings,
     tally: Tally,
     differences: Vec<String>,
 }
@@ -147,7 +148,7 @@ impl<'a> Trial<'a> {
     }
 
     /// A span in which the hostile come, and after it what is left of them.
-    fn disturbed(&mut self) -> Result<Figures, String> {
+    fn disturbed(&mut self) -> Figures {
         let (scenario, size) = (self.scenario, self.setting.size);
         let mut crowd = Crowd::new(scenario, self.address, size, Instant::now());
         let figures = self.measure(Some(&mut crowd));
@@ -167,14 +168,23 @@ impl<'a> Trial<'a> {
         crowd.send_home();
         self.tally.add(crowd.tally());
         let began = Instant::now();
-        while began.elapsed() < PATIENCE && self.is_sound() {
-            // What the daemon tells of itself is some time old.
-            if not_given_back(&self.before, &self.gauge.holdings()?).is_empty() {
+        loop {
+            match self.gauge.holdings() {
+                Ok(holdings) => self.after = holdings,
+                Err(fault) => {
+                    self.differences.push(format!("the daemon is gone: {fault}"));
+                    break;
+                }
+            }
+            // What the daemon tells of itself is some time old, and a descriptor may be that of the
+            // question before.
+            let is_given_back = not_given_back(&self.before, &self.after).is_empty();
+            if is_given_back || began.elapsed() > PATIENCE || !self.is_sound() {
                 break;
             }
             self.play(LOOK, None);
         }
-        Ok(figures)
+        figures
     }
 
     fn is_sound(&self) -> bool {
