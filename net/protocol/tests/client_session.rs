@@ -417,6 +417,29 @@ fn what_was_not_sent_is_told_as_not_sent() {
 }
 
 #[test]
+fn what_was_not_sent_is_told_behind_what_was() {
+    let mut server = FakeServer::new();
+    server.credit_bytes = 1;
+    server.holds_credit = true;
+    server.holds_acks = true;
+    let mut user = User::new(Healing::On);
+    let document = user.open("a", Access::Write, Start::Live);
+    for delta in [b"1", b"2", b"3"] {
+        user.publish(document, &[delta]);
+    }
+    user.run(&mut server);
+    user.session.close(document, false);
+    while let Some(event) = user.session.poll_event() {
+        user.events.push(event);
+    }
+    assert_eq!(user.outcomes(), [], "the first is on its way, so nothing is answered yet");
+    release_acks(&mut server);
+    user.run(&mut server);
+    let not_sent = Outcome::NotSent;
+    assert_eq!(user.outcomes(), [(1, accepted(1)), (2, not_sent.clone()), (3, not_sent)]);
+}
+
+#[test]
 fn an_info_is_numbered_answered_and_read() {
     let mut server = FakeServer::new();
     let mut user = User::new(Healing::Off);

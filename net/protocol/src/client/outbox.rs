@@ -37,6 +37,8 @@ pub(crate) struct Outbox {
     bytes: usize,
     next_number: u64,
     next_ticket: u64,
+    /// Tickets of what was discarded behind batches that are not answered yet; told behind them.
+    discarded: core::ops::Range<u64>,
     /// Up to this number the server had answered when the document was opened again.
     answered_before: u64,
     spare: Vec<Vec<u8>>,
@@ -134,6 +136,7 @@ impl Outbox {
             answered(Answer { ticket: entry.ticket, outcome });
             self.recycle(entry.image);
         }
+        self.tell_discarded(answered);
     }
 
     /// The connection is gone: all that is in flight will be sent again.
@@ -172,17 +175,28 @@ impl Outbox {
         while let Some(entry) = self.pop() {
             answered(Answer { ticket: entry.ticket, outcome: Outcome::NotSent });
         }
+        self.tell_discarded(answered);
     }
 
-    /// Forgets what was not sent yet.
-    pub fn discard_waiting(&mut self, mut answered: impl FnMut(Answer)) {
+    /// Forgets what was not sent yet; nothing may be pushed any more. Answers come in order, so it
+    /// is told behind what was sent.
+    pub fn discard_waiting(&mut self, answered: impl FnMut(Answer)) {
         let mut kept = self.in_flight;
         while self.entries.get(kept).is_some_and(|entry| entry.sent > 0) {
             kept += 1;
         }
-        for entry in self.entries.drain(kept..) {
-            self.bytes -= entry.image.len();
-            answered(Answer { ticket: entry.ticket, outcome: Outcome::NotSent });
+        if let Some(first) = self.entries.get(kept) {
+            self.discarded = first.ticket..self.next_ticket;
+            self.bytes -= self.entries.drain(kept..).map(|entry| entry.image.len()).sum::<usize>();
+        }
+        self.tell_discarded(answered);
+    }
+
+    fn tell_discarded(&mut self, mut answered: impl FnMut(Answer)) {
+        if self.entries.is_empty() {
+            for ticket in core::mem::take(&mut self.discarded) {
+                answered(Answer { ticket, outcome: Outcome::NotSent });
+            }
         }
     }
 
@@ -197,6 +211,7 @@ impl Outbox {
             };
             answered(Answer { ticket: entry.ticket, outcome });
         }
+        self.tell_discarded(answered);
     }
 
     fn number_from(&mut self, first: u64) {
