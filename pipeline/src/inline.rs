@@ -255,6 +255,8 @@ impl Inline {
         }
         outboxes[session.0 as usize] = Outbox { room_bytes: usize::MAX, ..Outbox::default() };
         let peer = Peer { core, session };
+        // What the session that had this place before left unread is not the new one's.
+        self.inputs.retain(|(other, _)| *other != peer);
         self.inputs.push((peer, VecDeque::new()));
         Some(peer)
     }
@@ -332,9 +334,11 @@ impl Inline {
         }
         let Some(room) = self.stages[peer.core].read_room(peer.session) else { return false };
         let count = room.len().min(input.len());
-        for (to, from) in room.iter_mut().zip(input.drain(..count)) {
-            *to = from;
-        }
+        let (front, back) = input.as_slices();
+        let from_front = count.min(front.len());
+        room[..from_front].copy_from_slice(&front[..from_front]);
+        room[from_front..count].copy_from_slice(&back[..count - from_front]);
+        input.drain(..count);
         let port = &mut self.ports[peer.core];
         self.stages[peer.core].received(peer.session, count, port, self.now);
         true

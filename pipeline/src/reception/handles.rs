@@ -292,7 +292,8 @@ impl Reception {
             && let Err(reason) = self.subscribe(opened, around)
         {
             let handle = &mut self.sessions[id.0 as usize].handles[opened.handle as usize];
-            handle.state = State::Closing(false);
+            // The client never learns of it: acks that come still are for nobody.
+            handle.state = State::Opening(true);
             let message = Message::Close {
                 slot: opened.slot,
                 generation: opened.generation,

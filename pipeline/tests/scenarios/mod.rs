@@ -30,6 +30,7 @@ scenarios! {
         control_never_overtakes_data_nor_data_control,
         a_slow_batch_holds_no_other_document,
         a_close_that_crosses_the_servers_frees_the_handle,
+        a_refused_open_is_told_of_nothing_else,
         a_dropped_document_ends_in_order_and_its_name_begins_anew,
     ],
     schema: [

@@ -4,7 +4,7 @@ use super::world::{acknowledged, open, reading, received, world, writing};
 use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::inline::Event;
 use deltaworks_pipeline::inline::InlineConfig;
-use deltaworks_pipeline::message::{CloseReason, From, Policy};
+use deltaworks_pipeline::message::{CloseReason, From, OpenRefusal, Policy};
 
 /// 1, 2, 3 of A and 1, 2 of B, interleaved by one session, arrive in order within each.
 pub(crate) fn interleaved_documents_keep_their_order() {
@@ -166,4 +166,26 @@ pub(crate) fn a_close_that_crosses_the_servers_frees_the_handle() {
         let told = world.events(peer);
         assert!(told.iter().any(|it| matches!(it, Event::Closed(..))), "{told:?}");
     }
+}
+
+/// An open that is refused because the session reads the document already: the answers to batches
+/// that were on their way from the session that it fenced off are not told to it.
+pub(crate) fn a_refused_open_is_told_of_nothing_else() {
+    let mut world = world(1, |_| ());
+    let older = world.connect(0).expect("room");
+    let newer = world.connect(0).expect("room");
+    let (first, _) = open(&mut world, older, writing("d", 1));
+    open(&mut world, newer, reading("d", From::Live, Policy::Gap));
+    world.publish(older, first.handle, 1, &[b"one"]);
+    let mut both = writing("d", 1);
+    both.access.read = true;
+    world.open(newer, both);
+    world.run();
+    let told = world.events(newer);
+    let refused = Event::OpenRefused(2, OpenRefusal::AlreadyOpen);
+    assert!(told.contains(&refused), "{told:?}");
+    assert!(!told.iter().any(|it| matches!(it, Event::Ack(_))), "{told:?}");
+    // The handle that was never told of is given to the next open.
+    let (next, _) = open(&mut world, newer, writing("e", 1));
+    assert_eq!(next.handle, 1);
 }
