@@ -15,7 +15,7 @@ const LINES_MAX: usize = 700;
 
 /// The layer of each crate; an arrow goes from a higher number to a lower one. Crates of the last layer
 /// see everything and nobody sees them.
-const LAYERS: [(&str, u32); 12] = [
+const LAYERS: [(&str, u32); 13] = [
     ("deltaworks-runtime", 0),
     ("deltaworks-image", 1),
     ("deltaworks-schema", 1),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u32); 12] = [
     ("deltaworks", 5),
     ("deltaworksd", 5),
     ("deltaworks-benches", BESIDE),
+    ("deltaworks-fuzz", BESIDE),
     ("deltaworks-loom-tests", BESIDE),
     ("deltaworks-wasm-tests", BESIDE),
 ];
@@ -47,6 +48,9 @@ const LIGHT: [&str; 4] =
 const HEAVY: [&str; 6] =
     ["glommio", "hwlocality", "hwlocality-sys", "core_affinity", "deltaworks-runtime", "io-uring"];
 
+/// Folders without texts of ours: what was built, and the bytes that fuzzing found.
+const SKIPPED: [&str; 5] = ["target", ".git", "bench-report", "corpus", "regressions"];
+
 /// Where neither clock, socket, file, thread nor atomic may be named.
 const PURE: [&str; 4] =
     ["pipeline/src/", "pipeline/image/src/", "pipeline/schema/src/", "net/protocol/src/"];
@@ -67,7 +71,7 @@ fn texts() -> Vec<(String, String)> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = folder.join(&name);
             let kind = entry.file_type().expect("readable");
-            if kind.is_dir() && !["target", ".git", "bench-report"].contains(&name.as_str()) {
+            if kind.is_dir() && !SKIPPED.contains(&name.as_str()) {
                 folders.push(path);
             } else if kind.is_file() && ![".git", "Cargo.lock"].contains(&name.as_str()) {
                 // What is not UTF-8 is no text of ours.

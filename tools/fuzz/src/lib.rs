@@ -26,4 +26,6 @@ pub mod sessions;
 
 pub mod pipeline;
 
+pub mod config;
+
 pub mod trace;

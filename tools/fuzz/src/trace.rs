@@ -6,7 +6,7 @@
 
 use std::io::{BufReader, Write};
 
-use deltaworks::trace::{Bounds, FileError, Patch, Trace, decode_delta, encode_delta};
+use deltaworks::editing::{Bounds, FileError, Patch, Trace, decode_delta, encode_delta};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -74,7 +74,7 @@ fn replay(trace: &Trace) {
         return;
     };
     assert_eq!(verdict.is_ok(), text.first_difference(&trace.end).is_none());
-    let mut again = deltaworks::trace::Text::new(&trace.start);
+    let mut again = deltaworks::editing::Text::new(&trace.start);
     for (index, patches) in trace.transactions.iter().enumerate() {
         let mut bytes = Vec::new();
         if encode_delta(3, index as u32, patches, &mut bytes).is_err() {

@@ -14,7 +14,7 @@ const BYTES_MAX: u64 = 300 << 10;
 type Body = fn(&[u8]);
 
 /// Every target.
-const TARGETS: [(&str, Body); 8] = [
+const TARGETS: [(&str, Body); 9] = [
     ("frames", deltaworks_fuzz::frames::run),
     ("control", deltaworks_fuzz::control::run),
     ("image", deltaworks_fuzz::image::run),
@@ -22,6 +22,7 @@ const TARGETS: [(&str, Body); 8] = [
     ("validator", deltaworks_fuzz::validator::run),
     ("sessions", deltaworks_fuzz::sessions::run),
     ("pipeline", deltaworks_fuzz::pipeline::run),
+    ("config", deltaworks_fuzz::config::run),
     ("trace", deltaworks_fuzz::trace::run),
 ];
 
@@ -61,7 +62,7 @@ macro_rules! replays {
     };
 }
 
-replays!(frames, control, image, schema, validator, sessions, pipeline, trace);
+replays!(frames, control, image, schema, validator, sessions, pipeline, config, trace);
 
 #[test]
 fn every_target_has_a_program_and_a_small_corpus() {

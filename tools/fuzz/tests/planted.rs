@@ -7,14 +7,17 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use deltaworks::trace::{Bounds, Trace};
-use deltaworks_fuzz::{control, frames, image, pipeline, schema, sessions, trace, validator};
+use deltaworks::editing::{Bounds, Trace};
+use deltaworks_fuzz::{
+    config, control, frames, image, pipeline, schema, sessions, trace, validator,
+};
 use deltaworks_image::{ImageError, Inbound, Kind, Limits};
 use deltaworks_pipeline::inline::{Event, Inline};
 use deltaworks_protocol::ErrorCode;
 use deltaworks_protocol::message::{ClientMessage, ServerMessage};
 use deltaworks_protocol::{client, server};
 use deltaworks_schema::{Code, Machine, Schema, SchemaFlaw};
+use deltaworksd::config::{Config, Effective, Layers, Mistakes};
 
 /// Whether a file of the target's corpus makes `body` panic.
 fn is_red(target: &str, body: impl Fn(&[u8])) -> bool {
@@ -286,4 +289,23 @@ fn a_reader_of_traces_that_loses_a_patch() {
         })
     };
     assert!(is_red("trace", |data| trace::body(broken, data)));
+}
+
+/// What the reader tells, with one value changed.
+fn changed(layers: &Layers, change: impl Fn(&mut Config)) -> Result<Effective, Mistakes> {
+    let mut effective = layers.combine()?;
+    change(&mut effective.config);
+    Ok(effective)
+}
+
+#[test]
+fn a_reader_of_configurations_that_rounds_a_number() {
+    let broken = |layers: &Layers| changed(layers, |config| config.idle_unload_seconds /= 2);
+    assert!(is_red("config", |data| config::body(broken, data)));
+}
+
+#[test]
+fn a_reader_of_configurations_that_refuses_without_a_word() {
+    let broken = |layers: &Layers| layers.combine().map_err(|_| Mistakes::default());
+    assert!(is_red("config", |data| config::body(broken, data)));
 }
