@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom test-wasm clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,12 @@ loom: ## The models of what two cores share, and their mutants
 
 test-wasm: ## The pipeline's inline form on wasm32, under Node
 	@scripts/test-wasm
+
+fuzz: ## Fuzzes each target: SECONDS=60 each, TARGET=one of them
+	@SECONDS_EACH=$(or $(SECONDS),60) scripts/fuzz run $(TARGET)
+
+fuzz-corpus: ## Takes what fuzzing found into the corpora, and keeps them small
+	@scripts/fuzz corpus $(TARGET)
 
 clean: ## Removes what was built
 	$(CARGO) clean

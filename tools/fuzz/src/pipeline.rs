@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Unstructured};
 use deltaworks_image::builder::info;
 use deltaworks_image::{BatchBuilder, Limits as ImageLimits};
-use deltaworks_pipeline::collection::{Collection, Collections, Schema};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig};
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::message::{Access, From, OpenRequest, Policy};
@@ -393,6 +393,10 @@ fn collections() -> Collections {
         name: name.to_owned(),
         schema,
         wait_allowed: !name.starts_with("rows"),
+        limits: CollectionLimits {
+            image_bytes_max: if name == "cbor" { 10 << 10 } else { u32::MAX },
+            ..CollectionLimits::default()
+        },
     };
     Collections::new(vec![
         collection("", Schema::Opaque),
