@@ -57,9 +57,9 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
     // Signals are taken from here on, so that one that comes early is not lost.
     let mut signals =
         take_signals().map_err(|error| Failure::not_started(format!("signals: {error}")))?;
-    for note in effective.notes.iter().chain(&arrangement.placement.notes) {
-        warn!("note: {note}");
-    }
+    effective.notes.iter().for_each(|note| warn!("note: {note}"));
+    // Not worth a warning: the defaults are for machines that few have.
+    arrangement.placement.notes.iter().for_each(|note| info!("note: {note}"));
     let inherited = activation::inherited(config.insecure).map_err(Failure::usage)?;
     let budget_bytes = arrangement.sizing.budget_bytes;
     let housekeeping = Housekeeping::start(HousekeepingConfig::new(effective, &arrangement))
