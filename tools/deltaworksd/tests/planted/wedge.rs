@@ -35,8 +35,9 @@ fn publish(mut peer: Peer, place: usize, acked: &Sender<usize>) {
 /// those of the held one stand.
 #[test]
 fn a_wedged_core_holds_nobody_but_its_own() {
-    let daemon = planting::start("wedge:1:1", &["--cores", "2"]);
+    let daemon = planting::start("wedge:1:5", &["--cores", "2"]);
     let (told, tells) = channel();
+    // All have said hello before it: whoever comes later may be handed to the held core.
     for place in 0..SESSIONS {
         let (peer, told) = (Peer::unix(&daemon), told.clone());
         spawn(move || publish(peer, place, &told));
