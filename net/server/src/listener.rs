@@ -54,6 +54,8 @@ pub(crate) struct Listener {
     /// Whether it ends with this process.
     is_own: bool,
     name: Option<SocketName>,
+    /// Bytes that the kernel keeps of what a connection has not taken; none leaves it to the system.
+    send_buffer_bytes: Option<u32>,
 }
 
 impl Listener {
@@ -70,14 +72,20 @@ impl Listener {
         listen(&bound, Backlog::MAXALLOWABLE)?;
         let socket = TcpListener::from(bound);
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: Inherited::Tcp(socket), is_own: true, name: None })
+        Ok(Self {
+            socket: Inherited::Tcp(socket),
+            is_own: true,
+            name: None,
+            send_buffer_bytes: None,
+        })
     }
 
     /// Listens at `path`; see [`listen_at`].
     pub fn unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Self> {
         let (socket, name) = listen_at(path, mode, group)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: Inherited::Unix(socket), is_own: true, name: Some(name) })
+        let socket = Inherited::Unix(socket);
+        Ok(Self { socket, is_own: true, name: Some(name), send_buffer_bytes: None })
     }
 
     pub fn inherited(socket: Inherited) -> io::Result<Self> {
@@ -85,7 +93,14 @@ impl Listener {
             Inherited::Tcp(socket) => socket.set_nonblocking(true)?,
             Inherited::Unix(socket) => socket.set_nonblocking(true)?,
         }
-        Ok(Self { socket, is_own: false, name: None })
+        Ok(Self { socket, is_own: false, name: None, send_buffer_bytes: None })
+    }
+
+    /// The same, whose connections have send buffers of so many bytes; the kernel takes twice as
+    /// much, for what it needs itself, and grows them no more.
+    pub fn with_send_buffers(mut self, send_buffer_bytes: Option<u32>) -> Self {
+        self.send_buffer_bytes = send_buffer_bytes;
+        self
     }
 
     /// Whether nobody listens any more at its address when this process closes it.
@@ -120,15 +135,24 @@ impl Listener {
         match &self.socket {
             Inherited::Tcp(socket) => {
                 let (stream, address) = socket.accept()?;
-                // Refused by dead connections, whose first read will tell.
+                // Both are refused by dead connections, whose first read will tell.
                 let _ = stream.set_nodelay(true);
+                self.bound_sending(&stream);
                 Ok((stream.into(), Peer::Tcp(address)))
             }
             Inherited::Unix(socket) => {
                 let (stream, _) = socket.accept()?;
                 let credentials = Credentials::of(&stream);
+                self.bound_sending(&stream);
                 Ok((stream.into(), Peer::Unix(credentials)))
             }
+        }
+    }
+
+    /// Bounds what the kernel keeps of what the peer has not taken. Refused by dead connections.
+    fn bound_sending(&self, connection: &impl AsFd) {
+        if let Some(bytes) = self.send_buffer_bytes {
+            let _ = setsockopt(connection, sockopt::SndBuf, &(bytes as usize));
         }
     }
 }
@@ -197,6 +221,25 @@ mod tests {
             let flags = i32::from_str_radix(octal.trim(), 8).expect("a number");
             assert_ne!(flags & libc::O_CLOEXEC, 0, "{octal}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_holds_no_more_of_the_kernel_than_was_said() {
+        let taken = |listener: Listener| {
+            let _client = TcpStream::connect(listener.tcp_address().expect("TCP")).expect("served");
+            let (socket, _) = listener.accept().expect("a connection");
+            let stream = TcpStream::from(socket);
+            stream.set_nonblocking(true).expect("an option");
+            let mut taken = 0;
+            while let Ok(count) = std::io::Write::write(&mut &stream, &[0; 1 << 16]) {
+                taken += count;
+            }
+            taken
+        };
+        let listener = || Listener::tcp(&"127.0.0.1:0".parse().expect("an address")).expect("one");
+        let (bounded, free) = (listener().with_send_buffers(Some(8192)), listener());
+        let (bounded, free) = (taken(bounded), taken(free));
+        assert!(bounded * 2 < free, "{bounded} bytes with a bound, {free} without");
     }
 
     #[test]

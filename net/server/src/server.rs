@@ -56,6 +56,9 @@ pub struct AccessConfig {
     pub unix_mode: u32,
     /// The group of Unix sockets; none leaves it to the system.
     pub unix_group: Option<u32>,
+    /// Bytes of a connection's send buffer in the kernel, outside of the budget: the kernel takes
+    /// twice as many at most. None lets the system grow it, to some megabytes for TCP.
+    pub send_buffer_bytes: Option<u32>,
     /// Listening sockets of who started this process, each with its name.
     pub inherited: Vec<(String, Inherited)>,
 }
@@ -66,6 +69,7 @@ impl Default for AccessConfig {
             sessions_per_address_max: 1024,
             unix_mode: 0o660,
             unix_group: None,
+            send_buffer_bytes: None,
             inherited: Vec::new(),
         }
     }
@@ -425,5 +429,6 @@ fn listen(
         let failed = |error| StartError::Listen { address: name, error };
         listeners.push(Listener::inherited(socket).map_err(failed)?);
     }
-    Ok(listeners)
+    let bytes = access.send_buffer_bytes;
+    Ok(listeners.into_iter().map(|listener| listener.with_send_buffers(bytes)).collect())
 }

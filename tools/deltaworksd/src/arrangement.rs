@@ -89,6 +89,7 @@ impl Arrangement {
                 sessions_per_address_max: config.sessions_per_address as usize,
                 unix_mode: config.unix_mode.0,
                 unix_group: self.unix_group,
+                send_buffer_bytes: config.send_buffer_bytes,
                 inherited,
             },
             collections: self.collections,

@@ -138,6 +138,16 @@ keys! {
             memory "none beyond `sessions`";
             Reload, Works;
 
+        /// What the kernel keeps for each session that does not read. It bounds what one subscriber
+        /// gets over a long way: this much in a round trip.
+        /// "auto" lets the system grow it, for TCP to the last number of net.ipv4.tcp_wmem.
+        send_buffer_bytes: Option<u32> = None;
+            unit "bytes";
+            range Whole(4096, 1 << 30);
+            memory "twice as much a session in the kernel, outside of the budget; \
+                \"auto\": 4 MiB a session on most systems";
+            Restart(BOUND), Works;
+
         /// Credit of each writer of a document: what may be on its way at once.
         credit_bytes: u32 = 256 << 10;
             unit "bytes";
