@@ -104,7 +104,26 @@ struct Outbox {
     partial: Vec<u8>,
     room_bytes: usize,
     is_blocked: bool,
+    is_ended: bool,
     is_forgotten: bool,
+}
+
+/// What a peer has sent and the server not read yet.
+#[derive(Debug, Default)]
+struct Input {
+    bytes: VecDeque<u8>,
+    /// Bytes that were read.
+    read: u64,
+    /// Control, behind so many bytes.
+    actions: VecDeque<(u64, ControlAction)>,
+}
+
+impl Input {
+    /// Bytes before the next action.
+    fn readable_bytes(&self) -> usize {
+        let next = self.actions.front().map_or(u64::MAX, |(at, _)| at - self.read);
+        self.bytes.len().min(next.try_into().unwrap_or(usize::MAX))
+    }
 }
 
 impl Outbox {
@@ -170,6 +189,7 @@ impl SessionPort for InlinePort {
         let control = core::mem::take(&mut outbox.control);
         outbox.events.extend(control);
         outbox.events.push_back(Event::Fault(fault));
+        outbox.is_ended = true;
     }
     fn remainder(&mut self, _: SessionId, _: &[u8]) {}
     fn resume_reading(&mut self, _: SessionId) {}
@@ -212,7 +232,7 @@ impl Wake for NoWake {
 pub struct Inline {
     stages: Vec<CoreStages>,
     ports: Vec<InlinePort>,
-    inputs: Vec<(Peer, VecDeque<u8>)>,
+    inputs: Vec<(Peer, Input)>,
     now: Now,
 }
 
@@ -257,7 +277,7 @@ impl Inline {
         let peer = Peer { core, session };
         // What the session that had this place before left unread is not the new one's.
         self.inputs.retain(|(other, _)| *other != peer);
-        self.inputs.push((peer, VecDeque::new()));
+        self.inputs.push((peer, Input::default()));
         Some(peer)
     }
 
@@ -278,8 +298,10 @@ impl Inline {
 
     /// Acts as if `peer` had sent a control message, behind all bytes that it has sent.
     fn act(&mut self, peer: Peer, action: ControlAction) {
+        if let Some((_, input)) = self.inputs.iter_mut().find(|(other, _)| *other == peer) {
+            input.actions.push_back((input.read + input.bytes.len() as u64, action));
+        }
         while self.feed(peer) {}
-        self.stages[peer.core].act(peer.session, action, &mut self.ports[peer.core], self.now);
     }
 
     /// The peer's connection is gone.
@@ -296,7 +318,7 @@ impl Inline {
     /// Sends raw bytes, as they would come from a socket.
     pub fn send(&mut self, peer: Peer, bytes: &[u8]) {
         if let Some((_, input)) = self.inputs.iter_mut().find(|(other, _)| *other == peer) {
-            input.extend(bytes);
+            input.bytes.extend(bytes);
         }
         while self.feed(peer) {}
     }
@@ -322,24 +344,35 @@ impl Inline {
 
     /// Bytes that the server has not read from the peer yet.
     pub fn unread_bytes(&self, peer: Peer) -> usize {
-        self.inputs.iter().find(|(other, _)| *other == peer).map_or(0, |(_, input)| input.len())
+        self.inputs
+            .iter()
+            .find(|(other, _)| *other == peer)
+            .map_or(0, |(_, input)| input.bytes.len())
     }
 
     fn feed(&mut self, peer: Peer) -> bool {
         let Some((_, input)) = self.inputs.iter_mut().find(|(other, _)| *other == peer) else {
             return false;
         };
-        if input.is_empty() {
+        let port = &mut self.ports[peer.core];
+        if port.outboxes[peer.session.0 as usize].is_ended {
+            *input = Input::default(); // nobody reads from a session that was ended
+        }
+        if let Some((_, action)) = input.actions.pop_front_if(|(at, _)| *at == input.read) {
+            self.stages[peer.core].act(peer.session, action, port, self.now);
+            return true;
+        }
+        if input.bytes.is_empty() {
             return false;
         }
         let Some(room) = self.stages[peer.core].read_room(peer.session) else { return false };
-        let count = room.len().min(input.len());
-        let (front, back) = input.as_slices();
+        let count = room.len().min(input.readable_bytes());
+        let (front, back) = input.bytes.as_slices();
         let from_front = count.min(front.len());
         room[..from_front].copy_from_slice(&front[..from_front]);
         room[from_front..count].copy_from_slice(&back[..count - from_front]);
-        input.drain(..count);
-        let port = &mut self.ports[peer.core];
+        input.bytes.drain(..count);
+        input.read += count as u64;
         self.stages[peer.core].received(peer.session, count, port, self.now);
         true
     }
@@ -407,6 +440,12 @@ impl Inline {
     #[cfg(feature = "testing")]
     pub fn plant_spill_leak(&mut self, core: usize, one_in: u64) {
         self.stages[core].plant_spill_leak(one_in);
+    }
+
+    /// [`CoreStages::unload_idle`] on every core.
+    #[cfg(feature = "testing")]
+    pub fn unload_idle(&mut self) {
+        self.stages.iter_mut().for_each(|stages| stages.unload_idle(self.now));
     }
 
     /// What `core` has counted.

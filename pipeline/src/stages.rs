@@ -530,6 +530,14 @@ impl CoreStages {
         }
     }
 
+    /// Unloads what is idle now, not only at the next sweep.
+    #[cfg(feature = "testing")]
+    pub fn unload_idle(&mut self, now: Now) {
+        if let Some(validation) = &mut self.validation {
+            validation.registry.unload_idle(now);
+        }
+    }
+
     /// What the stages have counted.
     pub fn counts(&self) -> Counts {
         let side = self.sessions.as_ref();

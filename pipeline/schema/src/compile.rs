@@ -91,7 +91,7 @@ pub enum SchemaFlaw {
     TooManyProperties,
     /// More than [`SCHEMA_ENUM_MAX`] values in an enum, or tags in a mapping.
     TooManyValues,
-    /// A property, value or tag of more than [`KEY_BYTES_MAX`] bytes.
+    /// A definition's name, a property, value or tag of more than [`KEY_BYTES_MAX`] bytes.
     TooLongText,
     /// A schema that is not a map.
     NotAMap,
@@ -135,7 +135,9 @@ impl fmt::Display for SchemaFlaw {
             Self::TooManyForms => "a schema has at most 4,096 forms",
             Self::TooManyProperties => "a form has at most 256 properties",
             Self::TooManyValues => "an enum or a mapping has at most 4,096 values",
-            Self::TooLongText => "a property, value or tag has at most 1,024 bytes",
+            Self::TooLongText => {
+                "a name of a definition, a property, value or tag has at most 1,024 bytes"
+            }
             Self::NotAMap => "a schema is a map",
             Self::UnknownKeyword => "no keyword of JSON Type Definition",
             Self::MixedForms => "these keywords do not stand together in any form",
@@ -212,6 +214,10 @@ impl Compiler {
             let definitions = self.at("definitions", |this| this.map(definitions))?;
             self.names = definitions.iter().map(|(name, _)| name.clone()).collect();
             for (name, json) in definitions {
+                // Every form inside has the name in its path.
+                if name.len() > KEY_BYTES_MAX {
+                    return self.at("definitions", |this| this.fail(SchemaFlaw::TooLongText));
+                }
                 let form =
                     self.at("definitions", |this| this.at(name, |this| this.form(json, None)))?;
                 self.definitions.push(form);

@@ -175,7 +175,9 @@ impl Pointer {
     }
 
     pub(crate) fn push(&mut self, token: &str) {
-        self.push_escaped(escape(token));
+        if !self.is_cut {
+            self.push_escaped(escape(token));
+        }
     }
 
     fn push_escaped(&mut self, token: String) {

@@ -1,6 +1,9 @@
 //! The price of a delta: steps are bounded by bytes, whatever the bytes are.
 
-use deltaworks_schema::{DELTA_BYTES_MAX, Machine, Progress, REREAD_FACTOR_MAX, adversarial};
+use deltaworks_schema::{
+    DELTA_BYTES_MAX, KEY_BYTES_MAX, Kind, Machine, Progress, REREAD_FACTOR_MAX, Schema, SchemaFlaw,
+    adversarial,
+};
 
 /// Steps that a byte may cost, but for maps that are read twice.
 const STEPS_PER_BYTE_MAX: u64 = 4;
@@ -46,4 +49,16 @@ fn a_check_in_slices_does_no_more_than_one_piece_too_many() {
         let expected = whole.div_ceil(50);
         assert!(turns.abs_diff(expected) <= 20, "{}: {turns} {expected}", adversary.name);
     }
+}
+
+/// Each form has its place as a text, so a long name around many of them would be copied for each.
+#[test]
+fn a_definitions_name_is_bounded() {
+    let named = |bytes: usize| {
+        let name = "n".repeat(bytes);
+        Schema::compile(Kind::Cbor, &format!(r#"{{"definitions":{{"{name}":{{}}}}}}"#))
+    };
+    assert!(named(KEY_BYTES_MAX).is_ok());
+    let refused = named(KEY_BYTES_MAX + 1).expect_err("a byte too long");
+    assert_eq!((refused.flaw, &*refused.schema_path), (SchemaFlaw::TooLongText, "/definitions"));
 }

@@ -107,6 +107,12 @@ fn all_mistakes_are_told_at_once_with_line_key_and_range() {
 }
 
 #[test]
+fn a_name_longer_than_any_mistyped_one_is_told_without_a_proposal() {
+    let told = mistakes(&format!("{} = 1\n", "documents".repeat(8)));
+    assert!(told[0].contains("unknown key") && !told[0].contains("nearest"), "{told:#?}");
+}
+
+#[test]
 fn mistakes_of_all_layers_are_told_together() {
     let variable = [("DELTAWORKS_SPIN_US", "long")];
     let read = layers("documents = 0", &variable, &["--cores", "0", "--collection", "x"]);

@@ -44,7 +44,8 @@ pub fn body(combine: impl Fn(&Layers) -> Result<Effective, Mistakes>, data: &[u8
 }
 
 fn layers(text: &str) -> Layers {
-    let mut parts = text.splitn(3, '\0');
+    // Neither variables nor flags can hold a zero byte.
+    let mut parts = text.split('\0');
     let file =
         FileLayer { path: PathBuf::from(PATH), text: parts.next().unwrap_or_default().to_owned() };
     let variables = parts.next().unwrap_or_default().lines();

@@ -27,7 +27,6 @@ const CHUNKS: u32 = 4;
 const CHUNK_BYTES: usize = 32 << 10;
 const IMAGE_BYTES_MAX: u32 = 20 << 10;
 const IDLE_UNLOAD_NS: u64 = 60_000_000_000;
-const TURNS_UNTIL_UNLOADED: usize = 2_100;
 
 /// Documents of every collection, and two names that none has.
 const NAMES: [&str; 8] = ["a", "b", "cbor/a", "cbor/b", "rows/a", "busy/a", "none/a", ""];
@@ -324,10 +323,7 @@ impl<'p, P: Plant> World<'p, P> {
             assert!(self.inline.is_forgotten(peer.id), "its place is free");
         }
         self.inline.advance_ns(IDLE_UNLOAD_NS + 20_000_000_000);
-        // Idle documents are looked for every so many turns.
-        for _ in 0..TURNS_UNTIL_UNLOADED {
-            self.inline.turn();
-        }
+        self.inline.unload_idle();
         for core in 0..self.cores {
             let live = self.inline.live_bytes(core);
             let kinds = [

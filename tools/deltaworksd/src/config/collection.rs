@@ -136,7 +136,7 @@ impl FlagCollection {
         let (name, kind) =
             parts.ok_or_else(|| format!("{text:?} is not NAME=KIND[:SCHEMA-FILE]"))?;
         let (kind, file) = match kind.split_once(':') {
-            Some((kind, file)) => (kind, Some(PathBuf::from(file))),
+            Some((kind, file)) => (kind, (!file.is_empty()).then(|| PathBuf::from(file))),
             None => (kind, None),
         };
         let kind = Kind::from_name(kind);

@@ -25,6 +25,8 @@ const FOREIGN_VARIABLES: &[&str] = &[
 
 /// How unlike an unknown name may be to the known one that is proposed.
 const LIKENESS_MIN: f64 = 0.7;
+/// The longest unknown name for which a known one is looked for.
+const MISTYPED_BYTES_MAX: usize = 64;
 
 /// What the command line says of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -242,10 +244,14 @@ fn absolute(path: OrOff<PathBuf>, folder: &Path) -> OrOff<PathBuf> {
     OrOff(path.0.map(from_root))
 }
 
+/// None for a name that is longer than any that was mistyped: comparing costs its length for each key.
 fn nearest<'k, C>(name: &str, keys: &'k [Key<C>]) -> Option<&'k Key<C>> {
-    let likeness = |key: &Key<C>| strsim::jaro_winkler(name, key.name);
-    let best = keys.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    best.filter(|key| likeness(key) >= LIKENESS_MIN)
+    if name.len() > MISTYPED_BYTES_MAX {
+        return None;
+    }
+    let likeness = |key: &'k Key<C>| (strsim::jaro_winkler(name, key.name), key);
+    let best = keys.iter().map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.filter(|(likeness, _)| *likeness >= LIKENESS_MIN).map(|(_, key)| key)
 }
 
 fn unknown_key<C>(name: &str, keys: &[Key<C>], raw: &Raw) -> String {
