@@ -10,7 +10,7 @@
 
 mod peer;
 
-mod unix_socket;
+pub mod unix_socket;
 
 mod listener;
 

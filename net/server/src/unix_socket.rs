@@ -23,9 +23,12 @@ use nix::sys::socket::{
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// What fits into `sun_path` before its closing zero.
+const PATH_BYTES_MAX: usize = 107;
+
 /// A name in the file system that belongs to a listening socket of this process.
 #[derive(Debug)]
-pub(crate) struct SocketName {
+pub struct SocketName {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -34,9 +37,9 @@ pub(crate) struct SocketName {
 /// A listening socket at `path` that those may connect to whom `mode` and `group` allow.
 ///
 /// # Errors
-/// `AddrInUse` if somebody listens there, `AlreadyExists` if there is something that is no socket;
-/// else what the system says.
-pub(crate) fn listen_at(
+/// `AddrInUse` if somebody listens there, `AlreadyExists` if there is something that is no socket,
+/// `InvalidFilename` if the path is too long for anybody to connect to; else what the system says.
+pub fn listen_at(
     path: &Path,
     mode: u32,
     group: Option<u32>,
@@ -45,6 +48,11 @@ pub(crate) fn listen_at(
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    // The name aside is shorter than `path` may be, so the system would not refuse it below.
+    if UnixAddr::new(path).is_err() {
+        let why = format!("a socket's path has {PATH_BYTES_MAX} bytes at most");
+        return Err(io::Error::new(io::ErrorKind::InvalidFilename, why));
+    }
     // Given back when it is closed, at the end of this function.
     let _lock = lock(folder)?;
     refuse_unless_free(path)?;
@@ -71,6 +79,7 @@ pub(crate) fn listen_at(
 }
 
 impl SocketName {
+    /// The path that was asked for.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -204,6 +213,22 @@ mod tests {
         }
         let busy = listen_at(&path, 0o600, None).expect_err("somebody listens");
         assert_eq!(busy.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_path_that_nobody_could_connect_to_is_refused() {
+        let folder = Folder::new("long");
+        let of_length = |bytes: usize| {
+            let name = bytes - folder.0.as_os_str().len() - 1;
+            folder.0.join("x".repeat(name))
+        };
+        let longest = of_length(PATH_BYTES_MAX);
+        let (_listener, name) = listen_at(&longest, 0o600, None).expect("just short enough");
+        UnixStream::connect(&longest).expect("somebody listens");
+        name.remove();
+        let refused = listen_at(&of_length(PATH_BYTES_MAX + 1), 0o600, None).expect_err("too long");
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidFilename);
+        assert!(folder.names().is_empty());
     }
 
     #[test]

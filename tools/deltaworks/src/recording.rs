@@ -89,7 +89,7 @@ impl RecordingCommand {
                     ExitCode::SUCCESS
                 }
                 Err(why) => {
-                    eprintln!("deltaworks: {why}");
+                    output::complain(why);
                     exit::failed()
                 }
             })
@@ -98,6 +98,10 @@ impl RecordingCommand {
 
     /// What is to be told of the recording, or why there is none although the daemon answered.
     async fn record(&self, admin: &Admin) -> Result<Result<String, String>, AdminError> {
+        // A name is put in the place of what stands there, which must not be a device.
+        if fs::metadata(&self.out).is_ok_and(|there| !there.is_file()) {
+            return Ok(Err(format!("{} is no file, which a recording is", self.out.display())));
+        }
         let mut name = self.out.as_os_str().to_owned();
         name.push(".part");
         let aside = PathBuf::from(name);

@@ -62,7 +62,16 @@ pub fn write_ready_file(
         let _ = writeln!(text, "admin={}", path.display());
     }
     let _ = writeln!(text, "pid={}", std::process::id());
+    // A name is put in the place of what stands there, which must not be a device.
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "there is something that is no file",
+        ));
+    }
     let aside = path.with_extension("part");
-    std::fs::write(&aside, text)?;
-    std::fs::rename(aside, path)
+    let placed = std::fs::write(&aside, text).and_then(|()| std::fs::rename(&aside, path));
+    placed.inspect_err(|_| {
+        let _ = std::fs::remove_file(&aside);
+    })
 }

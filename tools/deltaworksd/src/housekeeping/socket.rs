@@ -1,50 +1,41 @@
 //! The admin socket's file: made so that nobody else can open it at any moment.
 //!
-//! It is bound in a directory that only the daemon's user may enter, gets its mode and group there,
-//! and only then its name. A file that nobody listens to is replaced; one that somebody listens to
-//! is not. Removed when the daemon ends.
+//! Bound as the sockets of clients are, in a folder that is made for the daemon's user alone if it is
+//! not there. A file that nobody listens to is replaced; one that somebody listens to, or that is no
+//! socket, is not. Removed when the daemon ends.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use deltaworks_server::unix_socket::{SocketName, listen_at};
 
 /// A bound admin socket.
 #[derive(Debug)]
 pub(super) struct AdminSocket {
-    path: PathBuf,
+    name: SocketName,
     listener: UnixListener,
-    /// Device and inode of the file, so that another's of the same name is left alone.
-    file: (u64, u64),
 }
 
 impl AdminSocket {
     /// A socket at `path` with that mode and group; makes the directory that it stands in.
     ///
     /// # Errors
-    /// If somebody listens there, or the system refuses a step.
+    /// If somebody listens there, there is something that is no socket, or the system refuses a step.
     pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Self> {
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens there"));
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        let aside = parent.join(format!(".admin-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&aside)?;
-        let bound = bind_aside(&aside.join("sock"), path, mode, group);
-        let _ = fs::remove_file(aside.join("sock"));
-        let _ = fs::remove_dir(&aside);
-        let listener = bound?;
+        let (listener, name) = listen_at(path, mode, group)?;
         listener.set_nonblocking(true)?;
-        let file = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), listener, file: (file.dev(), file.ino()) })
+        Ok(Self { name, listener })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.name.path()
     }
 
     /// The executor's side of it.
@@ -58,30 +49,16 @@ impl AdminSocket {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        let is_ours = |file: fs::Metadata| (file.dev(), file.ino()) == self.file;
-        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
-            let _ = fs::remove_file(&self.path);
-        }
+        self.name.remove();
     }
-}
-
-fn bind_aside(
-    aside: &Path,
-    path: &Path,
-    mode: u32,
-    group: Option<u32>,
-) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(aside)?;
-    if group.is_some() {
-        std::os::unix::fs::chown(aside, None, group)?;
-    }
-    fs::set_permissions(aside, fs::Permissions::from_mode(mode))?;
-    fs::rename(aside, path)?;
-    Ok(listener)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+    use std::path::PathBuf;
+
     use super::*;
 
     fn place(name: &str) -> PathBuf {
@@ -119,6 +96,17 @@ mod tests {
         assert!(path.exists(), "the second's file stays");
         drop(second);
         assert!(!path.exists());
+        let _ = fs::remove_dir_all(&place);
+    }
+
+    #[test]
+    fn what_is_no_socket_is_never_replaced() {
+        let place = place("file");
+        fs::create_dir(&place).expect("a directory");
+        let path = place.join("deltaworksd.toml");
+        fs::write(&path, "kept").expect("a file");
+        AdminSocket::bind(&path, 0o600, None).expect_err("a file");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "kept");
         let _ = fs::remove_dir_all(&place);
     }
 }
