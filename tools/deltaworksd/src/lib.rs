@@ -14,6 +14,10 @@ pub mod config;
 
 mod reading;
 
+mod self_description;
+
+mod quantity;
+
 pub mod logging;
 
 pub mod placement;

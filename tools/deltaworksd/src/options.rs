@@ -6,8 +6,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{PathBufValueParser, Str};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::builder::{PathBufValueParser, PossibleValuesParser, Str, TypedValueParser as _};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
+use clap_complete::Shell;
 
 use crate::config::file::FILE_BYTES_MAX;
 use crate::config::key::{Key, VARIABLE_PREFIX};
@@ -26,6 +27,10 @@ pub enum Task {
     Check,
     /// Print the worst case of the memory budget, and end.
     PrintBudget,
+    /// Print what makes a shell complete this command line, and end.
+    Completions(Shell),
+    /// Print the manual page, and end.
+    Manual,
 }
 
 /// What the command line says.
@@ -63,7 +68,11 @@ impl Options {
             () if matches.get_flag("print-config") => Task::PrintConfig,
             () if matches.get_flag("check") => Task::Check,
             () if matches.get_flag("print-budget") => Task::PrintBudget,
-            () => Task::Serve,
+            () if matches.get_flag("man") => Task::Manual,
+            () => match matches.get_one::<Shell>("completions") {
+                Some(shell) => Task::Completions(*shell),
+                None => Task::Serve,
+            },
         };
         let words = |id: &str| -> Option<Vec<String>> {
             Some(matches.get_many::<String>(id)?.cloned().collect())
@@ -122,7 +131,9 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Delta server: orders, checks and fans out small changes to named documents")
         .long_about(ABOUT)
-        .after_help(EXAMPLES)
+        .after_help(format!(
+            "Examples:\n{EXAMPLES}\n\nSignals:\n{SIGNALS}\n\nExit codes:\n{EXIT_CODES}"
+        ))
         .arg(
             Arg::new("config")
                 .long("config")
@@ -139,8 +150,22 @@ pub fn command() -> Command {
             switch("print-budget")
                 .help("Prints the worst case of the memory budget by kind, and ends"),
         )
-        .arg(switch("json").help("Prints JSON, with one of the three before"))
-        .group(clap::ArgGroup::new("task").args(["print-config", "check", "print-budget"]))
+        .arg(
+            switch("json").requires("report").help("Prints JSON, with one of the three before"),
+        )
+        .arg(
+            Arg::new("completions")
+                .long("completions")
+                .value_name("SHELL")
+                .value_parser(
+                    PossibleValuesParser::new(["bash", "zsh", "fish"])
+                        .try_map(|shell| shell.parse::<Shell>()),
+                )
+                .help("Prints what makes this shell complete the command line, and ends"),
+        )
+        .arg(switch("man").help("Prints the manual page, and ends"))
+        .group(ArgGroup::new("report").args(REPORTS))
+        .group(ArgGroup::new("task").args(REPORTS).args(["completions", "man"]))
         .arg(
             Arg::new("collection")
                 .long("collection")
@@ -175,6 +200,9 @@ fn flag(key: &Key<Config>) -> Arg {
     }
 }
 
+/// What is printed for a person, or for a program as JSON.
+const REPORTS: [&str; 3] = ["print-config", "check", "print-budget"];
+
 const ABOUT: &str = "\
 Delta server: orders, checks and fans out small changes to named documents.
 
@@ -182,20 +210,25 @@ Documents are kept in memory only: they are gone when the daemon ends. Binds wha
 --unix say, and 127.0.0.1:7710 if they say nothing. Each key of the configuration is a flag here;
 a variable DELTAWORKS_<KEY> and the file of --config stand below it, in this order.";
 
-const EXAMPLES: &str = "\
-Examples:
+/// Command lines that work as they stand here.
+pub const EXAMPLES: &str = "\
   deltaworksd
   deltaworksd --unix /run/deltaworks.sock --tcp 127.0.0.1:7710
   deltaworksd --collection notes=cbor:note.jtd.json --budget-mib 1024
   deltaworksd --print-config > deltaworksd.toml
   deltaworksd --config deltaworksd.toml --check
   deltaworksd --print-budget
+  deltaworksd --man | man -l -";
 
-SIGTERM and SIGINT end in order: no connection is accepted, what was accepted reaches the
-subscribers that are connected, sessions are told. A second signal ends at once. SIGHUP reads file
-and environment again: what can change without a restart does, the rest is told.
+/// What signals do.
+pub const SIGNALS: &str = "\
+  SIGTERM, SIGINT  end in order: no connection is accepted, what was accepted reaches the
+                   subscribers that are connected, sessions are told; a second one ends at once
+  SIGHUP           reads file and environment again: what can change without a restart does, the
+                   rest is told";
 
-Exit codes:
+/// How the process ends.
+pub const EXIT_CODES: &str = "\
   0  ended in order, everything was delivered; or what was asked for is printed, and right
   1  did not start
   2  the command line or the configuration is wrong
