@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use deltaworks_runtime::chunk_memory::Downgrade;
 use deltaworks_runtime::core::{CORE_COUNTERS, CoreCounter};
 use deltaworks_runtime::counters::CounterReader;
 use deltaworks_runtime::sync::atomic::Ordering;
@@ -45,6 +46,7 @@ struct Shared {
     cores: Vec<Observed>,
     collections: Vec<Labels>,
     budget_bytes: u64,
+    downgrades: Vec<String>,
     accepts: Option<AcceptReader>,
     began: Instant,
     shares: Mutex<Shares>,
@@ -74,14 +76,22 @@ impl Observer {
         cores: Vec<Observed>,
         collections: Vec<Labels>,
         budget_bytes: u64,
+        downgrades: &[Downgrade],
         accepts: Option<AcceptReader>,
     ) -> Self {
         let began = Instant::now();
         let count = cores.len();
         let shares = Shares { at: began, busy_ns: vec![0; count], ratios: vec![0.0; count] };
-        let shares = Mutex::new(shares);
         Self {
-            shared: Arc::new(Shared { cores, collections, budget_bytes, accepts, began, shares }),
+            shared: Arc::new(Shared {
+                cores,
+                collections,
+                budget_bytes,
+                downgrades: downgrades.iter().map(ToString::to_string).collect(),
+                accepts,
+                began,
+                shares: Mutex::new(shares),
+            }),
         }
     }
 
@@ -124,6 +134,7 @@ impl Observer {
             cores,
             collections: self.collections(),
             latency: Stage::ALL.iter().map(|stage| self.latency(*stage).report()).collect(),
+            downgrades: self.shared.downgrades.clone(),
         }
     }
 

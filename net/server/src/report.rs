@@ -44,6 +44,8 @@ pub struct Status {
     pub collections: Vec<CollectionReport>,
     /// Every stage, over all cores.
     pub latency: Vec<LatencyReport>,
+    /// What the system did not grant at the start, each once, with what to do about it.
+    pub downgrades: Vec<String>,
 }
 
 /// Live bytes by kind, over all cores.

@@ -268,7 +268,7 @@ impl Server {
             tcp,
             unix,
             downgrades: vec![],
-            observer: Observer::new(vec![], vec![], 0, None),
+            observer: Observer::new(vec![], vec![], 0, &[], None),
         };
         let mut observed = Vec::new();
         for (index, (mut stages, sleeper)) in stages.into_iter().zip(sleepers).enumerate() {
@@ -325,7 +325,8 @@ impl Server {
             }
         }
         let accepts = server.doorkeeper.as_ref().map(Doorkeeper::counts_reader);
-        server.observer = Observer::new(observed, labels, config.budget_bytes, accepts);
+        let (budget_bytes, downgrades) = (config.budget_bytes, &server.downgrades);
+        server.observer = Observer::new(observed, labels, budget_bytes, downgrades, accepts);
         Ok(server)
     }
 

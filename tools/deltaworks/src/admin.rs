@@ -26,6 +26,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::exit;
+use crate::output;
 
 /// Bytes of an answer that is read as one at most.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -171,13 +172,13 @@ pub fn ask(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("deltaworks: {error}");
+            output::complain(error);
             return exit::failed();
         }
     };
     let asked = runtime.block_on(async { ask(Admin::find(arguments).await?).await });
     asked.unwrap_or_else(|error| {
-        eprintln!("deltaworks: {error}");
+        output::complain(&error);
         if error.is_unreachable() { exit::unreachable() } else { exit::failed() }
     })
 }

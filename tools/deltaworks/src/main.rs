@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use deltaworks::arguments::Arguments;
+use deltaworks::output;
 
 fn main() -> ExitCode {
-    Arguments::parse().run()
+    output::ended(Arguments::parse().run())
 }

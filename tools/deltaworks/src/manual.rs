@@ -44,7 +44,7 @@ impl ManualCommand {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                eprintln!("deltaworks: {error}");
+                output::complain(error);
                 exit::failed()
             }
         }

@@ -48,7 +48,9 @@ impl Paging {
                 })?),
             };
             self.print(&lines);
-            let Some(seconds) = self.watch else { return Ok(ExitCode::SUCCESS) };
+            let Some(seconds) = self.watch.filter(|_| output::is_read()) else {
+                return Ok(ExitCode::SUCCESS);
+            };
             tokio::time::sleep(Duration::from_secs(seconds)).await;
         }
     }

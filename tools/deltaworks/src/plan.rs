@@ -52,7 +52,7 @@ impl PlanCommand {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                eprintln!("deltaworks: {error}");
+                output::complain(error);
                 exit::failed()
             }
         }

@@ -95,7 +95,7 @@ impl PublishCommand {
             Err(error) => Err(error.to_string()),
         };
         outcome.unwrap_or_else(|error| {
-            eprintln!("deltaworks: {error}");
+            output::complain(error);
             exit::failed()
         })
     }

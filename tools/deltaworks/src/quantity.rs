@@ -9,6 +9,17 @@ pub fn count(number: u64) -> String {
     }
 }
 
+/// A number of things with their name: `1 document`, `12.3 k batches`. The name is the singular.
+pub fn things(number: u64, name: &str) -> String {
+    let number_text = count(number);
+    match (number, name.strip_suffix('y')) {
+        (1, _) => format!("{number_text} {name}"),
+        (_, Some(stem)) => format!("{number_text} {stem}ies"),
+        (_, None) if name.ends_with("ch") => format!("{number_text} {name}es"),
+        (_, None) => format!("{number_text} {name}s"),
+    }
+}
+
 /// Things a second; a fraction below ten.
 pub fn rate(per_second: f64) -> String {
     match per_second {
@@ -82,6 +93,10 @@ mod tests {
         assert_eq!(seconds(90_000.0), "1d 01h");
         let told = [rate(0.0), rate(0.25), rate(9.96), rate(1e6), rate(f64::NAN), rate(-1.0)];
         assert_eq!(told, ["0", "0.2", "10", "1.00 M", "0", "0"]);
+        let told =
+            [(0, "delta"), (1, "delivery"), (2, "delivery"), (1, "batch"), (12_345, "batch")];
+        let told: Vec<String> = told.iter().map(|(number, name)| things(*number, name)).collect();
+        assert_eq!(told, ["0 deltas", "1 delivery", "2 deliveries", "1 batch", "12.3 k batches"]);
         for number in (0..64).map(|bits| 1_u64 << bits) {
             assert!(count(number).chars().count() <= 7, "{}", count(number));
             assert!(bytes(number).chars().count() <= 8, "{}", bytes(number));

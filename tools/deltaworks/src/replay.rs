@@ -30,6 +30,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::editing::Trace;
+use crate::quantity::things;
 use fault::{Fault, Party, What};
 use progress::{Progress, Totals};
 use publisher::Lane;
@@ -160,9 +161,9 @@ async fn run(
     let hashes = outcome.and_then(|arrived| compare(trace, settings, arrived.readers));
     for index in 0..settings.subscribers {
         tell(format!(
-            "subscriber {index}: {} deltas of {} documents{}",
+            "subscriber {index}: {} deltas of {}{}",
             tally.read_by(index),
-            settings.documents,
+            things(settings.documents as u64, "document"),
             if hashes.is_ok() { ", every lane is the trace's end" } else { "" }
         ));
     }

@@ -154,7 +154,7 @@ impl CheckCommand {
                 }
             }
             Err(error) => {
-                eprintln!("deltaworks: {error}");
+                output::complain(error);
                 exit::failed()
             }
         }
@@ -189,7 +189,7 @@ impl CheckCommand {
         }
         for file in std::iter::once(&report.schema).chain(&report.samples) {
             match &file.fault {
-                Some(fault) => eprintln!("{}", fault.told(&file.file)),
+                Some(fault) => output::tell(fault.told(&file.file)),
                 None => output::print(format!("{}: ok", file.file)),
             }
         }

@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use deltaworks_client::{Batch, Endpoint, Event, OpenOptions, OpenedDocument, Start};
 use serde_json::{Value, json};
 
+use crate::output;
 use crate::{exit, publish};
 
 /// Events taken at once at most.
@@ -96,7 +97,7 @@ impl SubscribeCommand {
             Err(error) => Err(error.to_string()),
         };
         outcome.unwrap_or_else(|error| {
-            eprintln!("deltaworks: {error}");
+            output::complain(error);
             exit::failed()
         })
     }
@@ -154,10 +155,10 @@ struct Printer {
 impl Printer {
     fn opened(&mut self, document: &str, opened: &OpenedDocument) {
         let OpenedDocument { epoch, start_sequence, next_sequence, window_start, .. } = *opened;
-        eprintln!(
-            "deltaworks: {document} ({}): from sequence {start_sequence}, epoch {epoch}",
+        output::complain(format_args!(
+            "{document} ({}): from sequence {start_sequence}, epoch {epoch}",
             opened.kind
-        );
+        ));
         let info = opened.info.as_deref().map(diagnostic);
         if self.json {
             self.line(&json!({

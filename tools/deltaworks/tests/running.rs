@@ -209,6 +209,43 @@ fn top_writes_what_was_told_and_rates_as_json() {
     assert!(stderr(&nowhere).contains("--once or --json"), "{}", stderr(&nowhere));
 }
 
+/// Whoever pipes it into `head` gets the prompt back.
+#[test]
+fn what_repeats_ends_when_nobody_reads_it_any_more() {
+    let folder = Folder::new();
+    let daemon = daemon(&folder);
+    for command in [&["docs", "--watch", "1"][..], &["top", "--json", "--interval-ms", "250"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut program = Command::new(env!("CARGO_BIN_EXE_deltaworks"));
+        program.args(command).args(["--admin", daemon.path()]).stdout(writer);
+        assert_eq!(program.status().expect("it ends").code(), Some(0), "{command:?}");
+    }
+}
+
+/// What is lost on a full disk is no success.
+#[test]
+fn output_that_is_lost_shows_in_the_exit_code() {
+    let folder = Folder::new();
+    let daemon = daemon(&folder);
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let docs = || {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_deltaworks"));
+        program.args(["docs", "--admin", daemon.path()]).stdin(Stdio::null());
+        program
+    };
+    let lost = docs().stdout(full()).output().expect("it runs");
+    assert_eq!(lost.status.code(), Some(1));
+    let told = stderr(&lost);
+    assert!(
+        told.starts_with("deltaworks: standard output: ") && told.lines().count() == 1,
+        "{told}"
+    );
+    let mut nobody = Command::new(env!("CARGO_BIN_EXE_deltaworks"));
+    nobody.args(["docs", "--admin", "/nowhere/admin.sock"]).stderr(full());
+    assert_eq!(nobody.status().expect("it runs").code(), Some(6), "no word, and the code");
+}
+
 #[test]
 fn a_recording_is_written_whole_and_told() {
     let folder = Folder::new();
@@ -228,6 +265,21 @@ fn a_recording_is_written_whole_and_told() {
     assert_eq!(told["contents"]["span_us"], 5.0);
     assert_eq!(told["contents"]["names"], json!({ "turn": 2, "park": 1 }));
     assert_eq!(told["bytes"], RECORDING.len());
+}
+
+/// A program that runs as root must not put a file in the place of a device.
+#[test]
+fn a_recording_replaces_nothing_that_is_no_file() {
+    let folder = Folder::new();
+    let daemon = daemon(&folder);
+    let socket = folder.join("socket");
+    let _listener = UnixListener::bind(&socket).expect("bound");
+    let out = socket.to_str().expect("UTF-8");
+    let refused = run(&daemon, &["trace", "--seconds", "1", "-o", out]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("is no file"), "{}", stderr(&refused));
+    assert!(!std::fs::metadata(&socket).expect("it is there").is_file());
+    assert_eq!(daemon.asked(), [""; 0], "the daemon was not asked to record");
 }
 
 #[test]

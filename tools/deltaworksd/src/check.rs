@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::arrangement::Arrangement;
 use crate::config::Effective;
 use crate::exit::Failure;
+use crate::quantity::counted;
 
 /// What a start would be like, as text or as one JSON object.
 ///
@@ -26,7 +27,9 @@ pub fn check(effective: &Effective, json: bool) -> Result<String, Failure> {
     }
     let mut text: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
     text.push_str(&format!(
-        "ok: {cores} cores, {collections} collections, {} MiB at most of {} MiB\n",
+        "ok: {}, {}, {} MiB at most of {} MiB\n",
+        counted(cores, "core"),
+        counted(collections, "collection"),
         worst_case_bytes >> 20,
         budget_bytes >> 20
     ));

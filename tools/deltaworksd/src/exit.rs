@@ -1,6 +1,7 @@
 //! How the daemon ends: its exit codes, and the reason of one that is not 0.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// It did not start.
@@ -37,8 +38,10 @@ impl Failure {
 
     /// Tells it on standard error, and gives its code.
     pub fn tell(&self) -> ExitCode {
+        let mut stderr = io::stderr().lock();
         for line in self.message.lines() {
-            eprintln!("deltaworksd: {line}");
+            // Where nobody takes it, the code still tells.
+            let _ = writeln!(stderr, "deltaworksd: {line}");
         }
         ExitCode::from(self.code)
     }

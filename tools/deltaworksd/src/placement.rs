@@ -6,6 +6,7 @@ use deltaworks_runtime::topology::{Allowance, CpuQuota, CpuSet, Topology};
 use deltaworks_server::CorePlacement;
 
 use crate::config::Config;
+use crate::quantity::counted;
 
 /// The cores that the plan found, and what a person should be told of it.
 #[derive(Debug)]
@@ -89,7 +90,10 @@ fn scaled_down(plan: &Plan, wishes: Wishes) -> Vec<String> {
     let scaled = pairs.into_iter().filter(|(_, wished, planned)| wished > planned);
     scaled
         .map(|(key, wished, planned)| {
-            format!("{key} {wished} is scaled down to {planned}: the plan has {cores} cores")
+            format!(
+                "{key} {wished} is scaled down to {planned}: the plan has {}",
+                counted(cores, "core")
+            )
         })
         .collect()
 }

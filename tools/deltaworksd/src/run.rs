@@ -1,7 +1,7 @@
 //! The daemon from its first line to its last: what is read, what starts, what ends, in order.
 
 use std::cell::RefCell;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,13 @@ use crate::config::{Effective, print};
 use crate::exit::{CUT, Failure};
 use crate::housekeeping::{Housekeeping, HousekeepingConfig};
 use crate::options::{Options, Task};
+use crate::quantity::counted;
 use crate::reload::Reloader;
 use crate::service_manager::ServiceManager;
 use crate::watch::{self, Ended, is_asked_again, take_signals};
 use crate::{
-    activation, announcement, budget_table, check, descriptors, logging, planted, watchdog,
+    activation, announcement, budget_table, check, descriptors, logging, planted, self_description,
+    watchdog,
 };
 
 /// Does what the command line asks.
@@ -30,24 +32,38 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 fn perform(options: &Options) -> Result<ExitCode, Failure> {
-    let layers = options.layers().map_err(Failure::usage)?;
-    let effective = layers.combine().map_err(Failure::usage)?;
-    let printed = match options.task {
-        Task::Serve => return serve(options, &effective),
-        Task::Check => check::check(&effective, options.json)?,
-        Task::PrintConfig if options.json => format!("{:#}\n", print::as_json(&effective)),
-        Task::PrintConfig => print::as_toml(&effective),
+    let effective = || {
+        let layers = options.layers().map_err(Failure::usage)?;
+        layers.combine().map_err(Failure::usage)
+    };
+    let text = match options.task {
+        Task::Completions(shell) => return write_out(&self_description::completions(shell)),
+        Task::Manual => return write_out(&self_description::manual()),
+        Task::Serve => return serve(options, &effective()?),
+        Task::Check => check::check(&effective()?, options.json)?,
+        Task::PrintConfig if options.json => format!("{:#}\n", print::as_json(&effective()?)),
+        Task::PrintConfig => print::as_toml(&effective()?),
         Task::PrintBudget => {
-            let (_, sizing) = arrangement::sizes(&effective.config)?;
+            let (_, sizing) = arrangement::sizes(&effective()?.config)?;
             match options.json {
                 true => format!("{:#}\n", budget_table::as_json(&sizing)),
                 false => budget_table::as_text(&sizing),
             }
         }
     };
-    // A reader that went away has read what it wanted.
-    let _ = std::io::stdout().write_all(printed.as_bytes());
-    Ok(ExitCode::SUCCESS)
+    write_out(text.as_bytes())
+}
+
+/// Writes to standard output, all of it or as much as is wanted.
+fn write_out(text: &[u8]) -> Result<ExitCode, Failure> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        // A reader that went away has read what it wanted.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::not_started(format!("standard output: {error}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> {
@@ -95,8 +111,8 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
     let ended = watch::watch(&server, &mut signals, reload, tick);
     let sessions = server.session_count();
     match ended {
-        Ended::Asked => info!("ending in order, {sessions} sessions"),
-        Ended::CoreFailed => error!("a core failed; telling {sessions} sessions"),
+        Ended::Asked => info!("ending in order, {}", counted(sessions, "session")),
+        Ended::CoreFailed => error!("a core failed; telling {}", counted(sessions, "session")),
     }
     announcement::log_connections(&server);
     let drain = Duration::from_secs(reloader.running().drain_seconds);
@@ -107,7 +123,8 @@ fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> 
             Ok(ExitCode::SUCCESS)
         }
         Stopped::Cut { sessions } => {
-            warn!("ended, {sessions} sessions were cut");
+            let were = if sessions == 1 { "was" } else { "were" };
+            warn!("ended, {} {were} cut", counted(sessions, "session"));
             Ok(ExitCode::from(CUT))
         }
         Stopped::Failed => Err(Failure::core_failed("a core failed; what was in memory is gone")),

@@ -11,6 +11,8 @@ use deltaworks_server::Server;
 use sd_notify::NotifyState;
 use tracing::warn;
 
+use crate::quantity::counted;
+
 /// Between two statuses, if they differ.
 const STATUS_PAUSE: Duration = Duration::from_secs(5);
 
@@ -93,8 +95,4 @@ fn status(server: &Server) -> String {
         "Serving {sessions}; {} accepted, {refused} refused; documents are in memory only",
         counts.accepted
     )
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

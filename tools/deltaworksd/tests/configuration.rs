@@ -53,6 +53,7 @@ fn a_right_configuration_checks_and_says_what_has_no_effect() {
     ] {
         assert!(text.lines().any(|told| told.starts_with(line)), "{line} is not in {text}");
     }
+    assert!(text.contains(", 1 collection, "), "{text}");
     let json = run(&["--config", path(&file), "--check", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!((&json["ok"], &json["collections"]), (&true.into(), &1.into()), "{json}");

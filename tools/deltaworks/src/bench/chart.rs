@@ -9,7 +9,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::report::Measured;
-use crate::quantity::{micros, rate};
+use crate::quantity::{micros, rate, things};
 
 /// Pixels, where one is asked for them; the picture scales.
 const SIZE: (u32, u32) = (860, 480);
@@ -101,11 +101,11 @@ fn draw(
     let area = SVGBackend::with_string(picture, SIZE).into_drawing_area();
     let text = |size: i32| ("sans-serif", size).into_font().color(&INK);
     let title = format!(
-        "Latency at {} deltas/s: {} publishers, {} subscribers, {} documents",
+        "Latency at {} deltas/s: {}, {}, {}",
         rate(report.deltas_per_second),
-        report.publishers,
-        report.subscribers,
-        report.documents
+        things(report.publishers as u64, "publisher"),
+        things(report.subscribers as u64, "subscriber"),
+        things(report.documents as u64, "document")
     );
     let mut chart = ChartBuilder::on(&area)
         .caption(title, text(18))

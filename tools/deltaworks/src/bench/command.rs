@@ -112,13 +112,13 @@ impl BenchCommand {
     pub fn run(self) -> ExitCode {
         let open = self.documents * self.publishers.max(self.subscribers);
         if open > OPEN_MAX {
-            eprintln!("deltaworks: {open} documents to open, at most {OPEN_MAX}");
+            output::complain(format_args!("{open} documents to open, at most {OPEN_MAX}"));
             return exit::usage();
         }
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
-                eprintln!("deltaworks: no threads: {error}");
+                output::complain(format_args!("no threads: {error}"));
                 return exit::failed();
             }
         };
@@ -143,7 +143,7 @@ impl BenchCommand {
         match measured {
             Ok(measured) => self.finish(&measured),
             Err(why) => {
-                eprintln!("deltaworks: {why}");
+                output::complain(why);
                 exit::failed()
             }
         }
@@ -176,7 +176,7 @@ impl BenchCommand {
             let written = chart::svg(measured)
                 .and_then(|picture| std::fs::write(&path, picture).map_err(|e| e.to_string()));
             if let Err(error) = written {
-                eprintln!("deltaworks: {}: {error}", path.display());
+                output::complain(format_args!("{}: {error}", path.display()));
                 return exit::failed();
             }
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::load::Settings;
 use super::plot;
 use super::publisher::Work;
-use crate::quantity::{bytes, count, micros, rate};
+use crate::quantity::{bytes, count, micros, rate, things};
 
 /// Columns of the text plot's bars.
 const PLOT_COLUMNS: usize = 50;
@@ -159,8 +159,11 @@ impl Report {
     /// Says whether it is verified; a gap is what no load that is verified has.
     pub fn judge(&mut self) {
         if self.fault.is_none() && self.gaps > 0 {
-            self.fault =
-                Some(format!("{} deltas were missed in {} gaps", self.missed_deltas, self.gaps));
+            self.fault = Some(format!(
+                "{} missed in {}",
+                things(self.missed_deltas, "delta"),
+                things(self.gaps, "gap")
+            ));
         }
         let deliveries = self.accepted_deltas * self.subscribers as u64;
         if self.fault.is_none() && self.deliveries != deliveries {
@@ -182,11 +185,11 @@ impl fmt::Display for Measured {
         let report = &self.report;
         writeln!(
             f,
-            "{} publishers, {} subscribers, {} documents; batches of {} deltas of {}; {:.1} s",
-            report.publishers,
-            report.subscribers,
-            report.documents,
-            report.batch_deltas,
+            "{}, {}, {}; batches of {} of {}; {:.1} s",
+            things(report.publishers as u64, "publisher"),
+            things(report.subscribers as u64, "subscriber"),
+            things(report.documents as u64, "document"),
+            things(report.batch_deltas as u64, "delta"),
             bytes(report.delta_bytes as u64),
             report.seconds
         )?;
@@ -199,16 +202,16 @@ impl fmt::Display for Measured {
         )?;
         if report.unsent_deltas > 0 {
             let ended = if report.is_interrupted { "it was ended early" } else { "time was up" };
-            writeln!(f, "{} deltas were not sent: {ended}", count(report.unsent_deltas))?;
+            writeln!(f, "{} not sent: {ended}", things(report.unsent_deltas, "delta"))?;
         }
         writeln!(
             f,
-            "{} batches sent late, {} gaps with {} deltas, {} resent, {} reconnects\n",
-            count(report.late_batches),
-            count(report.gaps),
-            count(report.missed_deltas),
+            "{} sent late, {} with {}, {} resent, {}\n",
+            things(report.late_batches, "batch"),
+            things(report.gaps, "gap"),
+            things(report.missed_deltas, "delta"),
             count(report.resent),
-            count(report.reconnects)
+            things(report.reconnects, "reconnect")
         )?;
         let heads = ["mean", "p50", "p90", "p99", "p99.9", "max"];
         write!(f, "{:<22}", "since a batch was due")?;

@@ -12,6 +12,7 @@ use super::examine;
 use super::finding::{Finding, Status};
 use super::host::Host;
 use crate::admin::{Admin, AdminArguments, AdminError};
+use crate::quantity::things;
 use crate::{exit, output, status};
 
 const EXAMPLES: &str = "\
@@ -120,10 +121,10 @@ fn text(host: &Host, error: Option<&str>, findings: &[Finding], all: bool) -> St
     let _ = match (host.daemon(), error) {
         (Some(daemon), _) => writeln!(
             text,
-            "daemon    deltaworksd {}, process {}, {} cores",
+            "daemon    deltaworksd {}, process {}, {}",
             daemon.version,
             daemon.pid,
-            daemon.cores.len()
+            things(daemon.cores.len() as u64, "core")
         ),
         (None, error) => writeln!(text, "daemon    not asked: {}", error.unwrap_or("")),
     };

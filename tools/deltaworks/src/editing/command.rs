@@ -97,7 +97,7 @@ impl EditingCommand {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                eprintln!("deltaworks: {error}");
+                output::complain(error);
                 exit::failed()
             }
         }

@@ -79,7 +79,7 @@ impl ReplayCommand {
     pub fn run(self) -> ExitCode {
         let lanes = self.publishers * self.subscribers * self.documents;
         if lanes > LANES_MAX as u64 {
-            eprintln!("deltaworks: {lanes} lanes to rebuild, at most {LANES_MAX}");
+            output::complain(format_args!("{lanes} lanes to rebuild, at most {LANES_MAX}"));
             return exit::usage();
         }
         let named = Report { trace: self.trace.display().to_string(), ..Report::default() };
@@ -128,7 +128,7 @@ impl ReplayCommand {
     fn finish(&self, report: Report, code: ExitCode) -> ExitCode {
         match (self.json, &report.fault) {
             (true, _) => output::print(report.json()),
-            (false, Some(fault)) if report.deltas == 0 => eprintln!("deltaworks: {fault}"),
+            (false, Some(fault)) if report.deltas == 0 => output::complain(fault),
             (false, _) => output::print(report),
         }
         code

@@ -8,6 +8,8 @@ use indicatif::{
     HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
 };
 
+use crate::output;
+
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -51,11 +53,11 @@ impl Progress {
         } else if elapsed >= self.next_line {
             self.next_line = elapsed + LINE_EVERY;
             let Totals { deltas, deliveries } = self.totals;
-            eprintln!(
+            output::tell(format_args!(
                 "replay: {:.0} s, {acknowledged} of {deltas} deltas acknowledged, \
                  {read} of {deliveries} delivered",
                 elapsed.as_secs_f64()
-            );
+            ));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::quantity::things;
 use serde::Serialize;
 
 /// The outcome of a replay. `verified` is true only if nothing at all was wrong.
@@ -81,8 +82,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{} resent, {} duplicates, {} reconnects, {} gaps",
-            self.resent, self.duplicates, self.reconnects, self.gaps
+            "{} resent, {}, {}, {}",
+            self.resent,
+            things(self.duplicates, "duplicate"),
+            things(self.reconnects, "reconnect"),
+            things(self.gaps, "gap")
         )?;
         match &self.fault {
             None if self.verified => f.write_str("verified"),

@@ -87,13 +87,13 @@ impl TopCommand {
                 return Ok(ExitCode::SUCCESS);
             }
             if !stdout().is_terminal() || !stdin().is_terminal() {
-                eprintln!("deltaworks: top needs a terminal; elsewhere, --once or --json");
+                output::complain("top needs a terminal; elsewhere, --once or --json");
                 return Ok(exit::failed());
             }
             Ok(match screen::show(admin, interval, view).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
-                    eprintln!("deltaworks: the terminal: {error}");
+                    output::complain(format_args!("the terminal: {error}"));
                     exit::failed()
                 }
             })
@@ -122,7 +122,7 @@ impl TopCommand {
                 "sessions": sessions["sessions"],
             }));
             printed += 1;
-            if self.count == Some(printed) {
+            if self.count == Some(printed) || !output::is_read() {
                 return Ok(ExitCode::SUCCESS);
             }
         }

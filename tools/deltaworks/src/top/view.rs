@@ -13,7 +13,7 @@ use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table};
 use super::rates::{CoreRates, Rates};
 use super::sample::{Sample, Sorting};
 use crate::documents::now_unix_us;
-use crate::quantity::{bytes, count, micros, rate, seconds};
+use crate::quantity::{bytes, count, micros, rate, seconds, things};
 use crate::table::{escaped, shortened};
 
 /// The least rows of a section: its headings and one line.
@@ -99,9 +99,9 @@ impl View {
         let cores = &self.rates.cores;
         let sum = |pick: fn(&CoreRates) -> f64| cores.iter().map(pick).sum::<f64>();
         let totals = format!(
-            "{} documents, {} sessions; {} deltas/s, {}/s in, {}/s out",
-            count(status.documents),
-            count(status.sessions),
+            "{}, {}; {} deltas/s, {}/s in, {}/s out",
+            things(status.documents, "document"),
+            things(status.sessions, "session"),
             rate(sum(|core| core.accepted_deltas_per_second)),
             bytes(sum(|core| core.received_bytes_per_second) as u64),
             bytes(sum(|core| core.delivered_bytes_per_second) as u64),

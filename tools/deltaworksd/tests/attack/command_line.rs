@@ -38,6 +38,48 @@ fn help_and_version_are_told_on_standard_output() {
 }
 
 #[test]
+fn completions_and_the_manual_page_show_every_flag() {
+    let help = String::from_utf8(run(&["--help"]).stdout).expect("text");
+    let flags: Vec<&str> =
+        help.split(['\n', ' ', '=', '[']).filter(|word| word.starts_with("--")).collect();
+    assert!(flags.len() > 40, "{flags:?}");
+    let man = run(&["--man"]);
+    let page = String::from_utf8(man.stdout).expect("text");
+    assert!(page.contains(".TH deltaworksd 8 "), "{page}");
+    for part in [".SH OPTIONS", ".SH EXAMPLES", ".SH SIGNALS", ".SH \"EXIT STATUS\""] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let pages = flags.iter().filter(|flag| !page.contains(&flag.replace('-', "\\-")));
+    assert_eq!(pages.collect::<Vec<_>>(), [&""; 0]);
+    for shell in ["bash", "zsh", "fish"] {
+        // Whatever the environment holds, a package may carry it.
+        let told = program().args(["--completions", shell]).env("DELTAWORKS_TCP", "?").output();
+        let told = told.expect("the program runs");
+        assert_eq!(told.status.code(), Some(0), "{shell}: {told:?}");
+        let script = String::from_utf8(told.stdout).expect("text");
+        let word = |flag: &str| flag.trim_start_matches('-').to_owned();
+        let lacks = flags.iter().filter(|flag| !script.contains(&word(flag)));
+        assert_eq!(lacks.collect::<Vec<_>>(), [&""; 0], "{shell}");
+    }
+}
+
+/// What is lost on a full disk is no success; what nobody reads any more is.
+#[test]
+fn output_that_is_lost_shows_in_the_exit_code() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let lost = program().arg("--print-config").stdout(full()).output().expect("it runs");
+    assert_eq!(lost.status.code(), Some(1));
+    let told = String::from_utf8(lost.stderr).expect("text");
+    assert!(told.starts_with("deltaworksd: standard output: "), "{told}");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let unread = program().arg("--print-config").stdout(writer).status().expect("it runs");
+    assert_eq!(unread.code(), Some(0));
+    let silent = program().args(["--budget-mib", "1", "--check"]).stderr(full()).status();
+    assert_eq!(silent.expect("it runs").code(), Some(2), "the code tells what nobody can read");
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_2_and_says_why() {
     let folder = Folder::new();
     let broken =
@@ -45,6 +87,9 @@ fn a_wrong_command_line_ends_with_2_and_says_why() {
     let missing = format!("notes=cbor:{}", folder.join("missing").display());
     for (arguments, word) in [
         (&["--no-such-flag"][..], "--no-such-flag"),
+        (&["--json"], "--check"),
+        (&["--man", "--check"], "--check"),
+        (&["--completions", "tcsh"], "tcsh"),
         (&["--tcp", "localhost"], "localhost"),
         (&["--tcp", "127.0.0.1:70000"], "70000"),
         (&["--tcp", "0.0.0.0:0"], "--insecure"),

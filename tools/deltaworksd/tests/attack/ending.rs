@@ -185,7 +185,7 @@ fn draining_ends_in_time() {
     witness.finish_with_server();
     assert_eq!(daemon.wait().code(), Some(3), "{}", daemon.log());
     // The one that reads nothing, and nobody else.
-    assert!(daemon.log().contains("ended, 1 sessions were cut"), "{}", daemon.log());
+    assert!(daemon.log().contains("ended, 1 session was cut"), "{}", daemon.log());
     // What it has of the stream is in order; nothing that looks like an end in order comes.
     let mut next = 1;
     for told in reader.rest() {

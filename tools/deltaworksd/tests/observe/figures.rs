@@ -45,6 +45,18 @@ fn the_figures_are_those_of_what_was_done() {
     let told = status(&daemon);
     assert_eq!(told["phase"], "serving");
     assert_eq!(told["is_durable"], false);
+    // What the system did not grant, whatever that is here, is told as the log tells it.
+    let lacks: Vec<&str> = told["downgrades"]
+        .as_array()
+        .expect("downgrades")
+        .iter()
+        .flat_map(|it| it.as_str())
+        .collect();
+    let log = daemon.log();
+    for word in ["huge pages,", "small pages", "NUMA node", "at the start (", "not locked"] {
+        let is_told = lacks.iter().any(|lack| lack.contains(word));
+        assert_eq!(is_told, log.contains(word), "{word}: {lacks:?}\n{log}");
+    }
     assert_eq!((told["documents"].as_u64(), told["sessions"].as_u64()), (Some(2), Some(2)));
     for (figure, count) in [
         ("received_images", 201),
