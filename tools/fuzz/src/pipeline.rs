@@ -171,7 +171,7 @@ impl<'p, P: Plant> World<'p, P> {
                 let epoch = self.streams.newest_epoch(&name);
                 let producer = u64::from(producer % 4);
                 let request = OpenRequest {
-                    request: self.peers[place].request(&name, producer),
+                    request: self.peers[place].request(&name),
                     name,
                     access: Access { read: access != 1, write: access != 2 },
                     from: [From::Live, From::Start, From::Sequence { sequence, epoch }]

@@ -55,7 +55,6 @@ struct Handle {
     access: Access,
     /// It is the one that the document's images are for.
     reads: bool,
-    producer: u64,
     document: u64,
     /// The number of the next batch, the highest that was sent, and the highest that was answered.
     next_number: u64,
@@ -79,8 +78,8 @@ pub struct Peer {
     pub is_ended: bool,
     /// It took its time over a message.
     is_slow: bool,
-    /// The names that it asked for, and as which producer, by the number of the request.
-    requests: Vec<(Arc<str>, u64)>,
+    /// The names that it asked for, by the number of the request.
+    requests: Vec<Arc<str>>,
     handles: BTreeMap<u32, Handle>,
     /// Closed by the server, and not yet by the client.
     dead: VecDeque<u32>,
@@ -107,8 +106,8 @@ impl Peer {
     }
 
     /// The number of a request to open `name`.
-    pub fn request(&mut self, name: &Arc<str>, producer: u64) -> u32 {
-        self.requests.push((name.clone(), producer));
+    pub fn request(&mut self, name: &Arc<str>) -> u32 {
+        self.requests.push(name.clone());
         self.requests.len() as u32 - 1
     }
 
@@ -248,20 +247,18 @@ impl Peer {
 
     fn opened(&mut self, opened: &Opened, credit: u64, streams: &mut Streams) {
         let document = u64::from(opened.slot) | u64::from(opened.generation) << 32;
-        let (name, producer) = self.requests[opened.request as usize].clone();
+        let name = self.requests[opened.request as usize].clone();
         streams.epochs.insert(name, opened.epoch);
         for older in self.handles.values_mut().filter(|older| older.document == document) {
             if older.reads && opened.access.read {
-                // It has fenced itself off: `closed` follows, and what is read now is the newer's.
-                let is_fenced = older.access.write && opened.access.write;
-                assert!(is_fenced && older.producer == producer, "a document is read once");
+                // It was fenced off: `closed` follows, and what is read now is the newer's.
+                assert!(older.access.write, "a session reads a document once");
                 older.reads = false;
             }
         }
         let handle = Handle {
             access: opened.access,
             reads: opened.access.read,
-            producer,
             document,
             next_number: opened.producer_sequence + 1,
             sent: 0,
@@ -297,8 +294,11 @@ impl Peer {
         handle.next = end;
     }
 
-    /// All that went through handles which are open still has been answered.
+    /// All that went through handles which are open still has been answered, and those that another
+    /// one has replaced have been closed.
     pub fn assert_answered(&self) {
+        let replaced = |handle: &&Handle| handle.access.read && !handle.reads;
+        assert_eq!(self.handles.values().filter(replaced).count(), 0, "told that it was fenced off");
         if self.is_rude {
             return;
         }
