@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use deltaworks_image::{Image, Kind};
 use deltaworks_pipeline::inline::{Event, Inline, Peer as PeerId};
-use deltaworks_pipeline::message::{Access, Opened};
+use deltaworks_pipeline::message::{Access, CloseReason, Opened};
 use deltaworks_pipeline::port::SessionFault;
 
 /// What all readers must agree on.
@@ -83,7 +83,7 @@ pub struct Peer {
     handles: BTreeMap<u32, Handle>,
     /// Closed by the server, and not yet by the client.
     dead: VecDeque<u32>,
-    /// Closed by both, which the client has not been told yet.
+    /// Closed by both, which the client has not been told yet, or may be told once more.
     freeing: VecDeque<u32>,
     /// What is left of a message that was sent in part.
     rest: Vec<u8>,
@@ -219,13 +219,18 @@ impl Peer {
             Event::Credit(handle, bytes) => {
                 self.told(*handle).balance_bytes += *bytes as i64;
             }
-            Event::Closed(handle, _) if self.freeing.contains(handle) => {
+            Event::Closed(handle, CloseReason::Asked)
+                if self.freeing.contains(handle) && !self.handles.contains_key(handle) =>
+            {
                 self.freeing.retain(|freeing| freeing != handle);
             }
-            Event::Closed(handle, _) => {
+            Event::Closed(handle, reason) => {
                 let closed = self.handles.remove(handle).expect("it was open");
                 if !closed.is_closing {
                     self.dead.push_back(*handle);
+                } else if *reason != CloseReason::Asked {
+                    // Both closed it. If the client's word is still on its way, it is answered, too.
+                    self.freeing.push_back(*handle);
                 }
             }
             Event::Fault(fault) => {
@@ -251,8 +256,10 @@ impl Peer {
         streams.epochs.insert(name, opened.epoch);
         for older in self.handles.values_mut().filter(|older| older.document == document) {
             if older.reads && opened.access.read {
-                // It was fenced off: `closed` follows, and what is read now is the newer's.
-                assert!(older.access.write, "a session reads a document once");
+                // It was fenced off, or the client has let go of it: `closed` follows, and what is read
+                // now is the newer's.
+                let is_gone = older.access.write || older.is_closing;
+                assert!(is_gone, "a session reads a document once");
                 older.reads = false;
             }
         }
@@ -298,7 +305,11 @@ impl Peer {
     /// one has replaced have been closed.
     pub fn assert_answered(&self) {
         let replaced = |handle: &&Handle| handle.access.read && !handle.reads;
-        assert_eq!(self.handles.values().filter(replaced).count(), 0, "told that it was fenced off");
+        assert_eq!(
+            self.handles.values().filter(replaced).count(),
+            0,
+            "told that it was fenced off"
+        );
         if self.is_rude {
             return;
         }

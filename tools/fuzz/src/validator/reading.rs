@@ -66,7 +66,11 @@ fn value(decoder: &mut Decoder<'_>, depth: usize) -> Result<Value, Stop> {
             decoder.null()?;
             Value::Null
         }
-        Type::U8 | Type::U16 | Type::U32 | Type::U64 => Value::from(decoder.u64()?),
+        Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
+            let number = decoder.u64()?;
+            // The other validator takes no integer beyond 63 bits for a number; RFC 8927 does.
+            i64::try_from(number).map_or_else(|_| finite(number as f64), |it| Ok(it.into()))?
+        }
         Type::I8 | Type::I16 | Type::I32 | Type::I64 => Value::from(decoder.i64()?),
         Type::Int => finite(i128::from(decoder.int()?) as f64)?,
         Type::F16 => finite(f64::from(decoder.f16()?))?,
