@@ -314,7 +314,7 @@ impl Reception {
             return;
         }
         around.port.opened(opened, u64::from(granted));
-        if let Some(from) = opened.gap_from {
+        if let Some(from) = opened.gap_from.filter(|_| opened.access.read) {
             around.port.gap(id, opened.handle, from, opened.start_sequence);
         }
     }

@@ -41,6 +41,7 @@ scenarios! {
     ],
     slow: [
         a_slow_subscriber_on_another_core_is_told_its_gap,
+        only_readers_are_told_of_a_gap,
         a_waiting_subscriber_slows_the_publisher_and_misses_nothing,
         copies_for_slow_subscribers_come_and_go,
         a_planted_leak_of_copies_is_seen,

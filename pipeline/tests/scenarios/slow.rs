@@ -147,3 +147,25 @@ pub(crate) fn copies_for_slow_subscribers_come_and_go() {
 pub(crate) fn a_planted_leak_of_copies_is_seen() {
     assert!(copies_left_over(Some(1000)) > 0);
 }
+
+/// A writer that opens again where it stood, behind which the window has moved, is told of no gap:
+/// it reads nothing. A reader is.
+pub(crate) fn only_readers_are_told_of_a_gap() {
+    let mut world = world(1, |_| ());
+    let peer = world.connect(0).expect("room");
+    let (writer, _) = open(&mut world, peer, writing("d", 1));
+    for number in 1..=200 {
+        world.publish(peer, writer.handle, number, &[&[7; 4_000]]);
+        world.run();
+    }
+    let from = From::Sequence { sequence: 1, epoch: writer.epoch };
+    for (request, gaps) in [(writing("d", 1), 0), (reading("d", from, Policy::Gap), 1)] {
+        let again = world.connect(0).expect("room");
+        world.open(again, deltaworks_pipeline::message::OpenRequest { from, ..request });
+        world.run();
+        let told = world.events(again);
+        assert!(matches!(&told[0], Event::Opened(opened, _) if opened.window_start > 1));
+        let told = told.iter().filter(|event| matches!(event, Event::Gap { .. })).count();
+        assert_eq!(told, gaps);
+    }
+}
