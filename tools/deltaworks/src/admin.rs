@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Owned by the command line. It never guesses: a daemon that cannot be asked is told with what to do
-//! about it. An answer is read up to [`ANSWER_BYTES_MAX`]; a longer one is an error.
+//! about it. An answer is read up to `ANSWER_BYTES_MAX`; a longer one is an error.
 
 use std::fmt;
 use std::io;

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Owned by the command line. It keeps no recording in memory; one of more than
-//! [`RECORDING_BYTES_MAX`] is given up, and nothing is left of it.
+//! `RECORDING_BYTES_MAX` is given up, and nothing is left of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
