@@ -289,6 +289,11 @@ impl<'p, P: Plant> World<'p, P> {
         for peer in &mut self.peers {
             let mut events = self.inline.events(peer.id);
             self.plant.told(&mut events);
+            // Behind an end by fault the inline form tells at once what would have come behind an image
+            // that was sent in part: what it tells then is in no order to be judged.
+            if events.iter().any(|event| matches!(event, Event::Fault(_))) {
+                events.retain(|event| matches!(event, Event::Fault(_)));
+            }
             for event in &events {
                 peer.hear(event, &mut self.streams);
             }
