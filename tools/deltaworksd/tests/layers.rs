@@ -113,6 +113,12 @@ fn a_name_longer_than_any_mistyped_one_is_told_without_a_proposal() {
 }
 
 #[test]
+fn log_levels_that_the_library_would_panic_at_are_refused() {
+    let told = mistakes("log = '\t\t\toun\u{feff}\u{feff}n_odee ='\n");
+    assert!(told[0].starts_with("/etc/d.toml:1: log") && told[0].contains("levels"), "{told:#?}");
+}
+
+#[test]
 fn mistakes_of_all_layers_are_told_together() {
     let variable = [("DELTAWORKS_SPIN_US", "long")];
     let read = layers("documents = 0", &variable, &["--cores", "0", "--collection", "x"]);
