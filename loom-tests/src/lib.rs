@@ -8,12 +8,16 @@
 #![deny(unsafe_code)]
 
 #[cfg(all(loom, test))]
+mod cores;
+#[cfg(all(loom, test))]
 mod explore;
 
 pub mod chunk;
 pub mod doorbell;
+pub mod publication;
 pub mod ring;
 pub mod table;
 
 /// Every model with its mutants, in reading order.
-pub const STORIES: &[&[table::Model]] = &[ring::MODELS, doorbell::MODELS, chunk::MODELS];
+pub const STORIES: &[&[table::Model]] =
+    &[ring::MODELS, doorbell::MODELS, chunk::MODELS, publication::MODELS];

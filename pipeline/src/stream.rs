@@ -23,8 +23,8 @@ use crate::chunk::ImageRange;
 /// "No block": the end of a chain, or a stream without a batch.
 pub const NO_BLOCK: u32 = u32::MAX;
 
-/// Nodes in one block.
-pub const NODES_PER_BLOCK: u8 = 7;
+/// Nodes in one block; two in a model, so that a short story crosses a block's end.
+pub const NODES_PER_BLOCK: u8 = if cfg!(loom) { 2 } else { 7 };
 
 /// One batch in a document's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,9 @@ impl NodeMemory {
         if let Some(block) = self.blocks.get(block as usize) {
             deltaworks_runtime::prefetch::prefetch(block);
             if index >= 3 {
-                deltaworks_runtime::prefetch::prefetch(&block.nodes[6][1]);
+                deltaworks_runtime::prefetch::prefetch(
+                    &block.nodes[NODES_PER_BLOCK as usize - 1][1],
+                );
             }
         }
     }

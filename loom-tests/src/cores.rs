@@ -1,0 +1,354 @@
+//! Cores of a story: the shipping stages, each core turned by a thread of the model.
+//!
+//! ```text
+//!  client ─▶ Core (sessions) ──rings, bits, doorbells──▶ Core (documents) ──▶ … ─▶ client
+//! ```
+//!
+//! What a daemon wraps around the stages is small here: a core that finds nothing to do parks by
+//! the doorbell's protocol, and its sockets are a [`Client`] that keeps what it was sent and
+//! checks every image. A core ends when the story says so, as a daemon's does: a word and a ring.
+
+use std::collections::VecDeque;
+use std::sync::Arc as StdArc;
+
+use deltaworks_image::{BatchBuilder, Image, Limits as ImageLimits};
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::limits::Limits;
+use deltaworks_pipeline::message::{
+    Access, Ack, CloseReason, From, OpenRefusal, OpenRequest, Opened, Policy, Refusal, SessionId,
+};
+use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
+use deltaworks_pipeline::stages::{CoreRole, CoreStages, Parts, join};
+use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionSpec};
+use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::doorbell::{Doorbell, Sleeper, doorbell};
+use deltaworks_runtime::parking::{Parker, parker};
+use deltaworks_runtime::sync::Arc;
+use deltaworks_runtime::sync::atomic::{AtomicBool, Ordering};
+use deltaworks_runtime::sync::thread::{JoinHandle, yield_now};
+
+use crate::explore::spawn;
+
+/// Bytes of every image of the stories: one delta of one byte.
+pub(crate) const IMAGE_BYTES: usize = 64;
+
+const NOW: Now = Now { monotonic_ns: 1, unix_us: 1 };
+
+/// Serves sessions.
+pub(crate) const SESSIONS: CoreRole = CoreRole { serves_sessions: true, owns_documents: false };
+/// Owns documents.
+pub(crate) const DOCUMENTS: CoreRole = CoreRole { serves_sessions: false, owns_documents: true };
+
+/// How small the stages are made.
+pub(crate) struct Sizes {
+    pub(crate) chunks: u32,
+    pub(crate) images_per_chunk: usize,
+    pub(crate) ring_capacity: usize,
+    pub(crate) node_blocks: u32,
+    pub(crate) documents: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { chunks: 2, images_per_chunk: 2, ring_capacity: 2, node_blocks: 2, documents: 1 }
+    }
+}
+
+/// The cores of these roles, joined.
+pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
+    let regions: Vec<_> = roles
+        .iter()
+        .filter(|role| role.serves_sessions)
+        .map(|_| RegionSpec { chunks: sizes.chunks, numa_node: None })
+        .collect();
+    let chunk_bytes = sizes.images_per_chunk * IMAGE_BYTES;
+    let (memory, _) = ChunkMemory::new(&regions, chunk_bytes).unwrap();
+    let mut sleepers = Vec::new();
+    let mut doorbells = Vec::new();
+    for _ in roles {
+        let (parker, unparker) = parker();
+        let (bell, sleeper) = doorbell(unparker);
+        doorbells.push(bell);
+        sleepers.push((sleeper, parker));
+    }
+    let limits = Limits {
+        image_bytes_max: IMAGE_BYTES as u32,
+        deltas_per_batch_max: 1,
+        handles_per_core_max: 4,
+        sessions_per_core_max: 2,
+        documents_per_worker_max: sizes.documents,
+        producers_per_worker_max: 2,
+        subscriptions_per_core_max: 2,
+        ..Limits::default()
+    };
+    let stages = join(Parts {
+        roles: roles.to_vec(),
+        ring_capacity: sizes.ring_capacity,
+        memory: Arc::new(memory),
+        collections: collections(),
+        limits,
+        doorbells: doorbells.clone(),
+        node_blocks: sizes.node_blocks,
+        epoch_seed: 1,
+        measures_latency: false,
+    });
+    stages
+        .into_iter()
+        .zip(sleepers)
+        .zip(doorbells)
+        .map(|((stages, (sleeper, parker)), bell)| Core {
+            stages,
+            client: Client::default(),
+            sleeper,
+            parker,
+            end: End { bell, is_set: Arc::new(AtomicBool::new(false)) },
+        })
+        .collect()
+}
+
+/// One collection of any bytes. Made once: it is read only, and no part of what is explored.
+fn collections() -> StdArc<Collections> {
+    static ALL: std::sync::OnceLock<StdArc<Collections>> = std::sync::OnceLock::new();
+    let make = || {
+        StdArc::new(Collections::new(vec![Collection {
+            name: String::new(),
+            schema: Schema::Opaque,
+            wait_allowed: true,
+            limits: CollectionLimits::default(),
+        }]))
+    };
+    ALL.get_or_init(make).clone()
+}
+
+/// Ends a core that runs.
+#[derive(Clone)]
+pub(crate) struct End {
+    bell: Doorbell,
+    is_set: Arc<AtomicBool>,
+}
+
+impl End {
+    pub(crate) fn tell(&self) {
+        self.is_set.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
+
+/// One core.
+pub(crate) struct Core {
+    pub(crate) stages: CoreStages,
+    pub(crate) client: Client,
+    sleeper: Sleeper,
+    parker: Parker,
+    end: End,
+}
+
+impl Core {
+    /// How to end this core once it runs on a thread of its own.
+    pub(crate) fn end(&self) -> End {
+        self.end.clone()
+    }
+
+    /// Runs on a thread of its own until it is told to end.
+    pub(crate) fn spawn(mut self) -> JoinHandle<Self> {
+        spawn(move || {
+            let is_set = self.end.is_set.clone();
+            self.run_until(|_| is_set.load(Ordering::Acquire));
+            self
+        })
+    }
+
+    /// Turns, and parks where there is nothing to do, until `is_done`, which is asked after each
+    /// turn and by the last look before parking.
+    pub(crate) fn run_until(&mut self, is_done: impl Fn(&Self) -> bool) {
+        loop {
+            let work = self.turn();
+            if is_done(self) {
+                return;
+            }
+            if work > 0 {
+                continue;
+            }
+            let Self { stages, sleeper, end, .. } = self;
+            if sleeper.may_sleep(|| !stages.may_park() || end.is_set.load(Ordering::Acquire)) {
+                self.parker.park();
+                self.sleeper.woke();
+            } else {
+                // Somebody else has to go on: a full ring is emptied by its reader.
+                yield_now();
+            }
+        }
+    }
+
+    /// One turn; returns how much was done.
+    pub(crate) fn turn(&mut self) -> usize {
+        let work = self.stages.turn(&mut self.client, NOW);
+        let woken = core::mem::take(&mut self.client.woken);
+        for session in &woken {
+            self.stages.has_control(*session);
+        }
+        work + woken.len()
+    }
+
+    pub(crate) fn connect(&mut self) -> SessionId {
+        self.stages.begin_session().unwrap()
+    }
+
+    pub(crate) fn open(&mut self, session: SessionId, access: Access, from: From, policy: Policy) {
+        let request =
+            OpenRequest { request: 0, name: "d".into(), access, from, policy, producer: 1 };
+        self.act(session, ControlAction::Open(request));
+    }
+
+    pub(crate) fn act(&mut self, session: SessionId, action: ControlAction) {
+        self.stages.act(session, action, &mut self.client, NOW);
+    }
+
+    /// Sends batch `number` of handle `handle`: one delta, the number; `false` if the core does
+    /// not read now.
+    pub(crate) fn publish(&mut self, session: SessionId, handle: u32, number: u64) -> bool {
+        let mut builder = BatchBuilder::new(ImageLimits::default());
+        builder.append(&[number as u8]).unwrap();
+        let image = builder.finish(handle, number).unwrap();
+        assert_eq!(image.len(), IMAGE_BYTES);
+        let Some(room) = self.stages.read_room(session) else { return false };
+        room[..IMAGE_BYTES].copy_from_slice(&image);
+        self.stages.received(session, IMAGE_BYTES, &mut self.client, NOW);
+        true
+    }
+}
+
+/// Turns cores on the caller's thread until nothing happens: what comes before a story.
+pub(crate) fn settle(cores: &mut [Core]) {
+    while cores.iter_mut().map(Core::turn).sum::<usize>() > 0 {}
+}
+
+/// What a client was told or sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A handle is open.
+    Opened(u32),
+    /// Batches up to this one are answered.
+    Ack(u64),
+    /// Sequences from the first to before the second will not come.
+    Gap(u64, u64),
+    /// A handle is closed.
+    Closed(u32, CloseReason),
+    /// An image with this sequence, whose delta is this byte.
+    Image(u64, u8),
+    /// Something that is no part of the stories.
+    Odd,
+}
+
+/// The far end of all sessions of one core: one client, whose socket takes `room_bytes` more.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) events: Vec<Event>,
+    pub(crate) room_bytes: usize,
+    control: VecDeque<Event>,
+    woken: Vec<SessionId>,
+    partial: Vec<u8>,
+    pub(crate) may_read: bool,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            room_bytes: usize::MAX,
+            control: VecDeque::new(),
+            woken: Vec::new(),
+            partial: Vec::new(),
+            may_read: true,
+        }
+    }
+}
+
+impl Client {
+    fn tell(&mut self, session: SessionId, event: Event) {
+        self.control.push_back(event);
+        self.woken.push(session);
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.room_bytes);
+        if self.room_bytes != usize::MAX {
+            self.room_bytes -= count;
+        }
+        self.partial.extend_from_slice(&bytes[..count]);
+        while self.partial.len() >= IMAGE_BYTES {
+            let rest = self.partial.split_off(IMAGE_BYTES);
+            let image = core::mem::replace(&mut self.partial, rest);
+            let image = Image::parse(&image).expect("an image arrives whole");
+            let delta = image.deltas().next().expect("with its delta");
+            self.events.push(Event::Image(image.first_sequence(), delta[0]));
+        }
+        count
+    }
+
+    /// The images that came, as (sequence, delta).
+    pub(crate) fn images(&self) -> Vec<(u64, u8)> {
+        let images = self.events.iter().filter_map(|event| match event {
+            Event::Image(sequence, delta) => Some((*sequence, *delta)),
+            _ => None,
+        });
+        images.collect()
+    }
+
+    pub(crate) fn has(&self, event: Event) -> bool {
+        self.events.contains(&event)
+    }
+}
+
+impl SessionPort for Client {
+    fn control(&mut self, _: SessionId, _: u8, _: &[u8], _: Now) -> ControlAction {
+        ControlAction::Done
+    }
+    fn opened(&mut self, opened: &Opened, _: u64) {
+        self.tell(opened.session, Event::Opened(opened.handle));
+    }
+    fn open_refused(&mut self, session: SessionId, _: u32, _: OpenRefusal) {
+        self.tell(session, Event::Odd);
+    }
+    fn ack(&mut self, ack: &Ack) {
+        self.tell(ack.session, Event::Ack(ack.producer_sequence));
+    }
+    fn refused(&mut self, refusal: &Refusal) {
+        self.tell(refusal.session, Event::Odd);
+    }
+    fn gap(&mut self, session: SessionId, _: u32, from: u64, to: u64) {
+        self.tell(session, Event::Gap(from, to));
+    }
+    fn credit(&mut self, _: SessionId, _: u32, _: u64) {}
+    fn closed(&mut self, session: SessionId, handle: u32, reason: CloseReason) {
+        self.tell(session, Event::Closed(handle, reason));
+    }
+    fn fault(&mut self, _: SessionId, _: SessionFault) {
+        self.events.push(Event::Odd);
+    }
+    fn remainder(&mut self, _: SessionId, bytes: &[u8]) {
+        self.room_bytes = usize::MAX;
+        self.take(bytes);
+    }
+    fn resume_reading(&mut self, _: SessionId) {
+        self.may_read = true;
+    }
+    fn forgotten(&mut self, _: SessionId) {}
+    fn send(&mut self, _: SessionId, half: &[u8], parts: &[&[u8]]) -> Sent {
+        let half_bytes = self.take(half);
+        let mut sent = Sent { half_bytes, parts_bytes: 0, blocked: half_bytes < half.len() };
+        if sent.blocked {
+            return sent;
+        }
+        self.events.extend(self.control.drain(..));
+        for part in parts {
+            let count = self.take(part);
+            sent.parts_bytes += count;
+            sent.blocked = count < part.len();
+            if sent.blocked {
+                break;
+            }
+        }
+        sent
+    }
+}
