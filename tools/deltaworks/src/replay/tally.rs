@@ -3,6 +3,7 @@
 //! Written by the tasks of publishers and subscribers, read by the one that watches. Each number has one
 //! writer or is only added to; none of them orders anything, so all accesses are relaxed.
 
+use std::iter::repeat_with;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counters of one replay.
@@ -20,10 +21,9 @@ pub struct Tally {
 impl Tally {
     /// Counters that stand at 0.
     pub fn new(publishers: usize, subscribers: usize, documents: usize) -> Tally {
-        let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         Tally {
-            acknowledged: zeros(publishers * documents),
-            read: zeros(subscribers * documents),
+            acknowledged: repeat_with(AtomicU64::default).take(publishers * documents).collect(),
+            read: repeat_with(AtomicU64::default).take(subscribers * documents).collect(),
             batches: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             documents,

@@ -4,6 +4,9 @@
 //! shows that it would be caught. What is forbidden is written here in two halves, or this file
 //! would break its own rules.
 
+mod sharing;
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -269,6 +272,16 @@ fn every_file_keeps_the_rules() {
     let files = texts.iter().flat_map(|(path, text)| faults_of_file(path, text));
     let manifests = texts.iter().filter_map(|(path, text)| own_lints(path, text));
     assert_none(&files.chain(manifests).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_threads_share_is_told_in_the_architecture() {
+    let texts = texts();
+    let told =
+        texts.iter().find(|(path, _)| path == "ARCHITECTURE.md").expect("it stands at the top");
+    let models = deltaworks_loom_tests::STORIES.iter().copied().flatten();
+    let models = models.map(|model| model.name.replace("::models::", "::")).collect();
+    assert_none(&sharing::faults(&told.1, &source::shipping(&texts), &models));
 }
 
 #[test]
