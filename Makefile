@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-systemd: ## Installs the package in a guest with a real systemd, and operat
 
 loom: ## The models of what two cores share, and their mutants
 	$(CARGO) run --locked -p deltaworks-loom-tests --bin loom-models
+
+loom-deep: ## The models with ever higher preemption bounds: MINUTES=480
+	$(CARGO) run --locked -p deltaworks-loom-tests --bin loom-models -- --deep --minutes $(or $(MINUTES),480)
 
 test-wasm: ## The pipeline's inline form on wasm32, under Node
 	@scripts/test-wasm

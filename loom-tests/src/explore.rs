@@ -2,46 +2,56 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use loom::model::Builder;
+use loom::thread::JoinHandle;
+
+/// Steps of one execution that are no sign of an endless loop.
+const STEPS_MAX: usize = 20_000;
+
+/// Executions between two looks at the time that LOOM_MAX_DURATION gives.
+const EXECUTIONS_PER_LOOK: usize = 256;
+
+/// loom hands the size on to a library that counts in words.
+const STACK_WORDS: usize = 1 << 16;
 
 /// Tries every order of a story.
 pub(crate) fn every_order(story: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = None;
-    explore(builder, story);
+    explore(None, story);
 }
 
 /// Tries every order of a story in which at most `preemptions` times a thread is stopped that
 /// could go on. LOOM_MAX_PREEMPTIONS raises that.
 pub(crate) fn few_preemptions(preemptions: usize, story: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.max(Some(preemptions));
-    explore(builder, story);
+    let raised = Builder::new().preemption_bound.unwrap_or(0);
+    explore(Some(preemptions.max(raised)), story);
 }
 
-/// Steps of one execution that are no sign of an endless loop.
-const STEPS_MAX: usize = 20_000;
-
-/// loom hands the size on to a library that counts in words.
-const STACK_WORDS: usize = 1 << 16;
-
-fn explore(mut builder: loom::model::Builder, story: impl Fn() + Send + Sync + 'static) {
+fn explore(preemption_bound: Option<usize>, story: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = preemption_bound;
+    builder.max_branches = STEPS_MAX;
+    builder.checkpoint_interval = EXECUTIONS_PER_LOOK;
     let executions = Arc::new(AtomicU64::new(0));
     let counted = executions.clone();
-    builder.max_branches = STEPS_MAX;
     let story = Arc::new(story);
+    let start = Instant::now();
     builder.check(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         let story = story.clone();
         spawn(move || story()).join().unwrap();
     });
     // The runner shows it, so that a model that explores too little is seen.
-    println!("explored {} executions", executions.load(Ordering::Relaxed));
+    let executions = executions.load(Ordering::Relaxed);
+    let is_whole = builder.max_duration.is_none_or(|most| start.elapsed() < most);
+    let bound = preemption_bound.map_or("every order".to_owned(), |most| format!("bound {most}"));
+    let extent = if is_whole { "whole" } else { "in part" };
+    println!("explored {executions} executions, {bound}, {extent}");
 }
 
 /// A thread of a story, with stack enough for the stages: loom's own have 32 KiB.
-pub(crate) fn spawn<R: Send + 'static>(
-    body: impl FnOnce() -> R + Send + 'static,
-) -> loom::thread::JoinHandle<R> {
+pub(crate) fn spawn<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
     let builder = loom::thread::Builder::new().stack_size(STACK_WORDS);
     builder.spawn(body).expect("a thread of a model costs nothing of the system's")
 }

@@ -1,19 +1,20 @@
 //! Building the models under `cfg(loom)`, and running one of them within a time.
 
-use crate::copy::Copy;
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
+
+use deltaworks_mutants::workshop::Bench;
+use deltaworks_mutants::{bounded, cargo};
 
 /// What a model may take before it counts as hanging.
-const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How a run ended.
 pub(crate) enum Outcome {
-    /// Every order was tried, and all was well.
-    Passed { executions: u64, took: Duration },
+    /// All was well.
+    Passed { explored: Explored, took: Duration },
     /// An assertion or the explorer itself found a fault, and said so.
     Failed { said: String, took: Duration, output: String },
     /// It did not end in time.
@@ -24,24 +25,49 @@ pub(crate) enum Outcome {
     NotBuilt { errors: String },
 }
 
+/// What a model says that it explored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Explored {
+    pub(crate) executions: u64,
+    /// The most preemptions in one execution; `None` where there is no bound.
+    pub(crate) bound: Option<u32>,
+    /// Not stopped by time.
+    pub(crate) is_whole: bool,
+}
+
+/// How a run differs from the usual.
+#[derive(Default)]
+pub(crate) struct Depth {
+    pub(crate) preemptions: Option<u32>,
+    pub(crate) at_most: Option<Duration>,
+}
+
 impl Outcome {
-    /// Prints what a person needs to see of a run that was to pass.
-    pub(crate) fn show(&self) {
+    /// What a person needs to see of a run that was to pass.
+    pub(crate) fn output(&self) -> Option<&str> {
         match self {
-            Outcome::Passed { .. } => {}
+            Outcome::Passed { .. } => None,
             Outcome::Failed { output, .. }
             | Outcome::Hung { output }
             | Outcome::Odd { output, .. }
-            | Outcome::NotBuilt { errors: output } => eprintln!("{output}"),
+            | Outcome::NotBuilt { errors: output } => Some(output),
         }
+    }
+
+    pub(crate) fn is_passed(&self) -> bool {
+        matches!(self, Outcome::Passed { .. })
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        matches!(self, Outcome::Failed { .. })
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outcome::Passed { executions, took } => {
-                write!(f, "{executions:>8} executions {:>6.1} s", took.as_secs_f64())
+            Outcome::Passed { explored, took } => {
+                write!(f, "{:>8} executions {:>6.1} s", explored.executions, took.as_secs_f64())
             }
             Outcome::Failed { said, took, .. } => write!(f, "{said}; {:.1} s", took.as_secs_f64()),
             Outcome::Hung { .. } => write!(f, "hung for {} s", DEADLINE.as_secs()),
@@ -52,74 +78,71 @@ impl fmt::Display for Outcome {
 }
 
 /// The test program, or the compiler's errors.
-pub(crate) fn build(copy: &Copy, work: &Path) -> Result<PathBuf, String> {
-    let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["test", "--locked", "--profile", "loom", "-p", "deltaworks-loom-tests", "--lib"])
-        .args(["--no-run", "--message-format", "json-render-diagnostics"])
-        .current_dir(&copy.top)
-        .env("CARGO_TARGET_DIR", work.join("build"))
-        .env("RUSTFLAGS", "--cfg loom")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output()
-        .map_err(|error| format!("starting cargo: {error}"))?;
-    if !built.status.success() {
-        return Err(String::from_utf8_lossy(&built.stderr).into_owned());
-    }
-    let messages = String::from_utf8_lossy(&built.stdout);
-    let mut programs = messages.lines().filter_map(|line| {
-        let (_, rest) = line.split_once("\"executable\":\"")?;
-        rest.split_once('"').map(|(path, _)| PathBuf::from(path))
-    });
-    programs.next_back().ok_or_else(|| "cargo names no test program".to_owned())
+pub(crate) fn build(bench: &Bench) -> Result<PathBuf, String> {
+    let arguments = [
+        "test",
+        "--locked",
+        "--profile",
+        "loom",
+        "-p",
+        "deltaworks-loom-tests",
+        "--lib",
+        "--no-run",
+    ];
+    cargo::build(bench.copy.top(), &bench.build, "--cfg loom", &arguments)
 }
 
 /// Runs one model to its end, or to the deadline.
-pub(crate) fn run(test: &Path, model: &str, work: &Path) -> Outcome {
-    let odd = |reason: String| Outcome::Odd { reason, output: String::new() };
-    let path = work.join("output");
-    let start = Instant::now();
-    let ended = File::create(&path).and_then(|file| {
-        let mut child = Command::new(test)
-            .args([model, "--exact", "--nocapture", "--test-threads", "1"])
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()?;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(Some(status));
-            }
-            if start.elapsed() > DEADLINE {
-                child.kill()?;
-                child.wait()?;
-                return Ok(None);
-            }
-            std::thread::sleep(Duration::from_millis(5));
+pub(crate) fn run(test: &Path, model: &str, bench: &Bench, depth: &Depth) -> Outcome {
+    let mut command = Command::new(test);
+    command
+        .args([model, "--exact", "--nocapture", "--test-threads", "1"])
+        .env("RUST_BACKTRACE", "0");
+    if let Some(preemptions) = depth.preemptions {
+        command.env("LOOM_MAX_PREEMPTIONS", preemptions.to_string());
+    }
+    if let Some(at_most) = depth.at_most {
+        command.env("LOOM_MAX_DURATION", at_most.as_secs().to_string());
+    }
+    let deadline = DEADLINE + depth.at_most.unwrap_or_default();
+    match bounded::run(&mut command, deadline, &bench.build.join("output")) {
+        Ok(ended) => judge(ended),
+        Err(error) => {
+            Outcome::Odd { reason: format!("starting the model: {error}"), output: String::new() }
         }
-    });
-    let took = start.elapsed();
-    let output = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
-    match ended {
-        Err(error) => odd(format!("starting the model: {error}")),
-        Ok(None) => Outcome::Hung { output },
-        Ok(Some(_)) if !output.contains("running 1 test") => odd("no such test".to_owned()),
-        Ok(Some(status)) if status.success() => match executions(&output) {
-            Some(executions) => Outcome::Passed { executions, took },
-            None => odd("says nothing of executions".to_owned()),
+    }
+}
+
+fn judge(ended: bounded::Ended) -> Outcome {
+    let bounded::Ended { status, output, took } = ended;
+    let odd = |reason: String, output: String| Outcome::Odd { reason, output };
+    match status {
+        None => Outcome::Hung { output },
+        Some(_) if !output.contains("running 1 test") => odd("no such test".to_owned(), output),
+        Some(status) if status.success() => match explored(&output) {
+            Some(explored) => Outcome::Passed { explored, took },
+            None => odd("says nothing of executions".to_owned(), output),
         },
         // A fault found while another thread of the model unwinds ends in an abort; what was
         // found first stands in the output all the same.
-        Ok(Some(status)) => match said(&output) {
+        Some(status) => match said(&output) {
             Some(said) => Outcome::Failed { said, took, output },
-            None => Outcome::Odd { reason: format!("{status}"), output },
+            None => odd(status.to_string(), output),
         },
     }
 }
 
-fn executions(output: &str) -> Option<u64> {
+/// Reads what `explore` prints.
+fn explored(output: &str) -> Option<Explored> {
     let (_, rest) = output.split_once("explored ")?;
-    rest.split(' ').next()?.parse().ok()
+    let line = rest.lines().next()?;
+    let (executions, rest) = line.split_once(" executions, ")?;
+    let (bound, extent) = rest.split_once(", ")?;
+    let bound = match bound.strip_prefix("bound ") {
+        Some(most) => Some(most.parse().ok()?),
+        None => None,
+    };
+    Some(Explored { executions: executions.parse().ok()?, bound, is_whole: extent == "whole" })
 }
 
 /// The first panic's message. One about too many branches is no finding: the model went astray.
@@ -129,6 +152,8 @@ fn said(output: &str) -> Option<String> {
     if message.is_empty() || message.contains("exceeded maximum number of branches") {
         return None;
     }
+    // loom lists the threads behind a semicolon.
+    let message = message.split("; threads").next().unwrap_or(message);
     Some(message.chars().take(90).collect())
 }
 
@@ -140,10 +165,27 @@ mod tests {
     fn only_a_finding_counts_as_a_failure() {
         let panicked =
             |message| format!("running 1 test\nthread 'x' panicked at a.rs:1:2:\n{message}\n");
-        assert_eq!(said(&panicked("deadlock; threads")).as_deref(), Some("deadlock; threads"));
+        assert_eq!(said(&panicked("deadlock; threads = [1]")).as_deref(), Some("deadlock"));
         assert_eq!(said(&panicked("Model exceeded maximum number of branches. This")), None);
         assert_eq!(said("running 1 test\nSIGSEGV"), None);
-        assert_eq!(executions("test a ... explored 31 executions\nok"), Some(31));
-        assert_eq!(executions("ok"), None);
+    }
+
+    #[test]
+    fn what_was_explored_is_read() {
+        let read = explored("test a ... explored 31 executions, bound 2, in part\nok");
+        assert_eq!(read, Some(Explored { executions: 31, bound: Some(2), is_whole: false }));
+        let read = explored("explored 7 executions, every order, whole\n");
+        assert_eq!(read, Some(Explored { executions: 7, bound: None, is_whole: true }));
+        assert_eq!(explored("ok"), None);
+    }
+
+    #[test]
+    fn a_deadline_is_no_failure() {
+        let ended = |output: &str| bounded::Ended {
+            status: None,
+            output: output.to_owned(),
+            took: DEADLINE,
+        };
+        assert!(matches!(judge(ended("running 1 test")), Outcome::Hung { .. }));
     }
 }

@@ -18,7 +18,7 @@ const LINES_MAX: usize = 700;
 
 /// The layer of each crate; an arrow goes from a higher number to a lower one. Crates of the last layer
 /// see everything and nobody sees them.
-const LAYERS: [(&str, u32); 13] = [
+const LAYERS: [(&str, u32); 14] = [
     ("deltaworks-runtime", 0),
     ("deltaworks-image", 1),
     ("deltaworks-schema", 1),
@@ -28,6 +28,7 @@ const LAYERS: [(&str, u32); 13] = [
     ("deltaworks-server", 4),
     ("deltaworks", 5),
     ("deltaworksd", 5),
+    ("deltaworks-mutants", 5),
     ("deltaworks-benches", BESIDE),
     ("deltaworks-fuzz", BESIDE),
     ("deltaworks-loom-tests", BESIDE),

@@ -4,50 +4,59 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::mutant::Mutant;
+
 /// Folders that hold no source.
 const SKIPPED: [&str; 4] = ["target", "node_modules", "bench-report", "data"];
 
 /// The copy. Files that have not changed since the last one keep their time, so that only what
 /// changed is built again.
-pub(crate) struct Copy {
-    pub(crate) top: PathBuf,
+#[derive(Debug)]
+pub struct Copy {
+    top: PathBuf,
 }
 
 impl Copy {
-    pub(crate) fn of(source: &Path, top: &Path) -> io::Result<Self> {
+    /// Makes `top` a copy of the folder `source`: what is hidden or built is left out, what is
+    /// not in `source` is deleted.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub fn of(source: &Path, top: &Path) -> io::Result<Self> {
         fs::create_dir_all(top)?;
         mirror(source, top)?;
         Ok(Self { top: top.to_owned() })
     }
 
-    /// Replaces `text`, which must stand exactly once in `file`.
-    pub(crate) fn replace_once(
-        &self,
-        file: &str,
-        text: &str,
-        replacement: &str,
-    ) -> Result<Planted, String> {
-        let path = self.top.join(file);
-        let whole = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-        match whole.matches(text).count() {
-            1 => {}
-            count => return Err(format!("the text stands {count} times, not once: {text:?}")),
-        }
-        fs::write(&path, whole.replacen(text, replacement, 1))
-            .map_err(|error| error.to_string())?;
+    /// The copy's top folder.
+    pub fn top(&self) -> &Path {
+        &self.top
+    }
+
+    /// Plants `mutant`, until what is returned is dropped or restored.
+    ///
+    /// # Errors
+    /// If its text does not stand exactly once in its file, or the file cannot be written.
+    pub fn plant(&self, mutant: &Mutant) -> Result<Planted, String> {
+        let told = |error: io::Error| format!("{} ({}): {error}", mutant.fault, mutant.file);
+        let path = self.top.join(mutant.file);
+        let whole = fs::read_to_string(&path).map_err(told)?;
+        fs::write(&path, mutant.apply(&whole)?).map_err(told)?;
         Ok(Planted { path, whole })
     }
 }
 
-/// A file with a fault in it.
-pub(crate) struct Planted {
+/// A file with a fault in it; whole again when this is dropped.
+#[derive(Debug)]
+pub struct Planted {
     path: PathBuf,
     whole: String,
 }
 
-impl Planted {
-    pub(crate) fn restore(self) -> io::Result<()> {
-        fs::write(self.path, self.whole)
+impl Drop for Planted {
+    fn drop(&mut self) {
+        // If that fails, the next copy finds the difference and mends it.
+        let _ = fs::write(&self.path, &self.whole);
     }
 }
 
@@ -89,8 +98,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_must_stand_exactly_once_and_is_restored() {
-        let top = std::env::temp_dir().join(format!("loom-models-{}", std::process::id()));
+    fn a_copy_has_what_the_source_has_and_a_fault_goes_again() {
+        let top = std::env::temp_dir().join(format!("mutants-copy-{}", std::process::id()));
         let (from, to) = (top.join("from"), top.join("to"));
         fs::create_dir_all(from.join("a/target")).unwrap();
         fs::write(from.join("a/one.rs"), "let x = 1; let y = 1;").unwrap();
@@ -98,19 +107,20 @@ mod tests {
         fs::create_dir_all(to.join("gone")).unwrap();
         let copy = Copy::of(&from, &to).unwrap();
         assert!(!to.join("gone").exists() && !to.join("a/target").exists());
-        assert!(
-            copy.replace_once("a/one.rs", "= 1", "= 2").is_err_and(|told| told.contains("2 times"))
-        );
-        assert!(
-            copy.replace_once("a/one.rs", "= 3", "= 2").is_err_and(|told| told.contains("0 times"))
-        );
-        let planted = copy.replace_once("a/one.rs", "y = 1", "y = 2").unwrap();
+
+        let row = Mutant { fault: "wrong", file: "a/one.rs", text: "y = 1", replacement: "y = 2" };
+        let planted = copy.plant(&row).unwrap();
         assert_eq!(fs::read_to_string(to.join("a/one.rs")).unwrap(), "let x = 1; let y = 2;");
-        planted.restore().unwrap();
-        assert_eq!(
-            fs::read(to.join("a/one.rs")).unwrap(),
-            fs::read(from.join("a/one.rs")).unwrap()
-        );
+        assert!(copy.plant(&row).is_err(), "it no longer stands there");
+        drop(planted);
+        let read = |top: &Path| fs::read(top.join("a/one.rs")).unwrap();
+        assert_eq!(read(&to), read(&from));
+        assert!(copy.plant(&Mutant { file: "a/none.rs", ..row }).is_err());
+
+        let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+        let before = changed(&to.join("a/one.rs"));
+        Copy::of(&from, &to).unwrap();
+        assert_eq!(changed(&to.join("a/one.rs")), before, "what is the same keeps its time");
         fs::remove_dir_all(top).unwrap();
     }
 }
