@@ -39,6 +39,9 @@ pub(crate) const SESSIONS: CoreRole = CoreRole { serves_sessions: true, owns_doc
 /// Owns documents.
 pub(crate) const DOCUMENTS: CoreRole = CoreRole { serves_sessions: false, owns_documents: true };
 
+/// Does both, as all cores of a small machine do.
+pub(crate) const ALL: CoreRole = CoreRole { serves_sessions: true, owns_documents: true };
+
 /// How small the stages are made.
 pub(crate) struct Sizes {
     pub(crate) chunks: u32,
@@ -46,11 +49,20 @@ pub(crate) struct Sizes {
     pub(crate) ring_capacity: usize,
     pub(crate) node_blocks: u32,
     pub(crate) documents: u32,
+    /// Whether a batch takes its owner two turns to check.
+    pub(crate) is_slow: bool,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { chunks: 2, images_per_chunk: 2, ring_capacity: 2, node_blocks: 2, documents: 1 }
+        Self {
+            chunks: 2,
+            images_per_chunk: 2,
+            ring_capacity: 8,
+            node_blocks: 2,
+            documents: 1,
+            is_slow: false,
+        }
     }
 }
 
@@ -79,6 +91,7 @@ pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
         documents_per_worker_max: sizes.documents,
         producers_per_worker_max: 2,
         subscriptions_per_core_max: 2,
+        steps_per_batch: if sizes.is_slow { 1 } else { 8 },
         ..Limits::default()
     };
     let stages = join(Parts {
@@ -106,13 +119,14 @@ pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
         .collect()
 }
 
-/// One collection of any bytes. Made once: it is read only, and no part of what is explored.
+/// One collection of any bytes, at a price of three steps each. Made once: it is read only, and no
+/// part of what is explored.
 fn collections() -> StdArc<Collections> {
     static ALL: std::sync::OnceLock<StdArc<Collections>> = std::sync::OnceLock::new();
     let make = || {
         StdArc::new(Collections::new(vec![Collection {
             name: String::new(),
-            schema: Schema::Opaque,
+            schema: Schema::Busy { steps_per_delta: 3 },
             wait_allowed: true,
             limits: CollectionLimits::default(),
         }]))
@@ -150,12 +164,14 @@ impl Core {
     }
 
     /// Runs on a thread of its own until it is told to end.
-    pub(crate) fn spawn(mut self) -> JoinHandle<Self> {
-        spawn(move || {
-            let is_set = self.end.is_set.clone();
-            self.run_until(|_| is_set.load(Ordering::Acquire));
-            self
-        })
+    pub(crate) fn spawn(mut self) -> JoinHandle<()> {
+        spawn(move || self.run())
+    }
+
+    /// Runs until it is told to end.
+    pub(crate) fn run(&mut self) {
+        let is_set = self.end.is_set.clone();
+        self.run_until(|_| is_set.load(Ordering::Acquire));
     }
 
     /// Turns, and parks where there is nothing to do, until `is_done`, which is asked after each
@@ -191,12 +207,22 @@ impl Core {
     }
 
     pub(crate) fn connect(&mut self) -> SessionId {
-        self.stages.begin_session().unwrap()
+        self.stages.begin_session().expect("the stories have places for their sessions")
+    }
+
+    /// Asks for the story's document, to write it.
+    pub(crate) fn open_to_write(&mut self, session: SessionId) {
+        self.open(session, Access { read: false, write: true }, From::Live, Policy::Gap);
+    }
+
+    /// Asks for the story's document, to read it.
+    pub(crate) fn open_to_read(&mut self, session: SessionId, from: From, policy: Policy) {
+        self.open(session, Access { read: true, write: false }, from, policy);
     }
 
     pub(crate) fn open(&mut self, session: SessionId, access: Access, from: From, policy: Policy) {
-        let request =
-            OpenRequest { request: 0, name: "d".into(), access, from, policy, producer: 1 };
+        let name = "d".into();
+        let request = OpenRequest { request: 0, name, access, from, policy, producer: 1 };
         self.act(session, ControlAction::Open(request));
     }
 
@@ -204,17 +230,48 @@ impl Core {
         self.stages.act(session, action, &mut self.client, NOW);
     }
 
-    /// Sends batch `number` of handle `handle`: one delta, the number; `false` if the core does
-    /// not read now.
+    /// The session's connection is gone.
+    pub(crate) fn end_session(&mut self, session: SessionId) {
+        self.stages.end_session(session, &mut self.client, NOW);
+    }
+
+    /// The session's socket takes everything from now on.
+    pub(crate) fn take_all(&mut self, session: SessionId) {
+        self.client.room_bytes = usize::MAX;
+        self.stages.writable(session);
+    }
+
+    /// Sends batch `number` through `handle`, whose one delta is the byte `number`; `false` if the
+    /// core does not read now.
     pub(crate) fn publish(&mut self, session: SessionId, handle: u32, number: u64) -> bool {
+        self.publish_byte(session, handle, number, number as u8)
+    }
+
+    /// Sends batch `number` through `handle`, whose one delta is `byte`; `false` if the core does
+    /// not read now.
+    pub(crate) fn publish_byte(
+        &mut self,
+        session: SessionId,
+        handle: u32,
+        number: u64,
+        byte: u8,
+    ) -> bool {
         let mut builder = BatchBuilder::new(ImageLimits::default());
-        builder.append(&[number as u8]).unwrap();
-        let image = builder.finish(handle, number).unwrap();
-        assert_eq!(image.len(), IMAGE_BYTES);
+        builder.append(&[byte]).expect("one byte is a delta");
+        let image = builder.finish(handle, number).expect("one delta is a batch");
         let Some(room) = self.stages.read_room(session) else { return false };
         room[..IMAGE_BYTES].copy_from_slice(&image);
         self.stages.received(session, IMAGE_BYTES, &mut self.client, NOW);
         true
+    }
+
+    /// The same as [`Core::publish`], as soon as the core has a chunk to read into.
+    pub(crate) fn publish_when_read(&mut self, session: SessionId, handle: u32, number: u64) {
+        while !self.publish(session, handle, number) {
+            self.client.may_read = false;
+            self.run_until(|core| core.client.may_read);
+        }
+        self.turn();
     }
 }
 
@@ -226,13 +283,13 @@ pub(crate) fn settle(cores: &mut [Core]) {
 /// What a client was told or sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A handle is open.
-    Opened(u32),
+    /// The handle is open: which document (slot and generation), and its first sequence.
+    Opened { handle: u32, document: (u32, u32), start: u64 },
     /// Batches up to this one are answered.
     Ack(u64),
     /// Sequences from the first to before the second will not come.
     Gap(u64, u64),
-    /// A handle is closed.
+    /// The handle is closed.
     Closed(u32, CloseReason),
     /// An image with this sequence, whose delta is this byte.
     Image(u64, u8),
@@ -240,15 +297,15 @@ pub(crate) enum Event {
     Odd,
 }
 
-/// The far end of all sessions of one core: one client, whose socket takes `room_bytes` more.
+/// The far end of all sessions of one core, whose sockets together take `room_bytes` more.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<(SessionId, Event)>,
     pub(crate) room_bytes: usize,
-    control: VecDeque<Event>,
+    pub(crate) may_read: bool,
+    control: VecDeque<(SessionId, Event)>,
     woken: Vec<SessionId>,
     partial: Vec<u8>,
-    pub(crate) may_read: bool,
 }
 
 impl Default for Client {
@@ -256,21 +313,47 @@ impl Default for Client {
         Self {
             events: Vec::new(),
             room_bytes: usize::MAX,
+            may_read: true,
             control: VecDeque::new(),
             woken: Vec::new(),
             partial: Vec::new(),
-            may_read: true,
         }
     }
 }
 
 impl Client {
+    /// What `session` was told or sent, in order.
+    pub(crate) fn of(&self, session: SessionId) -> impl DoubleEndedIterator<Item = Event> + '_ {
+        self.events.iter().filter(move |(of, _)| *of == session).map(|(_, event)| *event)
+    }
+
+    /// The sequence behind what `session` got or was told to be missing, of the document that it
+    /// opened last. Checks that none is out of place, and that each has its own byte.
+    pub(crate) fn next_sequence(&self, session: SessionId) -> u64 {
+        self.of(session).fold(0, |next, event| match event {
+            Event::Opened { start, .. } => start,
+            Event::Image(sequence, delta) => {
+                assert_eq!((sequence, u64::from(delta)), (next, next), "in order, and its own");
+                next + 1
+            }
+            Event::Gap(from, to) => {
+                assert_eq!(from, next, "a gap begins behind what came");
+                to
+            }
+            _ => next,
+        })
+    }
+
+    pub(crate) fn is_closed(&self, session: SessionId, reason: CloseReason) -> bool {
+        self.of(session).any(|event| matches!(event, Event::Closed(_, why) if why == reason))
+    }
+
     fn tell(&mut self, session: SessionId, event: Event) {
-        self.control.push_back(event);
+        self.control.push_back((session, event));
         self.woken.push(session);
     }
 
-    fn take(&mut self, bytes: &[u8]) -> usize {
+    fn take(&mut self, session: SessionId, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.room_bytes);
         if self.room_bytes != usize::MAX {
             self.room_bytes -= count;
@@ -280,23 +363,11 @@ impl Client {
             let rest = self.partial.split_off(IMAGE_BYTES);
             let image = core::mem::replace(&mut self.partial, rest);
             let image = Image::parse(&image).expect("an image arrives whole");
+            image.verify().expect("as its writer and its owner made it");
             let delta = image.deltas().next().expect("with its delta");
-            self.events.push(Event::Image(image.first_sequence(), delta[0]));
+            self.events.push((session, Event::Image(image.first_sequence(), delta[0])));
         }
         count
-    }
-
-    /// The images that came, as (sequence, delta).
-    pub(crate) fn images(&self) -> Vec<(u64, u8)> {
-        let images = self.events.iter().filter_map(|event| match event {
-            Event::Image(sequence, delta) => Some((*sequence, *delta)),
-            _ => None,
-        });
-        images.collect()
-    }
-
-    pub(crate) fn has(&self, event: Event) -> bool {
-        self.events.contains(&event)
     }
 }
 
@@ -305,7 +376,9 @@ impl SessionPort for Client {
         ControlAction::Done
     }
     fn opened(&mut self, opened: &Opened, _: u64) {
-        self.tell(opened.session, Event::Opened(opened.handle));
+        let document = (opened.slot, opened.generation);
+        let (handle, start) = (opened.handle, opened.start_sequence);
+        self.tell(opened.session, Event::Opened { handle, document, start });
     }
     fn open_refused(&mut self, session: SessionId, _: u32, _: OpenRefusal) {
         self.tell(session, Event::Odd);
@@ -323,26 +396,26 @@ impl SessionPort for Client {
     fn closed(&mut self, session: SessionId, handle: u32, reason: CloseReason) {
         self.tell(session, Event::Closed(handle, reason));
     }
-    fn fault(&mut self, _: SessionId, _: SessionFault) {
-        self.events.push(Event::Odd);
+    fn fault(&mut self, session: SessionId, _: SessionFault) {
+        self.events.push((session, Event::Odd));
     }
-    fn remainder(&mut self, _: SessionId, bytes: &[u8]) {
+    fn remainder(&mut self, session: SessionId, bytes: &[u8]) {
         self.room_bytes = usize::MAX;
-        self.take(bytes);
+        self.take(session, bytes);
     }
     fn resume_reading(&mut self, _: SessionId) {
         self.may_read = true;
     }
     fn forgotten(&mut self, _: SessionId) {}
-    fn send(&mut self, _: SessionId, half: &[u8], parts: &[&[u8]]) -> Sent {
-        let half_bytes = self.take(half);
+    fn send(&mut self, session: SessionId, half: &[u8], parts: &[&[u8]]) -> Sent {
+        let half_bytes = self.take(session, half);
         let mut sent = Sent { half_bytes, parts_bytes: 0, blocked: half_bytes < half.len() };
         if sent.blocked {
             return sent;
         }
         self.events.extend(self.control.drain(..));
         for part in parts {
-            let count = self.take(part);
+            let count = self.take(session, part);
             sent.parts_bytes += count;
             sent.blocked = count < part.len();
             if sent.blocked {

@@ -15,9 +15,10 @@ mod explore;
 pub mod chunk;
 pub mod doorbell;
 pub mod publication;
+pub mod retirement;
 pub mod ring;
 pub mod table;
 
 /// Every model with its mutants, in reading order.
 pub const STORIES: &[&[table::Model]] =
-    &[ring::MODELS, doorbell::MODELS, chunk::MODELS, publication::MODELS];
+    &[ring::MODELS, doorbell::MODELS, chunk::MODELS, publication::MODELS, retirement::MODELS];

@@ -65,30 +65,26 @@ pub const MODELS: &[Model] = &[Model {
 mod models {
     use crate::cores::{Core, DOCUMENTS, SESSIONS, Sizes, cores, settle};
     use crate::explore::{few_preemptions, spawn};
-    use deltaworks_pipeline::message::{Access, From, Policy};
+    use deltaworks_pipeline::message::{From, Policy};
 
     #[test]
     fn an_image_is_whole_and_stamped_on_the_readers_core() {
         few_preemptions(2, || {
-            let mut all = cores(
-                &[SESSIONS, SESSIONS, DOCUMENTS],
-                &Sizes { ring_capacity: 4, ..Sizes::default() },
-            );
-            let session = all[0].connect();
-            all[0].open(session, Access { read: false, write: true }, From::Live, Policy::Gap);
+            let mut all = cores(&[SESSIONS, SESSIONS, DOCUMENTS], &Sizes::default());
+            let writing = all[0].connect();
+            all[0].open_to_write(writing);
             let reading = all[1].connect();
-            all[1].open(reading, Access { read: true, write: false }, From::Live, Policy::Gap);
+            all[1].open_to_read(reading, From::Live, Policy::Gap);
             settle(&mut all);
             let [mut writer, mut reader, owner]: [Core; 3] = all.try_into().ok().unwrap();
 
             let end = owner.end();
             let owner = owner.spawn();
             let reader = spawn(move || {
-                reader.run_until(|core| core.client.images().len() == 2);
-                assert_eq!(reader.client.images(), [(1, 1), (2, 2)]);
+                reader.run_until(|core| core.client.next_sequence(reading) == 3);
             });
             for number in [1, 2] {
-                assert!(writer.publish(session, 0, number));
+                assert!(writer.publish(writing, 0, number));
                 writer.turn();
             }
 

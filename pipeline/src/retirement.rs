@@ -97,6 +97,11 @@ impl Retirements {
         self.jobs.is_empty()
     }
 
+    /// Whether nothing can be done before an agent answers.
+    pub fn only_waits(&self) -> bool {
+        self.jobs.iter().all(|job| matches!(job.stage, Stage::Answers(missing) if missing != 0))
+    }
+
     /// Does a slice of work. The tails of everything appended so far must be published.
     pub fn advance(&mut self, registry: &mut Registry, mut tell: impl FnMut(Notice)) -> usize {
         let mut budget = SLICE;

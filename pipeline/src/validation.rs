@@ -178,13 +178,13 @@ impl Validation {
         &self.counts
     }
 
-    /// Whether everything that was taken is answered.
+    /// Whether nothing is left to do before a message comes.
     pub fn is_idle(&self) -> bool {
         self.arrivals.is_empty()
             && self.stalls.is_empty()
             && self.owed_acks.is_empty()
             && self.answered_chunks.is_empty()
-            && self.retirements.is_idle()
+            && self.retirements.only_waits()
     }
 
     /// Takes an image; it is judged by [`Validation::judge_arrivals`].

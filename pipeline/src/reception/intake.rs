@@ -37,7 +37,7 @@ impl Reception {
         let is_stuck = is_aside_full
             || long.is_some()
             || (needs_tail && {
-                let least = carried + READ_BYTES_MIN.min(self.pool.chunk_bytes() / 2);
+                let least = self.least_room(carried);
                 !self.pool.ensure_tail(least)
             });
         if is_stuck {
@@ -60,6 +60,12 @@ impl Reception {
             }
             Partial::Aside { buffer, filled } => Some(&mut buffer[*filled..]),
         }
+    }
+
+    /// Room that the next read behind `carried` bytes needs at least; half a chunk where chunks are
+    /// small.
+    fn least_room(&self, carried: u32) -> u32 {
+        carried + READ_BYTES_MIN.min(self.pool.chunk_bytes() / 2)
     }
 
     pub(crate) fn pause(&mut self, id: SessionId) {
@@ -359,11 +365,15 @@ impl Reception {
     ) -> bool {
         let session = &mut self.sessions[id.0 as usize];
         match &session.partial {
-            Partial::None | Partial::Reserved { .. } => self.pool.ensure_tail(READ_BYTES_MIN),
+            Partial::None | Partial::Reserved { .. } => {
+                let least = self.least_room(0);
+                self.pool.ensure_tail(least)
+            }
             Partial::Carried(bytes) => {
                 let carried = bytes.len() as u32;
                 let Some(total) = announced(bytes).filter(|it| *it > RESERVE_ABOVE_BYTES) else {
-                    return self.pool.ensure_tail(carried + READ_BYTES_MIN);
+                    let least = self.least_room(carried);
+                    return self.pool.ensure_tail(least);
                 };
                 if !self.may_reserve(total) {
                     return false;
