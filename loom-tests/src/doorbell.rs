@@ -19,13 +19,13 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "the sleeper looks again before it says that it sleeps",
                 file: DOORBELL,
-                text: "self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        // Pairs with the fence of whoever rings; see the drawing above.\n        fence(Ordering::SeqCst);\n        if look() {",
+                text: "self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        // Pairs with the fence in `ring` or `ring_all`; see the drawing above.\n        fence(Ordering::SeqCst);\n        if look() {",
                 replacement: "let found = look();\n        self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        fence(Ordering::SeqCst);\n        if found {",
             },
             Mutant {
                 fault: "no fence on the sleeper's side",
                 file: DOORBELL,
-                text: "// Pairs with the fence of whoever rings; see the drawing above.\n        fence(Ordering::SeqCst);",
+                text: "// Pairs with the fence in `ring` or `ring_all`; see the drawing above.\n        fence(Ordering::SeqCst);",
                 replacement: "",
             },
             Mutant {

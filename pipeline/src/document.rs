@@ -80,8 +80,8 @@ impl SharedDocument {
     /// Number of the first node that the window holds.
     #[inline]
     pub fn window_start(&self) -> u64 {
-        // Acquire: not needed for the data behind (the `Retiring` message orders it); it keeps
-        // the reading self-contained.
+        // Acquire: pairs with `set_window_start`. Not needed for the data behind (the `Retiring`
+        // message orders it); it keeps the reading self-contained.
         self.window_start.load(Ordering::Acquire)
     }
 

@@ -56,7 +56,8 @@ impl Pending {
         self.words[word].fetch_or(bit, Ordering::AcqRel);
         let (place, bit) = (word / BITS, 1 << (word % BITS));
         if self.summary[place].load(Ordering::Relaxed) & bit == 0 {
-            // Release: the bit in `words` is seen by whoever takes the summary bit.
+            // AcqRel: pairs with the swap in `take`; the bit in `words` is seen by whoever takes
+            // the summary bit.
             self.summary[place].fetch_or(bit, Ordering::AcqRel);
         }
         true
@@ -77,8 +78,8 @@ impl Pending {
             if self.summary[place].load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            // AcqRel: sees the words of the bits taken; and whoever sees the word swapped out
-            // below sees this clearing, too.
+            // AcqRel: pairs with the second addition in `set`, whose bit in the words is seen; and
+            // whoever sees the word swapped out below sees this clearing, too.
             let mut summary = self.summary[place].swap(0, Ordering::AcqRel);
             while summary != 0 {
                 let word = place * BITS + summary.trailing_zeros() as usize;
@@ -101,13 +102,14 @@ impl Pending {
             }
         }
         if found.len() > before {
-            // Pairs with the owner's fence between its tails and its tests.
+            // Pairs with the owner's fence in `publish_tails`, between its tails and its tests.
             fence(Ordering::SeqCst);
         }
     }
 
     /// Whether no mark stands. Meant for the look before parking, behind the doorbell's fence.
     pub fn is_clear(&self) -> bool {
+        // Acquire: pairs with the AcqRel in `set`; the doorbell's fence orders it anyway.
         self.summary.iter().all(|summary| summary.load(Ordering::Acquire) == 0)
     }
 }

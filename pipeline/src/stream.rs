@@ -10,8 +10,8 @@
 //!            ▲ window start            ▲ a cursor               ▲ published tail
 //! ```
 //!
-//! The words of a block are atomics, read and written Relaxed: they are plain moves, and what
-//! orders them is the Release of the document's tail. So a protocol error could show a wrong
+//! All words of a block are Relaxed: atomics that are plain moves, and what orders them is the
+//! Release of the document's tail. So a protocol error could show a wrong
 //! node, never undefined behaviour in this file.
 
 use deltaworks_runtime::sync::Arc;

@@ -195,7 +195,8 @@ impl Core {
 
     /// Asks the core's loop to end after its turn; safe to repeat.
     pub fn stop(&self) {
-        // Release: what was arranged before the stop is seen by the loop that ends.
+        // Release: pairs with the Acquire in `is_stopping`; what was arranged before the stop is
+        // seen by the loop that ends.
         self.stop.store(true, Ordering::Release);
         self.doorbell.ring();
     }
@@ -307,6 +308,7 @@ impl LocalCore {
         let weak = Rc::downgrade(&self.inner);
         self.inner.tasks.on_panic(move || {
             if let Some(inner) = weak.upgrade() {
+                // Release: pairs with the Acquire in `is_stopping`, as `Core::stop` does.
                 inner.stop.store(true, Ordering::Release);
                 LocalCore { inner }.wake();
             }

@@ -80,6 +80,7 @@ impl Doorbell {
 /// Rings all of `doorbells`, with one fence for all of them.
 #[inline]
 pub fn ring_all<'a>(doorbells: impl IntoIterator<Item = &'a Doorbell>) {
+    // Pairs with the fence in `Sleeper::may_sleep`, as that of `Doorbell::ring` does.
     fence(Ordering::SeqCst);
     for doorbell in doorbells {
         doorbell.ring_after_fence();
@@ -98,7 +99,7 @@ impl Sleeper {
     pub fn may_sleep(&mut self, look: impl FnOnce() -> bool) -> bool {
         // Relaxed: the fences order it.
         self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);
-        // Pairs with the fence of whoever rings; see the drawing above.
+        // Pairs with the fence in `ring` or `ring_all`; see the drawing above.
         fence(Ordering::SeqCst);
         if look() {
             self.woke();

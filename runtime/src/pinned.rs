@@ -82,7 +82,8 @@ pub fn run(
 ) {
     let mut clock = SystemClock::new();
     let mut idle = Idle::new(budget);
-    // Acquire: what was arranged before the stop is seen by what follows the loop.
+    // Acquire: pairs with the caller's Release of `stop`; what was arranged before it is seen by
+    // what follows the loop.
     while !stop.load(Ordering::Acquire) {
         let now = clock.now();
         let work = agent.do_work(now);
@@ -92,6 +93,7 @@ pub fn run(
             Step::Yield => yield_now(),
             Step::Park => {
                 let now = clock.now();
+                // Acquire: pairs with the caller's Release of `stop`, as above.
                 let found = || agent.do_work(now) > 0 || stop.load(Ordering::Acquire);
                 if sleeper.may_sleep(found) {
                     agent.before_sleep();

@@ -72,6 +72,7 @@ impl Admission {
     /// of them is spread over as many arrivals.
     fn forget_the_absent(&mut self) {
         if self.origins.len() >= 2 * self.sessions_max {
+            // Relaxed: as above; one who leaves meanwhile is forgotten the next time.
             self.origins.retain(|_, count| count.load(Ordering::Relaxed) > 0);
         }
     }

@@ -1,8 +1,9 @@
 //! Who is still connected when the server ends, and who was cut.
 //!
 //! Belongs to the connections of one core; whoever stops the server reads the counts. It never
-//! decides: a connection is told, or cut, by its core. Two words a core and one flag a connection;
-//! nothing grows.
+//! decides: a connection is told, or cut, by its core. Three words a core and one flag a connection;
+//! nothing grows. All accesses are Relaxed: each word is a count of its own, and only what is seen at
+//! last matters.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -16,8 +17,6 @@ use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
 /// | connections | its core | who stops the server |
 /// | owing | its core | who stops the server: connections neither told nor cut |
 /// | cut | its core | who stops the server |
-///
-/// All are Relaxed: each is a count of its own, and only what is seen at last matters.
 #[derive(Debug, Default)]
 pub(crate) struct Attendance {
     connections: AtomicUsize,

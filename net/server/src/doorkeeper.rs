@@ -204,7 +204,7 @@ impl Door {
 
     fn keep(mut self) {
         loop {
-            // Acquire: pairs with the Release of who changes the phase.
+            // Acquire: pairs with the Release in `Server::enter`.
             match self.phase.load(Ordering::Acquire) {
                 SERVING => {}
                 ENDED => return,

@@ -117,7 +117,7 @@ impl Server {
     }
 
     pub(crate) fn enter(&self, phase: u8) {
-        // Release: pairs with the Acquire in each core's turn and in the doorkeeper's.
+        // Release: pairs with the Acquire of each core in `enter_phase`, and of the doorkeeper.
         self.phase.store(phase, Ordering::Release);
         self.doors.iter().for_each(|door| door.ring());
         self.doorkeeper.iter().for_each(Doorkeeper::ring);

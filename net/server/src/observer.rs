@@ -97,7 +97,7 @@ impl Observer {
 
     /// Whether the server serves, or is on its way out.
     pub fn phase(&self) -> Phase {
-        // Acquire: pairs with the Release of whoever stops the server; nothing else hangs on it.
+        // Acquire: pairs with the Release in `Server::enter`; nothing else hangs on it.
         let phases = self.shared.cores.iter().map(|core| core.door.phase.load(Ordering::Acquire));
         if phases.max() == Some(SERVING) { Phase::Serving } else { Phase::Draining }
     }

@@ -115,8 +115,8 @@ impl CoreDoor {
     pub fn hand_over(&self, arrival: Arrival) {
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         accepted.push_back(arrival);
-        // Release: seen with the queue's entry, which the lock orders anyway.
-        self.waiting.store(accepted.len(), Ordering::Release);
+        // Relaxed: the lock orders the queue, the doorbell the look at this count.
+        self.waiting.store(accepted.len(), Ordering::Relaxed);
         drop(accepted);
         self.doorbell.ring();
     }
@@ -129,16 +129,18 @@ impl CoreDoor {
 
     /// Connections that were cut, or would be if the core ended now.
     pub fn cut(&self) -> usize {
+        // Relaxed: read when the doorkeeper hands nobody over any more.
         self.attendance.cut() + self.waiting.load(Ordering::Relaxed)
     }
 
     /// Tells of a turn of a server that ends: its work, and the phase in which nothing is left to
     /// do, or [`SERVING`].
     pub fn turned(&self, work: u64, quiet_in: u8) {
-        // Relaxed and Release: each count is read behind the next with Acquire.
+        // Relaxed: published by the next store. Release: pairs with the Acquire in
+        // `worked_if_quiet`, which reads the work behind it.
         self.worked.fetch_add(work, Ordering::Relaxed);
         self.quiet_in.store(quiet_in, Ordering::Release);
-        // Release: pairs with the Acquire in `stillness`.
+        // Release: pairs with the Acquire in `turns_of`.
         self.turns.fetch_add(1, Ordering::Release);
     }
 
@@ -153,7 +155,8 @@ impl CoreDoor {
         }
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         let arrival = accepted.pop_front();
-        self.waiting.store(accepted.len(), Ordering::Release);
+        // Relaxed: as in `hand_over`.
+        self.waiting.store(accepted.len(), Ordering::Relaxed);
         arrival
     }
 }
@@ -362,7 +365,8 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
     }
 
     fn enter_phase(&mut self) {
-        // Acquire: what was arranged before the phase began is seen.
+        // Acquire: pairs with the Release in `Server::enter`; what was arranged before the phase
+        // began is seen.
         let phase = self.door.phase.load(Ordering::Acquire);
         if phase == self.phase {
             return;

@@ -49,7 +49,7 @@ impl Stillness {
 }
 
 fn turns_of(door: &Arc<CoreDoor>) -> u64 {
-    // Acquire: pairs with the Release that ends the turn; what it found is seen below.
+    // Acquire: pairs with the Release in `turned`; what the turn found is seen below.
     door.turns.load(Ordering::Acquire)
 }
 
@@ -57,7 +57,8 @@ fn turns_of(door: &Arc<CoreDoor>) -> u64 {
 fn worked_if_quiet(doors: &[Arc<CoreDoor>]) -> Option<u64> {
     let mut worked = 0;
     for door in doors {
-        // Acquire: pairs with the Release that follows the count. Relaxed: our own store.
+        // Acquire: pairs with the Release in `turned` that follows the count. Relaxed: our own
+        // store, and a count that is published by theirs.
         if door.quiet_in.load(Ordering::Acquire) != door.phase.load(Ordering::Relaxed) {
             return None;
         }

@@ -165,10 +165,11 @@ impl Memory {
     /// For kernels before 5.14: reads and writes a byte of each page.
     fn touch(&self, at: usize, bytes: usize) {
         for page in (at..at + bytes).step_by(PAGE_BYTES) {
-            // SAFETY: in the mapping. An atomic addition of zero, because another core may
-            // already use what lies beside.
+            // SAFETY: in the mapping, whose bytes may be touched atomically by anybody.
             unsafe {
                 let byte = self.base.add(page).cast::<AtomicU8>();
+                // Relaxed: an addition of zero tells nothing; it is atomic because another core
+                // may already use what lies beside.
                 byte.as_ref().fetch_add(0, Ordering::Relaxed);
             }
         }

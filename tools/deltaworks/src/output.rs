@@ -29,6 +29,7 @@ pub fn print(line: impl Display) {
 
 /// Whether somebody takes what is printed, as far as is known: who prints for ever ends if not.
 pub fn is_read() -> bool {
+    // Relaxed: as in `print`.
     !IS_GONE.load(Ordering::Relaxed)
 }
 
@@ -44,5 +45,6 @@ pub fn complain(fault: impl Display) {
 
 /// `code`, or that it failed if output was lost.
 pub fn ended(code: ExitCode) -> ExitCode {
+    // Relaxed: as in `print`.
     if code == ExitCode::SUCCESS && IS_LOST.load(Ordering::Relaxed) { exit::failed() } else { code }
 }

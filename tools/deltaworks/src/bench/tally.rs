@@ -1,6 +1,6 @@
 //! What the load has done so far, counted where it happens, for progress, for stalls and for the report.
 //!
-//! Each number is only added to, and none of them orders anything, so all accesses are relaxed.
+//! All accesses are Relaxed: each number is only added to, and none of them orders anything.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

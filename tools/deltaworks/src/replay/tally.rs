@@ -1,7 +1,7 @@
 //! What a replay has done so far, counted where it happens, for progress and for stalls.
 //!
-//! Written by the tasks of publishers and subscribers, read by the one that watches. Each number has one
-//! writer or is only added to; none of them orders anything, so all accesses are relaxed.
+//! Written by the tasks of publishers and subscribers, read by the one that watches. All accesses are
+//! Relaxed: each number has one writer or is only added to, and none of them orders anything.
 
 use std::iter::repeat_with;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -4,6 +4,7 @@
 //! shows that it would be caught. What is forbidden is written here in two halves, or this file
 //! would break its own rules.
 
+mod orderings;
 mod sharing;
 mod source;
 
@@ -283,6 +284,11 @@ fn what_threads_share_is_told_in_the_architecture() {
     let models = deltaworks_loom_tests::STORIES.iter().copied().flatten();
     let models = models.map(|model| model.name.replace("::models::", "::")).collect();
     assert_none(&sharing::faults(&told.1, &source::shipping(&texts), &models));
+}
+
+#[test]
+fn every_ordering_names_its_partner() {
+    assert_none(&orderings::faults(&source::shipping(&texts())));
 }
 
 #[test]
