@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep stress test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ loom: ## The models of what two cores share, and their mutants
 
 loom-deep: ## The models with ever higher preemption bounds: MINUTES=480
 	$(CARGO) run --locked -p deltaworks-loom-tests --bin loom-models -- --deep --minutes $(or $(MINUTES),480)
+
+stress: ## The stress tests, optimised: TIMES=100 times as long as in `make test`
+	@TIMES=$(or $(TIMES),100) scripts/stress
 
 test-wasm: ## The pipeline's inline form on wasm32, under Node
 	@scripts/test-wasm

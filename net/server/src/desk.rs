@@ -171,3 +171,6 @@ impl Desk {
         1
     }
 }
+
+#[cfg(test)]
+mod stress;

@@ -99,6 +99,9 @@ impl SettingsHandle {
 }
 
 #[cfg(test)]
+mod stress;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
