@@ -1,4 +1,9 @@
 //! How a model is explored: in every order, or in every order with few preemptions.
+//!
+//! One weakness of the explorer is to be known when a story is written: of each word it remembers
+//! only the last access. A thread that loads a word just before it stores into it hides the loads of
+//! others from it, and orders are not tried. So whoever alone writes a word keeps a copy of it, and
+//! does not read it back; a count of executions that seems small, and a mutant that lives, are signs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -13,12 +13,23 @@ mod cores;
 mod explore;
 
 pub mod chunk;
+pub mod control;
+pub mod counters;
 pub mod doorbell;
+pub mod ending;
 pub mod publication;
 pub mod retirement;
 pub mod ring;
 pub mod table;
 
 /// Every model with its mutants, in reading order.
-pub const STORIES: &[&[table::Model]] =
-    &[ring::MODELS, doorbell::MODELS, chunk::MODELS, publication::MODELS, retirement::MODELS];
+pub const STORIES: &[&[table::Model]] = &[
+    ring::MODELS,
+    doorbell::MODELS,
+    chunk::MODELS,
+    publication::MODELS,
+    retirement::MODELS,
+    ending::MODELS,
+    counters::MODELS,
+    control::MODELS,
+];

@@ -16,9 +16,8 @@ use crate::agent::Agent;
 use crate::clock::{Clock, Now, SystemClock};
 use crate::counters::{CounterReader, CounterWriter, counters};
 use crate::doorbell::{Doorbell, Sleeper, Wake, doorbell};
+use crate::ending::{Fate, PhaseWord, fate};
 use crate::idle::{Idle, IdleBudget, Step};
-use crate::sync::Arc;
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{JoinHandle, yield_now};
 use futures_lite::io::AsyncReadExt;
 use glommio::net::UnixStream;
@@ -128,7 +127,8 @@ pub const CORE_COUNTERS: usize = 4;
 #[derive(Debug)]
 pub struct Core {
     thread: JoinHandle<Result<(), String>>,
-    stop: Arc<AtomicBool>,
+    fate: Fate,
+    stop: PhaseWord,
     doorbell: Doorbell,
     counters: CounterReader<CORE_COUNTERS>,
 }
@@ -149,7 +149,8 @@ impl Core {
         M: FnOnce(LocalCore) -> F + Send + 'static,
         F: Future<Output = ()> + 'static,
     {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (living, fate) = fate();
+        let stop = PhaseWord::default();
         let doorbell = sleeper.doorbell();
         let (writer, counters) = counters();
         let (standing, stands) = std::sync::mpsc::sync_channel(1);
@@ -177,11 +178,21 @@ impl Core {
                 local.live(main).await;
                 local.inner.tasks.panic_message()
             });
-            panicked.map_or(Ok(()), Err)
+            drop(executor);
+            match panicked {
+                None => {
+                    living.ends();
+                    Ok(())
+                }
+                Some(message) => {
+                    drop(living);
+                    Err(message)
+                }
+            }
         });
         let thread = thread.map_err(CoreFailure::Thread)?;
         match stands.recv() {
-            Ok(Ok(())) => Ok(Self { thread, stop, doorbell, counters }),
+            Ok(Ok(())) => Ok(Self { thread, fate, stop, doorbell, counters }),
             Ok(Err(failure)) => {
                 let _ = thread.join();
                 Err(failure)
@@ -195,10 +206,7 @@ impl Core {
 
     /// Asks the core's loop to end after its turn; safe to repeat.
     pub fn stop(&self) {
-        // Release: pairs with the Acquire in `is_stopping`; what was arranged before the stop is
-        // seen by the loop that ends.
-        self.stop.store(true, Ordering::Release);
-        self.doorbell.ring();
+        self.stop.enter(STOPPING, [&self.doorbell]);
     }
 
     /// A doorbell of this core.
@@ -211,9 +219,9 @@ impl Core {
         self.counters.clone()
     }
 
-    /// Whether its thread has ended, in order or not.
+    /// Whether its executor has ended, in order or not, and [`Core::join`] does not wait any more.
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.fate.has_ended()
     }
 
     /// Waits until `main` has ended.
@@ -229,6 +237,9 @@ impl Core {
         }
     }
 }
+
+/// The phase of a core whose loop is to end.
+const STOPPING: u8 = 1;
 
 /// Memory that glommio keeps for files, which is not used here: the least that it takes.
 const IO_MEMORY_BYTES: usize = 64 << 10;
@@ -262,7 +273,7 @@ struct Inner {
     queue: TaskQueueHandle,
     sleeper: RefCell<Option<Sleeper>>,
     rung: Cell<Option<SystemStream>>,
-    stop: Arc<AtomicBool>,
+    stop: PhaseWord,
     counters: RefCell<CounterWriter<CORE_COUNTERS>>,
     woken: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
@@ -279,7 +290,7 @@ impl LocalCore {
     fn new(
         config: CoreConfig,
         sleeper: CoreSleeper,
-        stop: Arc<AtomicBool>,
+        stop: PhaseWord,
         counters: CounterWriter<CORE_COUNTERS>,
     ) -> Self {
         let executor = glommio::executor();
@@ -308,8 +319,7 @@ impl LocalCore {
         let weak = Rc::downgrade(&self.inner);
         self.inner.tasks.on_panic(move || {
             if let Some(inner) = weak.upgrade() {
-                // Release: pairs with the Acquire in `is_stopping`, as `Core::stop` does.
-                inner.stop.store(true, Ordering::Release);
+                inner.stop.enter(STOPPING, []);
                 LocalCore { inner }.wake();
             }
         });
@@ -345,8 +355,7 @@ impl LocalCore {
 
     /// Whether [`Core::stop`] has been called, or something on this core has panicked.
     pub fn is_stopping(&self) -> bool {
-        // Acquire: pairs with the Release in `Core::stop`.
-        self.inner.stop.load(Ordering::Acquire)
+        self.inner.stop.get() == STOPPING
     }
 
     /// A doorbell of this core, or none once its loop has begun.

@@ -31,11 +31,25 @@ pub mod chunk_memory;
 
 pub mod counters;
 
+pub mod count_pair;
+
 pub mod budget;
+
+pub mod versioned;
+
+pub mod letterbox;
+
+pub mod answer;
+
+pub mod seats;
 
 pub mod agent;
 
 pub mod idle;
+
+pub mod ending;
+
+pub mod agent_loop;
 
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod core;

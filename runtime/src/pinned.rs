@@ -1,22 +1,14 @@
 //! Pinned threads without an executor: for generators, benches and cores without sockets.
 //!
-//! Owns its CPU as far as the system lets it; has no I/O but what its function does. Parks
-//! through the same doorbell as every core, woken by its parker.
+//! Owns its CPU as far as the system lets it; has no I/O but what its function does. For agents,
+//! give it the loop of `agent_loop`, which parks through the same doorbell as every core.
 
-use crate::agent::Agent;
-use crate::clock::{Clock, SystemClock};
-use crate::doorbell::Sleeper;
-use crate::idle::{Idle, IdleBudget, Step};
-use crate::parking::Parker;
 use crate::platform;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::hint::spin_loop;
-use crate::sync::thread::{JoinHandle, yield_now};
+use crate::sync::thread::JoinHandle;
 use crate::topology::CpuSet;
 use core_affinity::CoreId;
 use std::fmt;
 use std::io;
-use std::time::Duration;
 
 /// A thread that runs on one CPU only.
 #[derive(Debug)]
@@ -72,44 +64,6 @@ pub fn confine(cpus: &CpuSet) -> io::Result<()> {
     platform::confine(cpus.iter().map(|cpu| cpu as usize))
 }
 
-/// Runs `agent` on the calling thread until `stop` is set: ring the doorbell after setting it.
-pub fn run(
-    agent: &mut impl Agent,
-    budget: IdleBudget,
-    sleeper: &mut Sleeper,
-    parker: &mut Parker,
-    stop: &AtomicBool,
-) {
-    let mut clock = SystemClock::new();
-    let mut idle = Idle::new(budget);
-    // Acquire: pairs with the caller's Release of `stop`; what was arranged before it is seen by
-    // what follows the loop.
-    while !stop.load(Ordering::Acquire) {
-        let now = clock.now();
-        let work = agent.do_work(now);
-        match idle.after_turn(work, now) {
-            Step::Work => {}
-            Step::Spin => spin_loop(),
-            Step::Yield => yield_now(),
-            Step::Park => {
-                let now = clock.now();
-                // Acquire: pairs with the caller's Release of `stop`, as above.
-                let found = || agent.do_work(now) > 0 || stop.load(Ordering::Acquire);
-                if sleeper.may_sleep(found) {
-                    agent.before_sleep();
-                    let sleep_ns = agent.wake_at_ns().saturating_sub(now.monotonic_ns);
-                    match agent.wake_at_ns() {
-                        u64::MAX => parker.park(),
-                        _ => parker.park_timeout(Duration::from_nanos(sleep_ns)),
-                    }
-                    sleeper.woke();
-                    agent.after_sleep();
-                }
-            }
-        }
-    }
-}
-
 /// Why a pinned thread does not run.
 #[derive(Debug)]
 pub enum NotPinned {
@@ -137,11 +91,14 @@ impl std::error::Error for NotPinned {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Now;
+    use crate::agent::Agent;
+    use crate::agent_loop::run;
+    use crate::clock::{Now, SystemClock};
     use crate::doorbell::doorbell;
+    use crate::ending::PhaseWord;
+    use crate::idle::IdleBudget;
     use crate::parking::parker;
     use crate::ring::{Consumer, ring};
-    use std::sync::Arc;
 
     fn first_cpu() -> usize {
         core_affinity::get_core_ids().unwrap()[0].id
@@ -186,11 +143,12 @@ mod tests {
         let (mut producer, consumer) = ring(8);
         let (mut parker, unparker) = parker();
         let (bell, mut sleeper) = doorbell(unparker);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = stop.clone();
+        let phase = PhaseWord::default();
+        let looked_at = phase.clone();
         let work = move || {
             let mut sum = Sum(consumer, 0);
-            run(&mut sum, IdleBudget::SHARED, &mut sleeper, &mut parker, &stopping);
+            let mut clock = SystemClock::new();
+            run(&mut sum, &mut clock, IdleBudget::SHARED, &mut sleeper, &mut parker, &looked_at);
             sum.1
         };
         let thread = PinnedThread::spawn(first_cpu(), "sum", work).unwrap();
@@ -203,8 +161,7 @@ mod tests {
         while producer.free_slots() < producer.capacity() {
             std::thread::yield_now();
         }
-        stop.store(true, Ordering::Release);
-        bell.ring();
+        phase.enter(1, [&bell]);
         assert_eq!(thread.join().unwrap(), 500_500);
     }
 }

@@ -6,9 +6,9 @@
 //! nothing, waits for nothing but what a lock or a parker waits for.
 
 #[cfg(loom)]
-pub use loom::sync::{Arc, Condvar, Mutex};
+pub use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 #[cfg(not(loom))]
-pub use std::sync::{Arc, Condvar, Mutex};
+pub use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Atomic integers, orderings and fences.
 pub mod atomic {

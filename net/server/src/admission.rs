@@ -8,8 +8,7 @@
 use std::collections::HashMap;
 
 use deltaworks_protocol::ErrorCode;
-use deltaworks_runtime::sync::Arc;
-use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
+use deltaworks_runtime::seats::{Seat as OneSeat, Seats};
 
 use crate::peer::{Origin, Peer};
 
@@ -18,29 +17,20 @@ use crate::peer::{Origin, Peer};
 pub(crate) struct Admission {
     sessions_max: usize,
     per_origin_max: usize,
-    all: Arc<AtomicUsize>,
-    origins: HashMap<Origin, Arc<AtomicUsize>>,
+    all: Seats,
+    origins: HashMap<Origin, Seats>,
 }
 
 /// Permission for one session; dropped, it is given back.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    all: Arc<AtomicUsize>,
-    of_origin: Arc<AtomicUsize>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        // Relaxed, both: a limit counts, and publishes nothing.
-        self.of_origin.fetch_sub(1, Ordering::Relaxed);
-        self.all.fetch_sub(1, Ordering::Relaxed);
-    }
+    _of_origin: OneSeat,
+    _of_all: OneSeat,
 }
 
 impl Admission {
     pub fn new(sessions_max: usize, per_origin_max: usize) -> Self {
-        let all = Arc::new(AtomicUsize::new(0));
-        Self { sessions_max, per_origin_max, all, origins: HashMap::new() }
+        Self { sessions_max, per_origin_max, all: Seats::default(), origins: HashMap::new() }
     }
 
     /// Admits so many of one origin from now on; those that sit stay.
@@ -53,27 +43,18 @@ impl Admission {
     /// # Errors
     /// The number of the limit that is reached.
     pub fn admit(&mut self, peer: &Peer) -> Result<Seat, ErrorCode> {
-        // Relaxed, here and below: others only count down, so what is read is at most too high,
-        // and only this thread counts up.
-        if self.all.load(Ordering::Relaxed) >= self.sessions_max {
-            return Err(ErrorCode::SessionLimit);
-        }
+        let of_all = self.all.take(self.sessions_max).ok_or(ErrorCode::SessionLimit)?;
         self.forget_the_absent();
         let of_origin = self.origins.entry(peer.origin()).or_default();
-        if of_origin.load(Ordering::Relaxed) >= self.per_origin_max {
-            return Err(ErrorCode::AddressLimit);
-        }
-        of_origin.fetch_add(1, Ordering::Relaxed);
-        self.all.fetch_add(1, Ordering::Relaxed);
-        Ok(Seat { all: Arc::clone(&self.all), of_origin: Arc::clone(of_origin) })
+        let of_origin = of_origin.take(self.per_origin_max).ok_or(ErrorCode::AddressLimit)?;
+        Ok(Seat { _of_origin: of_origin, _of_all: of_all })
     }
 
     /// Half of the remembered at least are without a session then, so the cost of looking at all
     /// of them is spread over as many arrivals.
     fn forget_the_absent(&mut self) {
         if self.origins.len() >= 2 * self.sessions_max {
-            // Relaxed: as above; one who leaves meanwhile is forgotten the next time.
-            self.origins.retain(|_, count| count.load(Ordering::Relaxed) > 0);
+            self.origins.retain(|_, seats| seats.is_taken());
         }
     }
 }

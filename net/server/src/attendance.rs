@@ -1,27 +1,28 @@
 //! Who is still connected when the server ends, and who was cut.
 //!
-//! Belongs to the connections of one core; whoever stops the server reads the counts. It never
-//! decides: a connection is told, or cut, by its core. Three words a core and one flag a connection;
-//! nothing grows. All accesses are Relaxed: each word is a count of its own, and only what is seen at
-//! last matters.
+//! Belongs to the connections of one core, from their being handed to it; whoever stops the server
+//! reads the counts. It never decides: a connection is told, or cut, by its core. Two words a core and one flag a connection;
+//! nothing grows.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
+use deltaworks_runtime::count_pair::CountPair;
 use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
 
 /// The counts of one core.
 ///
 /// | word | written by | read by |
 /// |---|---|---|
-/// | connections | its core | who stops the server |
-/// | owing | its core | who stops the server: connections neither told nor cut |
-/// | cut | its core | who stops the server |
+/// | connections | the doorkeeper up; its core down | who stops the server |
+/// | owing, cut: one word | the doorkeeper, owing up; its core | who stops the server: connections neither told nor cut, and those cut |
+///
+/// Both are Relaxed: each is a figure of its own. Owing and cut are one word, so that a connection
+/// that is just being cut is never missed.
 #[derive(Debug, Default)]
 pub(crate) struct Attendance {
     connections: AtomicUsize,
-    owing: AtomicUsize,
-    cut: AtomicUsize,
+    owing_and_cut: CountPair,
 }
 
 impl Attendance {
@@ -32,7 +33,8 @@ impl Attendance {
 
     /// Connections that were cut: those counted so, and those that nothing has been told yet.
     pub fn cut(&self) -> usize {
-        self.cut.load(Ordering::Relaxed) + self.owing.load(Ordering::Relaxed)
+        let (owing, cut) = self.owing_and_cut.get();
+        owing as usize + cut as usize
     }
 }
 
@@ -45,22 +47,21 @@ pub(crate) struct Attendant {
 
 impl Attendant {
     pub fn new(attendance: &Arc<Attendance>) -> Self {
-        attendance.owing.fetch_add(1, Ordering::Relaxed);
+        attendance.owing_and_cut.add(1, 0);
         Self { attendance: Arc::clone(attendance), is_settled: Cell::new(false) }
     }
 
     /// Something that was appended or answered for it does not reach it; safe to repeat.
     pub fn is_cut(&self) {
         if !self.is_settled.replace(true) {
-            self.attendance.cut.fetch_add(1, Ordering::Relaxed);
-            self.attendance.owing.fetch_sub(1, Ordering::Relaxed);
+            self.attendance.owing_and_cut.add(-1, 1);
         }
     }
 
     /// Everything reached it, or it is gone by itself.
     pub fn is_told(&self) {
         if !self.is_settled.replace(true) {
-            self.attendance.owing.fetch_sub(1, Ordering::Relaxed);
+            self.attendance.owing_and_cut.add(-1, 0);
         }
     }
 }
@@ -71,7 +72,7 @@ impl Drop for Attendant {
     }
 }
 
-/// One open connection: held by its task, however that ends.
+/// One open connection: held on its way to the core and then by its task, however that ends.
 #[derive(Debug)]
 pub(crate) struct Connected(Arc<Attendance>);
 

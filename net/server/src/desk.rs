@@ -5,15 +5,14 @@
 //! A full mailbox refuses the question. The one lock is taken when a question is put and when it is
 //! taken up.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use deltaworks_pipeline::inventory::{DocumentEntry, DocumentMark, SessionEntry};
 use deltaworks_pipeline::stages::CoreStages;
+use deltaworks_runtime::answer::Teller;
 use deltaworks_runtime::clock::Now;
-use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
+use deltaworks_runtime::letterbox::Letterbox;
 
-use crate::answer::Teller;
 use crate::connection::Outgoing;
 use crate::outlet::Outlet;
 use crate::recording::{RecordRequest, Recorder};
@@ -60,39 +59,11 @@ pub(crate) enum Question {
 }
 
 /// The way of questions to one core.
-#[derive(Debug)]
-pub(crate) struct QuestionBox {
-    questions: Mutex<VecDeque<Question>>,
-    waiting: AtomicUsize,
-}
+pub(crate) type QuestionBox = Letterbox<Question>;
 
-impl QuestionBox {
-    pub fn new() -> Self {
-        Self { questions: Mutex::new(VecDeque::new()), waiting: AtomicUsize::new(0) }
-    }
-
-    /// Puts a question; `false` if too many wait. The caller rings the core.
-    pub fn put(&self, question: Question) -> bool {
-        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
-        if questions.len() >= QUESTIONS_MAX {
-            return false;
-        }
-        questions.push_back(question);
-        // Relaxed: only whether to take the lock; the doorbell that follows orders it.
-        self.waiting.store(questions.len(), Ordering::Relaxed);
-        true
-    }
-
-    fn take(&self) -> Option<Question> {
-        // Relaxed: as above.
-        if self.waiting.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
-        let question = questions.pop_front();
-        self.waiting.store(questions.len(), Ordering::Relaxed);
-        question
-    }
+/// An empty one.
+pub(crate) fn question_box() -> QuestionBox {
+    Letterbox::new(QUESTIONS_MAX)
 }
 
 /// One core's desk.

@@ -25,8 +25,7 @@ use std::time::{Duration, Instant};
 use deltaworks_protocol::ErrorCode;
 use deltaworks_protocol::server::{Config, Session};
 use deltaworks_runtime::counters::{CounterReader, CounterWriter, counters};
-use deltaworks_runtime::sync::Arc as SharedArc;
-use deltaworks_runtime::sync::atomic::{AtomicU8, Ordering};
+use deltaworks_runtime::ending::PhaseWord;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -37,7 +36,7 @@ use crate::farewell::Farewell;
 use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::settings::SettingsReader;
-use crate::station::{Arrival, CoreDoor, ENDED, SERVING};
+use crate::station::{CoreDoor, ENDED, SERVING};
 
 /// Connections accepted from one listener before the others are looked at.
 const ACCEPTS_PER_LOOK: usize = 64;
@@ -92,9 +91,10 @@ pub(crate) struct Doorkeeper {
 pub(crate) struct AcceptReader(CounterReader<COUNTS>);
 
 impl AcceptReader {
-    /// The latest that was published.
+    /// The latest that was published, as of one look.
     pub fn counts(&self) -> AcceptCounts {
-        let count = |it: Count| self.0.get(it as usize);
+        let counts = self.0.snapshot();
+        let count = |it: Count| counts[it as usize];
         AcceptCounts {
             attempts: count(Count::Attempts),
             accepted: count(Count::Accepted),
@@ -117,7 +117,7 @@ impl Doorkeeper {
         admission: Admission,
         settings: SettingsReader,
         doors: Vec<Arc<CoreDoor>>,
-        phase: SharedArc<AtomicU8>,
+        phase: PhaseWord,
         config: &Config,
     ) -> io::Result<Self> {
         let (door, counts) = Door::new(listeners, admission, settings, doors, phase, config)?;
@@ -162,7 +162,7 @@ struct Door {
     admission: Admission,
     settings: SettingsReader,
     doors: Vec<Arc<CoreDoor>>,
-    phase: SharedArc<AtomicU8>,
+    phase: PhaseWord,
     words: Words,
     spare: Option<OwnedFd>,
     bell: Arc<EventFd>,
@@ -180,7 +180,7 @@ impl Door {
         admission: Admission,
         settings: SettingsReader,
         doors: Vec<Arc<CoreDoor>>,
-        phase: SharedArc<AtomicU8>,
+        phase: PhaseWord,
         config: &Config,
     ) -> io::Result<(Self, CounterReader<COUNTS>)> {
         let (writer, counts) = counters();
@@ -204,8 +204,7 @@ impl Door {
 
     fn keep(mut self) {
         loop {
-            // Acquire: pairs with the Release in `Server::enter`.
-            match self.phase.load(Ordering::Acquire) {
+            match self.phase.get() {
                 SERVING => {}
                 ENDED => return,
                 _ => self.close(),
@@ -276,7 +275,7 @@ impl Door {
                 self.count(Count::Accepted);
                 debug!(transport = peer.transport(), %peer, "connection accepted");
                 if let Some(door) = self.doors.iter().min_by_key(|door| door.load()) {
-                    door.hand_over(Arrival { connection, peer, seat });
+                    door.hand_over(connection, peer, seat);
                 }
                 return;
             }
@@ -443,6 +442,7 @@ mod tests {
     use crate::settings::{Published, Settings};
     use deltaworks_pipeline::limits::Limits;
     use deltaworks_pipeline::stages::Tuning;
+    use deltaworks_runtime::sync::Arc as SharedArc;
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -470,7 +470,7 @@ mod tests {
             sessions_per_address_max: 10,
             tuning: Tuning::of(&limits),
         })));
-        let phase = SharedArc::new(AtomicU8::new(SERVING));
+        let phase = PhaseWord::default();
         let admission = Admission::new(10, 10);
         let made = Door::new(vec![listener], admission, settings, vec![], phase, &config);
         let (door, counts) = made.expect("a door");

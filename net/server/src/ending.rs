@@ -14,12 +14,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deltaworks_runtime::core::Core;
-use deltaworks_runtime::sync::atomic::Ordering;
+use deltaworks_runtime::ending::Stillness;
 
 use crate::doorkeeper::Doorkeeper;
 use crate::server::{Server, Stopped};
 use crate::station::{CLOSING, DRAINING, ENDED, FAILING, REFUSING};
-use crate::stillness::Stillness;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(1);
@@ -108,7 +107,8 @@ impl Server {
 
     /// Whether nothing is on its way any more. If something is, all are rung and given a moment.
     fn comes_to_rest(&self, stillness: &mut Stillness) -> bool {
-        if stillness.look(&self.doors) {
+        let cores = self.doors.iter().map(|door| &door.restfulness);
+        if stillness.look(self.phase.get(), cores) {
             return true;
         }
         self.doors.iter().for_each(|door| door.ring());
@@ -117,9 +117,7 @@ impl Server {
     }
 
     pub(crate) fn enter(&self, phase: u8) {
-        // Release: pairs with the Acquire of each core in `enter_phase`, and of the doorkeeper.
-        self.phase.store(phase, Ordering::Release);
-        self.doors.iter().for_each(|door| door.ring());
+        self.phase.enter(phase, self.doors.iter().map(|door| door.doorbell()));
         self.doorkeeper.iter().for_each(Doorkeeper::ring);
     }
 

@@ -46,13 +46,9 @@ mod server;
 
 mod ending;
 
-mod stillness;
-
 mod attendance;
 
 pub mod sizing;
-
-mod answer;
 
 mod desk;
 

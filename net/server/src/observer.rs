@@ -7,12 +7,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use deltaworks_runtime::answer::{Answer, Teller};
 use deltaworks_runtime::chunk_memory::Downgrade;
 use deltaworks_runtime::core::{CORE_COUNTERS, CoreCounter};
 use deltaworks_runtime::counters::CounterReader;
-use deltaworks_runtime::sync::atomic::Ordering;
 
-use crate::answer::{Answer, Teller};
 use crate::census::{
     self, Cut, DocumentReport, DocumentSort, Page, Sample, SessionReport, SessionSort,
 };
@@ -23,7 +22,7 @@ use crate::recording::{CoreRecording, EVENTS_MAX, RecordRequest};
 use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status};
 use crate::server::CorePlacement;
 use crate::station::{CoreDoor, SERVING};
-use crate::tally::{Figure, TallyReader};
+use crate::tally::{Figure, Figures, TallyReader};
 
 /// Time between two reports that the busy share is taken from, at least.
 const SHARE_TIME: Duration = Duration::from_millis(500);
@@ -97,8 +96,7 @@ impl Observer {
 
     /// Whether the server serves, or is on its way out.
     pub fn phase(&self) -> Phase {
-        // Acquire: pairs with the Release in `Server::enter`; nothing else hangs on it.
-        let phases = self.shared.cores.iter().map(|core| core.door.phase.load(Ordering::Acquire));
+        let phases = self.shared.cores.iter().map(|core| core.door.phase.get());
         if phases.max() == Some(SERVING) { Phase::Serving } else { Phase::Draining }
     }
 
@@ -153,9 +151,9 @@ impl Observer {
     }
 
     fn live_bytes(&self) -> LiveBytesReport {
-        let sum = |figure: Figure| -> u64 {
-            self.shared.cores.iter().map(|core| core.tally.get(figure)).sum()
-        };
+        let figures: Vec<Figures> =
+            self.shared.cores.iter().map(|core| core.tally.figures()).collect();
+        let sum = |figure: Figure| -> u64 { figures.iter().map(|core| core.get(figure)).sum() };
         LiveBytesReport {
             chunks: sum(Figure::LiveChunks),
             nodes: sum(Figure::LiveNodes),
@@ -199,7 +197,7 @@ impl Observer {
         let mut shares = self.shared.shares.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed = shares.at.elapsed();
         if elapsed >= SHARE_TIME {
-            let busy = |core: &Observed| core.tally.get(Figure::BusyNs);
+            let busy = |core: &Observed| core.tally.figures().get(Figure::BusyNs);
             let busy_ns: Vec<u64> = self.shared.cores.iter().map(busy).collect();
             let ratio = |(now, before): (&u64, &u64)| {
                 let ratio = now.saturating_sub(*before) as f64 / elapsed.as_nanos() as f64;
@@ -291,9 +289,9 @@ impl Observer {
         whom: impl Fn(&Observed) -> bool,
         question: impl Fn(usize, Teller<T>) -> Question,
     ) -> Result<Answer<T>, Unanswered> {
-        let answer = Answer::new();
+        let answer = Answer::default();
         for (index, core) in self.shared.cores.iter().enumerate().filter(|(_, core)| whom(core)) {
-            if !core.door.questions.put(question(index, answer.teller())) {
+            if core.door.questions.put(question(index, answer.teller())).is_err() {
                 return Err(Unanswered);
             }
         }
@@ -323,8 +321,9 @@ impl fmt::Display for Unanswered {
 impl std::error::Error for Unanswered {}
 
 fn report_core(index: usize, core: &Observed, busy_ratio: f64) -> CoreReport {
-    let of = |figure: Figure| core.tally.get(figure);
-    let counted = |counter: CoreCounter| core.counters.get(counter as usize);
+    let (figures, counters) = (core.tally.figures(), core.counters.snapshot());
+    let of = |figure: Figure| figures.get(figure);
+    let counted = |counter: CoreCounter| counters[counter as usize];
     CoreReport {
         core: index,
         cpu: core.placement.cpu,

@@ -6,9 +6,8 @@
 
 use deltaworks_pipeline::port::SessionPort;
 use deltaworks_pipeline::stages::{CoreStages, Counts, StageClock};
+use deltaworks_runtime::answer::Teller;
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
-
-use crate::answer::Teller;
 
 /// Events of one core at most: 2 MiB.
 pub(crate) const EVENTS_MAX: usize = 1 << 15;

@@ -25,15 +25,16 @@ use deltaworks_protocol::{Control, ServerMessage};
 use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionSpec};
 use deltaworks_runtime::clock::{Clock, Now};
 use deltaworks_runtime::doorbell::{Wake as DoorWake, doorbell};
+use deltaworks_runtime::ending::PhaseWord;
 use deltaworks_runtime::sync::Arc;
-use deltaworks_runtime::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use deltaworks_runtime::sync::atomic::{AtomicBool, Ordering};
 
 use crate::fake::{Dice, FakeOutgoing, FakeSocket, Loss, Wire};
 use crate::mutant::{Mutant, with};
 use crate::peer::Peer;
 use crate::session::Driver;
 use crate::settings::{Published, Settings, SettingsReader};
-use crate::station::{CLOSING, CoreDoor, SERVING, Station};
+use crate::station::{CLOSING, CoreDoor, Station};
 use crate::tally::tally;
 
 /// Seeds of the usual test.
@@ -126,7 +127,7 @@ struct World {
     clock: WorldClock,
     station: Rc<RefCell<FakeStation>>,
     door: StdArc<CoreDoor>,
-    phase: Arc<AtomicU8>,
+    phase: PhaseWord,
     clients: Vec<Client>,
     truths: Vec<Truth>,
 }
@@ -182,20 +183,13 @@ fn stages(dice: &mut Dice) -> deltaworks_pipeline::stages::CoreStages {
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let phase = Arc::new(AtomicU8::new(SERVING));
-        let door = StdArc::new(CoreDoor::new(Arc::clone(&phase), doorbell(NoWake).0));
+        let phase = PhaseWord::default();
+        let (door, inside) = CoreDoor::new(phase.clone(), doorbell(NoWake).0);
         let clock = WorldClock::default();
         let config = Rc::new(Config::default());
         let stages = stages(&mut dice);
-        let station = Station::new(
-            stages,
-            config,
-            1 << 20,
-            StdArc::clone(&door),
-            tally(1).0,
-            settings(),
-            clock.clone(),
-        );
+        let station =
+            Station::new(stages, config, 1 << 20, inside, tally(1).0, settings(), clock.clone());
         let station = Rc::new(RefCell::new(station));
         let mut world = Self { dice, clock, station, door, phase, clients: vec![], truths: vec![] };
         let count = 2 + world.dice.below(2);
@@ -223,7 +217,9 @@ impl World {
         let left = if writes.is_some() { 5 + dice.below(60) } else { 0 };
         let peer = Peer::Unix(None);
         let (socket, outgoing) = (FakeSocket(Rc::clone(&wire)), FakeOutgoing(Rc::clone(&wire)));
-        let driver = Driver::begin(socket, outgoing, peer, &mut self.station.borrow_mut());
+        let attendant = self.door.attendant();
+        let station = &mut self.station.borrow_mut();
+        let driver = Driver::begin(socket, outgoing, peer, attendant, station);
         let flag = StdArc::new(Flag::default());
         flag.0.store(true, Ordering::Relaxed);
         let mut client = Client {
@@ -383,7 +379,7 @@ impl World {
             for client in &mut self.clients {
                 client.talk_on(&mut self.dice);
             }
-            self.phase.store(CLOSING, Ordering::Release);
+            self.phase.enter(CLOSING, []);
         } else {
             for place in 0..self.clients.len() {
                 if !self.is_lost(place) {

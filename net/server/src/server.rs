@@ -22,9 +22,10 @@ use deltaworks_runtime::clock::SystemClock;
 use deltaworks_runtime::core::{
     Core, CoreConfig, CoreFailure, CoreSleeper, LocalCore, core_doorbell,
 };
+use deltaworks_runtime::doorbell::Doorbell;
+use deltaworks_runtime::ending::PhaseWord;
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_runtime::sync::Arc as SharedArc;
-use deltaworks_runtime::sync::atomic::AtomicU8;
 
 use crate::admission::Admission;
 use crate::doorkeeper::{AcceptCounts, Doorkeeper};
@@ -32,7 +33,7 @@ use crate::listener::{Inherited, Listener};
 use crate::observer::{Observed, Observer};
 use crate::planted::{CorePlants, Plants};
 use crate::settings::{Published, Settings, SettingsHandle, SettingsReader};
-use crate::station::{CoreDoor, SERVING, Station, StationAgent};
+use crate::station::{CoreDoor, Inside, Station, StationAgent};
 use crate::tally::{Tally, tally};
 
 /// One core of the server.
@@ -174,7 +175,7 @@ pub struct Server {
     pub(crate) doors: Vec<Arc<CoreDoor>>,
     pub(crate) doorkeeper: Option<Doorkeeper>,
     published: SharedArc<Published>,
-    pub(crate) phase: SharedArc<AtomicU8>,
+    pub(crate) phase: PhaseWord,
     tcp: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
     downgrades: Vec<Downgrade>,
@@ -240,11 +241,9 @@ impl Server {
             doorbells.push(bell);
             sleepers.push(sleeper);
         }
-        let phase = SharedArc::new(AtomicU8::new(SERVING));
-        let doors: Vec<Arc<CoreDoor>> = doorbells
-            .iter()
-            .map(|bell| Arc::new(CoreDoor::new(SharedArc::clone(&phase), bell.clone())))
-            .collect();
+        let phase = PhaseWord::default();
+        let door = |bell: &Doorbell| CoreDoor::new(phase.clone(), bell.clone());
+        let (doors, inside): (Vec<_>, Vec<_>) = doorbells.iter().map(door).unzip();
         let labels: Vec<_> = config.collections.labels().collect();
         let stages = join(Parts {
             roles: config.cores.iter().map(|core| core.role).collect(),
@@ -271,7 +270,8 @@ impl Server {
             observer: Observer::new(vec![], vec![], 0, &[], None),
         };
         let mut observed = Vec::new();
-        for (index, (mut stages, sleeper)) in stages.into_iter().zip(sleepers).enumerate() {
+        let cores = stages.into_iter().zip(sleepers).zip(inside);
+        for (index, ((mut stages, sleeper), inside)) in cores.enumerate() {
             let placement = config.cores[index];
             let region = serving.iter().position(|core| *core == index);
             let (tally, tally_read) = tally(labels.len());
@@ -281,7 +281,7 @@ impl Server {
                 planted,
                 protocol: config.protocol.clone(),
                 control_bytes_max: config.control_bytes_per_core_max,
-                door: Arc::clone(&server.doors[index]),
+                inside,
                 tally,
                 memory: SharedArc::clone(&memory),
                 region: region.map(|region| RegionId(region as u32)),
@@ -315,7 +315,7 @@ impl Server {
         downgrades.dedup_by_key(|downgrade| downgrade.to_string());
         server.downgrades = downgrades;
         let doors = serving.iter().map(|core| Arc::clone(&server.doors[*core])).collect();
-        let phase = SharedArc::clone(&server.phase);
+        let phase = server.phase.clone();
         let settings = SettingsReader::new(&server.published);
         match Doorkeeper::spawn(listeners, admission, settings, doors, phase, &config.protocol) {
             Ok(doorkeeper) => server.doorkeeper = Some(doorkeeper),
@@ -378,7 +378,7 @@ struct OfCore {
     planted: CorePlants,
     protocol: ProtocolConfig,
     control_bytes_max: usize,
-    door: Arc<CoreDoor>,
+    inside: Inside,
     tally: Tally,
     memory: SharedArc<ChunkMemory>,
     region: Option<RegionId>,
@@ -393,13 +393,13 @@ fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core
             let _ = given.told.send(given.memory.prefault(region));
         }
         drop(given.told);
-        let door = Arc::clone(&given.door);
+        let door = Arc::clone(&given.inside.door);
         let protocol = Rc::new(given.protocol);
         let station = Station::new(
             given.stages,
             protocol,
             given.control_bytes_max,
-            given.door,
+            given.inside,
             given.tally,
             given.settings,
             SystemClock::new(),

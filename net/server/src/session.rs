@@ -21,6 +21,7 @@ use deltaworks_runtime::core::LocalCore;
 use glommio::net::TcpStream;
 use tracing::debug;
 
+use crate::attendance::Attendant;
 use crate::connection::{Connection, Outgoing, Socket, is_passing};
 use crate::mutant::{Mutant, is_planted};
 use crate::outlet::SocketSession;
@@ -50,12 +51,13 @@ const THROWN_BYTES: usize = 4 << 10;
 pub(crate) async fn serve(
     stream: TcpStream,
     peer: Peer,
+    attendant: Attendant,
     station: Rc<RefCell<SocketStation>>,
     core: LocalCore,
 ) {
     let socket = Socket::new(stream);
     let outgoing = socket.outgoing();
-    let mut driver = Driver::begin(socket, outgoing, peer, &mut station.borrow_mut());
+    let mut driver = Driver::begin(socket, outgoing, peer, attendant, &mut station.borrow_mut());
     poll_fn(|context| driver.poll_serve(&station, || core.wake(), context)).await;
     driver.end(&mut station.borrow_mut());
     core.wake();
@@ -100,10 +102,11 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
         connection: C,
         outgoing: O,
         peer: Peer,
+        attendant: Attendant,
         station: &mut Station<O, impl Clock>,
     ) -> Self {
         let now = station.now();
-        let session = Rc::new(RefCell::new(station.session(outgoing, peer, now)));
+        let session = Rc::new(RefCell::new(station.session(outgoing, peer, attendant, now)));
         let id = match station.begin(Rc::clone(&session)) {
             Ok(id) => {
                 debug!(session = id.0, transport = peer.transport(), %peer, "session begins");

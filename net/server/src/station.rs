@@ -5,10 +5,9 @@
 //! waits, and no borrow of it lives across an await.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 
 use deltaworks_pipeline::message::SessionId;
@@ -19,13 +18,15 @@ use deltaworks_runtime::agent::Agent;
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 use deltaworks_runtime::core::LocalCore;
 use deltaworks_runtime::doorbell::Doorbell;
-use deltaworks_runtime::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use deltaworks_runtime::ending::{PhaseWord, Restfulness, Resting, restfulness};
+use deltaworks_runtime::letterbox::Letterbox;
+use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
 use glommio::net::TcpStream;
 
 use crate::admission::Seat;
 use crate::attendance::{Attendance, Attendant, Connected};
 use crate::connection::{Descriptor, Outgoing};
-use crate::desk::{Desk, QuestionBox};
+use crate::desk::{Desk, QuestionBox, question_box};
 use crate::outlet::{Outlet, SocketSession};
 use crate::peer::Peer;
 use crate::planted::CorePlants;
@@ -63,6 +64,8 @@ pub(crate) struct Arrival {
     pub peer: Peer,
     /// Given back when the session has ended.
     pub seat: Seat,
+    connected: Connected,
+    attendant: Attendant,
 }
 
 /// What other threads may know of and give to a core: control only, never data.
@@ -71,93 +74,81 @@ pub(crate) struct Arrival {
 /// |---|---|---|
 /// | phase | who stops the server | every core, each turn; the doorkeeper, when rung |
 /// | sessions | its core | the doorkeeper, to find the least loaded |
-/// | worked, quiet_in, turns | its core, from draining on | who stops the server |
+/// | restfulness | its core, from draining on | who stops the server |
 /// | accepted | the doorkeeper | its core |
 /// | questions | whoever asks out of band | its core |
 pub(crate) struct CoreDoor {
-    pub phase: Arc<AtomicU8>,
+    pub phase: PhaseWord,
     pub sessions: AtomicUsize,
-    pub worked: AtomicU64,
-    /// The phase in which the core has nothing left to do; [`SERVING`] if it has.
-    pub quiet_in: AtomicU8,
-    /// Turns that have ended since the draining began.
-    pub turns: AtomicU64,
+    pub restfulness: Restfulness,
     attendance: Arc<Attendance>,
-    accepted: Mutex<VecDeque<Arrival>>,
-    waiting: AtomicUsize,
+    accepted: Letterbox<Arrival>,
     /// What others ask of this core.
     pub questions: QuestionBox,
     doorbell: Doorbell,
 }
 
+/// The core's own side of its door.
+pub(crate) struct Inside {
+    pub door: Arc<CoreDoor>,
+    resting: Resting,
+}
+
 impl CoreDoor {
-    pub fn new(phase: Arc<AtomicU8>, doorbell: Doorbell) -> Self {
-        Self {
+    /// A door, and what its core needs of it.
+    pub fn new(phase: PhaseWord, doorbell: Doorbell) -> (Arc<Self>, Inside) {
+        let (resting, restfulness) = restfulness();
+        let door = Arc::new(Self {
             phase,
             sessions: AtomicUsize::new(0),
-            worked: AtomicU64::new(0),
-            quiet_in: AtomicU8::new(SERVING),
-            turns: AtomicU64::new(0),
+            restfulness,
             attendance: Arc::default(),
-            accepted: Mutex::new(VecDeque::new()),
-            waiting: AtomicUsize::new(0),
-            questions: QuestionBox::new(),
+            // As many as have a seat.
+            accepted: Letterbox::new(usize::MAX),
+            questions: question_box(),
             doorbell,
-        }
+        });
+        (Arc::clone(&door), Inside { door, resting })
     }
 
     /// Sessions served and about to be.
     pub fn load(&self) -> usize {
         // Relaxed: a balance, not a promise.
-        self.sessions.load(Ordering::Relaxed) + self.waiting.load(Ordering::Relaxed)
+        self.sessions.load(Ordering::Relaxed) + self.accepted.waiting()
     }
 
-    pub fn hand_over(&self, arrival: Arrival) {
-        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        accepted.push_back(arrival);
-        // Relaxed: the lock orders the queue, the doorbell the look at this count.
-        self.waiting.store(accepted.len(), Ordering::Relaxed);
-        drop(accepted);
-        self.doorbell.ring();
+    pub fn hand_over(&self, connection: OwnedFd, peer: Peer, seat: Seat) {
+        // Counted from here on, so that it is never on its way without being counted.
+        let connected = Connected::new(&self.attendance);
+        let attendant = self.attendant();
+        let arrival = Arrival { connection, peer, seat, connected, attendant };
+        // There is room for all that have a seat.
+        let _ = self.accepted.put(arrival);
+        self.ring();
+    }
+
+    /// What counts one more connection as owed its last words.
+    pub fn attendant(&self) -> Attendant {
+        Attendant::new(&self.attendance)
     }
 
     /// Whether somebody is connected, or about to be.
     pub fn has_connections(&self) -> bool {
-        // Relaxed: looked at again and again.
-        self.attendance.connections() + self.waiting.load(Ordering::Relaxed) > 0
+        self.attendance.connections() > 0
     }
 
     /// Connections that were cut, or would be if the core ended now.
     pub fn cut(&self) -> usize {
-        // Relaxed: read when the doorkeeper hands nobody over any more.
-        self.attendance.cut() + self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// Tells of a turn of a server that ends: its work, and the phase in which nothing is left to
-    /// do, or [`SERVING`].
-    pub fn turned(&self, work: u64, quiet_in: u8) {
-        // Relaxed: published by the next store. Release: pairs with the Acquire in
-        // `worked_if_quiet`, which reads the work behind it.
-        self.worked.fetch_add(work, Ordering::Relaxed);
-        self.quiet_in.store(quiet_in, Ordering::Release);
-        // Release: pairs with the Acquire in `turns_of`.
-        self.turns.fetch_add(1, Ordering::Release);
+        self.attendance.cut()
     }
 
     pub fn ring(&self) {
         self.doorbell.ring();
     }
 
-    fn take(&self) -> Option<Arrival> {
-        // Relaxed: only whether to take the lock.
-        if self.waiting.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        let arrival = accepted.pop_front();
-        // Relaxed: as in `hand_over`.
-        self.waiting.store(accepted.len(), Ordering::Relaxed);
-        arrival
+    /// How to wake the core.
+    pub fn doorbell(&self) -> &Doorbell {
+        &self.doorbell
     }
 }
 
@@ -167,6 +158,7 @@ pub(crate) struct Station<O, C> {
     outlet: Outlet<O>,
     clock: C,
     door: Arc<CoreDoor>,
+    resting: Resting,
     settings: SettingsReader,
     next_look_ns: u64,
     /// Where the look at deadlines goes on.
@@ -192,7 +184,7 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
         stages: CoreStages,
         config: Rc<Config>,
         control_bytes_max: usize,
-        door: Arc<CoreDoor>,
+        Inside { door, resting }: Inside,
         tally: Tally,
         settings: SettingsReader,
         clock: C,
@@ -202,6 +194,7 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
             outlet: Outlet::new(config, control_bytes_max),
             clock,
             door,
+            resting,
             settings,
             next_look_ns: 0,
             look_place: 0,
@@ -220,8 +213,14 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
     }
 
     /// The socket's side of a session to be.
-    pub fn session(&self, outgoing: O, peer: Peer, now: Now) -> SocketSession<O> {
-        self.outlet.session(outgoing, peer, Attendant::new(&self.door.attendance), now)
+    pub fn session(
+        &self,
+        outgoing: O,
+        peer: Peer,
+        attendant: Attendant,
+        now: Now,
+    ) -> SocketSession<O> {
+        self.outlet.session(outgoing, peer, attendant, now)
     }
 
     /// A place for a session.
@@ -328,8 +327,9 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
         if self.phase != SERVING {
             let has_time = self.phase == DRAINING;
             let is_behind = has_time && self.stages.has_backlog();
-            let is_quiet = work == 0 && self.stages.may_park() && !is_behind;
-            self.door.turned(work as u64, if is_quiet { self.phase } else { SERVING });
+            let is_quiet = self.stages.may_park() && !is_behind;
+            let quiet_in = if is_quiet { self.phase } else { SERVING };
+            self.resting.turned(work > 0, quiet_in);
         }
         if work > 0 {
             self.busy_since_ns = Some(now.monotonic_ns);
@@ -365,9 +365,7 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
     }
 
     fn enter_phase(&mut self) {
-        // Acquire: pairs with the Release in `Server::enter`; what was arranged before the phase
-        // began is seen.
-        let phase = self.door.phase.load(Ordering::Acquire);
+        let phase = self.door.phase.get();
         if phase == self.phase {
             return;
         }
@@ -457,14 +455,14 @@ impl Agent for StationAgent {
     fn do_work(&mut self, now: Now) -> usize {
         self.planted.before_turn(now);
         let mut work = 0;
-        while let Some(Arrival { connection, peer, seat }) = self.door.take() {
+        while let Some(arrival) = self.door.accepted.take() {
+            let Arrival { connection, peer, seat, connected, attendant } = arrival;
             let (station, core) = (Rc::clone(&self.station), self.core.clone());
             work += 1;
             station.borrow_mut().take_settings();
             let connection = adopt(connection);
-            let connected = Connected::new(&self.door.attendance);
             self.core.spawn(async move {
-                serve(connection, peer, station, core).await;
+                serve(connection, peer, attendant, station, core).await;
                 drop((connected, seat));
             });
         }

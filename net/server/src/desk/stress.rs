@@ -13,14 +13,14 @@ use deltaworks_stress_tests::{Random, rounds};
 use futures_lite::future::block_on;
 
 use super::*;
-use crate::answer::Answer;
+use deltaworks_runtime::answer::Answer;
 
 const ASKERS: u32 = 3;
 
 #[test]
 fn every_question_is_answered_once_and_in_order() {
     let questions = rounds(700) as u32;
-    let mailbox = QuestionBox::new();
+    let mailbox = question_box();
     let (mut rest, bell) = Rest::new();
     let ended = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -29,10 +29,10 @@ fn every_question_is_answered_once_and_in_order() {
             scope.spawn(move || {
                 let mut random = Random::new(u64::from(asker));
                 for number in 0..questions {
-                    let answer = Answer::new();
+                    let answer = Answer::default();
                     let wanted: Arc<[(u32, u32)]> = Arc::new([(asker, number)]);
                     let began = Instant::now();
-                    while !mailbox.put(Question::Names(Arc::clone(&wanted), answer.teller())) {
+                    while mailbox.put(Question::Names(Arc::clone(&wanted), answer.teller())).is_err() {
                         assert!(began.elapsed() < PATIENCE, "nobody takes questions");
                         thread::yield_now();
                     }

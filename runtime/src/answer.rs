@@ -4,9 +4,10 @@
 //! of the asking thread: ready when the last teller is gone. Who asks for how much is bounded by the
 //! mailboxes and by the slices; an answer that nobody waits for any more is told to nobody.
 
+use crate::sync::{Arc, Mutex, MutexGuard};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
 #[derive(Debug)]
@@ -26,23 +27,25 @@ fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, State<T>> {
 
 /// What is told, as it comes together.
 #[derive(Debug)]
-pub(crate) struct Answer<T> {
+pub struct Answer<T> {
     shared: Shared<T>,
 }
 
 /// One core's side of an answer.
 #[derive(Debug)]
-pub(crate) struct Teller<T> {
+pub struct Teller<T> {
     shared: Shared<T>,
 }
 
-impl<T> Answer<T> {
-    /// An answer, ready until somebody is to tell something.
-    pub fn new() -> Self {
+/// An answer, ready until somebody is to tell something.
+impl<T> Default for Answer<T> {
+    fn default() -> Self {
         let state = State { slices: Vec::new(), tellers: 0, is_wanted: true, waker: None };
         Self { shared: Arc::new(Mutex::new(state)) }
     }
+}
 
+impl<T> Answer<T> {
     /// One more that the answer waits for.
     pub fn teller(&self) -> Teller<T> {
         lock(&self.shared).tellers += 1;
@@ -93,14 +96,14 @@ impl<T> Drop for Teller<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use futures_lite::future::{block_on, poll_once};
 
     #[test]
     fn an_answer_is_ready_when_the_last_teller_is_gone() {
-        let mut answer = Answer::new();
+        let mut answer = Answer::default();
         let (one, other) = (answer.teller(), answer.teller());
         assert!(one.tell(vec![1, 2]));
         drop(one);
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn who_asks_no_more_is_told_no_more() {
-        let answer = Answer::new();
+        let answer = Answer::default();
         let teller = answer.teller();
         drop(answer);
         assert!(!teller.tell(vec![0]));
