@@ -42,24 +42,27 @@ impl<T> Letterbox<T> {
             return Err(letter);
         }
         letters.push_back(letter);
-        // Relaxed, here and below: only whether to take the lock; see the module's drawing.
+        // Relaxed: only whether to take the lock; see the module's drawing.
         self.waiting.store(letters.len(), Ordering::Relaxed);
         Ok(())
     }
 
     /// The oldest letter. A load if there is none.
     pub fn take(&self) -> Option<T> {
+        // Relaxed: as in `put`.
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         let letter = letters.pop_front();
+        // Relaxed: as in `put`.
         self.waiting.store(letters.len(), Ordering::Relaxed);
         letter
     }
 
     /// About how many wait.
     pub fn waiting(&self) -> usize {
+        // Relaxed: a figure.
         self.waiting.load(Ordering::Relaxed)
     }
 }

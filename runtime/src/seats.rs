@@ -22,7 +22,7 @@ impl Default for Seats {
 impl Seats {
     /// A seat, if fewer than `at_most` are taken.
     pub fn take(&mut self, at_most: usize) -> Option<Seat> {
-        // Relaxed, here and below: a count, which publishes nothing. `&mut self`: only one counts
+        // Relaxed, both: a count, which publishes nothing. `&mut self`: only one counts
         // up, so what it has read can only have become less.
         if self.taken.load(Ordering::Relaxed) >= at_most {
             return None;
@@ -33,6 +33,7 @@ impl Seats {
 
     /// Whether somebody sits, or sat until just now.
     pub fn is_taken(&self) -> bool {
+        // Relaxed: as in `take`.
         self.taken.load(Ordering::Relaxed) > 0
     }
 }
@@ -45,6 +46,7 @@ pub struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // Relaxed: as in `take`.
         self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -28,6 +28,7 @@ pub(crate) struct Attendance {
 impl Attendance {
     /// Connections that are open.
     pub fn connections(&self) -> usize {
+        // Relaxed: a figure of its own; so are the changes of it below.
         self.connections.load(Ordering::Relaxed)
     }
 
@@ -78,6 +79,7 @@ pub(crate) struct Connected(Arc<Attendance>);
 
 impl Connected {
     pub fn new(attendance: &Arc<Attendance>) -> Self {
+        // Relaxed: see `Attendance::connections`.
         attendance.connections.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(attendance))
     }
@@ -85,6 +87,7 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
+        // Relaxed: see `Attendance::connections`.
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

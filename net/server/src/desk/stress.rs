@@ -32,7 +32,10 @@ fn every_question_is_answered_once_and_in_order() {
                     let answer = Answer::default();
                     let wanted: Arc<[(u32, u32)]> = Arc::new([(asker, number)]);
                     let began = Instant::now();
-                    while mailbox.put(Question::Names(Arc::clone(&wanted), answer.teller())).is_err() {
+                    while mailbox
+                        .put(Question::Names(Arc::clone(&wanted), answer.teller()))
+                        .is_err()
+                    {
                         assert!(began.elapsed() < PATIENCE, "nobody takes questions");
                         thread::yield_now();
                     }
