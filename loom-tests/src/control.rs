@@ -45,13 +45,13 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "the count is told outside of the lock",
                 file: LETTERBOX,
-                text: "        let letter = letters.pop_front();\n        self.waiting.store(letters.len(), Ordering::Relaxed);",
+                text: "        let letter = letters.pop_front();\n        // Relaxed: as in `put`.\n        self.waiting.store(letters.len(), Ordering::Relaxed);",
                 replacement: "        let letter = letters.pop_front();\n        let waiting = letters.len();\n        drop(letters);\n        self.waiting.store(waiting, Ordering::Relaxed);",
             },
             Mutant {
                 fault: "a letter taken hides those behind it",
                 file: LETTERBOX,
-                text: "let letter = letters.pop_front();\n        self.waiting.store(letters.len(), Ordering::Relaxed);",
+                text: "let letter = letters.pop_front();\n        // Relaxed: as in `put`.\n        self.waiting.store(letters.len(), Ordering::Relaxed);",
                 replacement: "let letter = letters.pop_front();\n        self.waiting.store(0, Ordering::Relaxed);",
             },
             Mutant {
