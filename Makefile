@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep stress test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ deb: ## Packs both programs into a Debian package, in target/debian
 demo: build ## Replays a small editing trace through a daemon of its own, and verifies it
 	@scripts/demo
 
-test: needs fmt lint docs unit test-install loom ## Formatting, lints, docs, all tests, and the models
+test: needs fmt lint docs unit test-install loom sim ## Formatting, lints, docs, all tests, the models, the simulator
 	@echo "make test: passed"
 
 fmt:
@@ -65,6 +65,9 @@ loom-deep: ## The models with ever higher preemption bounds: MINUTES=480
 
 stress: ## The stress tests, optimised: TIMES=100 times as long as in `make test`
 	@TIMES=$(or $(TIMES),100) scripts/stress
+
+sim: ## The simulator: 10,000 seeds, or SEEDS=0..1000000
+	$(CARGO) run --locked --profile sim -p deltaworks-simulator --bin sim -- --seeds $(or $(SEEDS),0..10000)
 
 test-wasm: ## The pipeline's inline form on wasm32, under Node
 	@scripts/test-wasm

@@ -208,6 +208,8 @@ pub struct ChunkPool {
     /// With fewer free chunks than this, the oldest is retired.
     low_mark: usize,
     recycled: u64,
+    #[cfg(feature = "testing")]
+    poison: Option<u8>,
 }
 
 impl ChunkPool {
@@ -236,7 +238,15 @@ impl ChunkPool {
             retiring: 0,
             low_mark: (count as usize / 8).clamp(1, 8),
             recycled: 0,
+            #[cfg(feature = "testing")]
+            poison: None,
         }
+    }
+
+    /// From now on a chunk that comes back is filled with `byte`.
+    #[cfg(feature = "testing")]
+    pub(crate) fn poison_recycled(&mut self, byte: u8) {
+        self.poison = Some(byte);
     }
 
     /// The memory below.
@@ -258,6 +268,12 @@ impl ChunkPool {
     /// Chunks that nobody uses.
     pub fn free_count(&self) -> usize {
         self.free.len()
+    }
+
+    /// Chunks whose retirement has begun and not ended.
+    #[cfg(feature = "testing")]
+    pub(crate) fn retiring_count(&self) -> usize {
+        self.retiring
     }
 
     /// Whether so few chunks are free that no more credit should be granted.
@@ -430,9 +446,7 @@ impl ChunkPool {
         let id = self.id(index);
         let chunk = &mut self.chunks[index as usize];
         if chunk.owners == 0 {
-            chunk.phase = Phase::Free;
-            self.free.push(index);
-            self.recycled += 1;
+            self.recycle(index);
             return self.begin_retirement();
         }
         chunk.phase = Phase::Retiring;
@@ -450,10 +464,21 @@ impl ChunkPool {
         if chunk.missing != 0 {
             return false;
         }
-        chunk.phase = Phase::Free;
-        self.free.push(index);
         self.retiring -= 1;
-        self.recycled += 1;
+        self.recycle(index);
         true
+    }
+
+    /// Puts a chunk that nobody knows a byte of back among the free ones.
+    fn recycle(&mut self, index: u32) {
+        self.chunks[index as usize].phase = Phase::Free;
+        self.free.push(index);
+        self.recycled += 1;
+        #[cfg(feature = "testing")]
+        if let Some(byte) = self.poison {
+            let range = ByteRange { chunk: self.id(index), offset: 0, bytes: self.chunk_bytes() };
+            // SAFETY: the chunk is free, so no right, node or reservation names a byte of it.
+            unsafe { self.memory.slice_mut(range) }.fill(byte);
+        }
     }
 }

@@ -49,6 +49,45 @@ pub struct Limits {
     pub steps_per_turn: u32,
     /// Validation steps that one batch gets before others come (4,096).
     pub steps_per_batch: u32,
+    /// Check machines of one worker (65), two at least: one for arrivals, the others for batches
+    /// that are checked in slices.
+    pub machines_per_worker: u32,
+    /// How much of each kind of work a turn takes.
+    pub turn: TurnBounds,
+}
+
+/// How much of each kind of work a core takes in a turn before it goes on to the next: how evenly
+/// its time is shared. What is left comes with the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnBounds {
+    /// Messages from one ring (1,024).
+    pub messages_per_ring: usize,
+    /// Documents whose marks are taken from one owner (1,024).
+    pub marks_per_owner: usize,
+    /// Sends of one session before the others of its core come (16).
+    pub sends_per_session: usize,
+    /// Images of one subscription in one send (256).
+    pub images_per_send: u64,
+    /// Bytes of one subscription in one send, about (262,144).
+    pub bytes_per_send: u32,
+    /// Entries of retired chunks that are walked or freed (1,024).
+    pub retirement_entries: usize,
+    /// Turns between two looks for idle documents (1,024).
+    pub turns_between_sweeps: u32,
+}
+
+impl Default for TurnBounds {
+    fn default() -> Self {
+        Self {
+            messages_per_ring: 1024,
+            marks_per_owner: 1024,
+            sends_per_session: 16,
+            images_per_send: 256,
+            bytes_per_send: 256 << 10,
+            retirement_entries: 1024,
+            turns_between_sweeps: 1024,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -75,6 +114,8 @@ impl Default for Limits {
             idle_unload_ns: 300_000_000_000,
             steps_per_turn: 1 << 16,
             steps_per_batch: 4096,
+            machines_per_worker: crate::validation::MACHINES as u32,
+            turn: TurnBounds::default(),
         }
     }
 }

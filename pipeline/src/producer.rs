@@ -28,6 +28,8 @@ pub(crate) const BOUND: u8 = 1;
 pub(crate) const TOUCHED: u8 = 2;
 /// The entry is in use.
 pub(crate) const USED: u8 = 4;
+/// Credit of its batches may wait for `wait` subscriptions.
+pub(crate) const OWED: u8 = 8;
 
 #[repr(C, align(64))]
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@
 //! marks ─▶ subscriptions ─▶ sessions with something to send ─▶ [half][control][images …] ─▶ socket
 //! ```
 
+mod aside;
 mod counts;
 mod offer;
 mod retiring;
@@ -25,7 +26,7 @@ use deltaworks_runtime::sync::Arc;
 use crate::chunk::{ImageRange, published, published_run};
 use crate::document::{SharedDocuments, home, index, slot};
 use crate::latency::Histogram;
-use crate::limits::Limits;
+use crate::limits::{Limits, TurnBounds};
 use crate::mailbox::Mailboxes;
 use crate::message::{Message, Opened, Policy, SessionId};
 use crate::pending::Pending;
@@ -33,16 +34,8 @@ use crate::port::{Sent, SessionPort};
 use crate::stream::{NO_BLOCK, NodeMemory, Place};
 use crate::subscription::{NO_SUBSCRIPTION, Subscription, Subscriptions};
 
-/// Documents whose marks are taken from one owner in a turn.
-const MARKS_PER_TURN: usize = 1024;
 /// Byte ranges of one send.
 const PARTS: usize = 64;
-/// Nodes of one subscription in one send.
-const NODES_PER_GROUP: u64 = 256;
-/// Bytes of one subscription in one send, about.
-const BYTES_PER_GROUP: u32 = 256 << 10;
-/// Sends of one session before the others of its core come.
-const SENDS_PER_TURN: usize = 16;
 
 /// What a socket has taken only half of.
 #[derive(Debug)]
@@ -54,11 +47,10 @@ enum Half {
         slot: u32,
         node: u64,
     },
-    /// `is_cut`: the image's beginning went out before it was copied.
+    /// What was left of it when it was copied.
     Copied {
         bytes: Box<[u8]>,
         sent: usize,
-        is_cut: bool,
     },
 }
 
@@ -114,6 +106,7 @@ pub struct Propagation {
     spill_bytes: u64,
     spill_bytes_max: u64,
     faults: Vec<SessionId>,
+    bounds: TurnBounds,
     counts: PropagationCounts,
     /// From the turn that ordered an image to the socket that has taken it.
     latency: Histogram,
@@ -142,12 +135,13 @@ impl Propagation {
             worker_cores,
             outlets: Vec::new(),
             listed: VecDeque::new(),
-            marks: Vec::with_capacity(MARKS_PER_TURN + 64),
+            marks: Vec::with_capacity(limits.turn.marks_per_owner + 64),
             progressed: Vec::new(),
             ended: Vec::new(),
             spill_bytes: 0,
             spill_bytes_max: limits.spill_bytes_per_core_max,
             faults: Vec::new(),
+            bounds: limits.turn,
             counts: PropagationCounts::default(),
             latency: Histogram::default(),
             #[cfg(feature = "testing")]
@@ -175,6 +169,11 @@ impl Propagation {
     /// Whether nothing can be sent now: what is left waits for sockets.
     pub fn is_idle(&self) -> bool {
         self.listed.is_empty() && self.is_clear() && self.progressed.is_empty()
+    }
+
+    /// Whether progress found no room in a ring.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        !self.progressed.is_empty()
     }
 
     /// Whether some session still has something to be sent.
@@ -212,15 +211,13 @@ impl Propagation {
         outlet.is_open = false;
         match core::mem::replace(&mut outlet.half, Half::None) {
             Half::None => {}
-            Half::InChunk { sent: 0, .. } => {}
+            // Also one that was offered and not begun: control that waits stands behind it.
             Half::InChunk { range, sent, .. } => {
                 port.remainder(session, &published(&self.memory, range)[sent as usize..]);
             }
-            Half::Copied { bytes, sent, is_cut } => {
+            Half::Copied { bytes, sent } => {
                 self.spill_bytes -= bytes.len() as u64;
-                if sent > 0 || is_cut {
-                    port.remainder(session, &bytes[sent..]);
-                }
+                port.remainder(session, &bytes[sent..]);
             }
         }
     }
@@ -282,11 +279,20 @@ impl Propagation {
             self.subscriptions.insert(home(opened.slot), index(opened.slot), subscription)?;
         // The owner's mark may have come before: look once.
         self.make_ready(place);
+        if opened.policy == Policy::Wait {
+            // One that stood further back may have ended while this one was on its way.
+            self.tell_progress_of(opened.slot);
+        }
         Some(place)
     }
 
+    /// Has the owner told how far the `wait` subscriptions of a document have come.
+    pub(crate) fn tell_progress_of(&mut self, slot: u32) {
+        self.progressed.push(slot);
+    }
+
     /// Ends a subscription. What the socket took half is copied first.
-    pub(crate) fn unsubscribe(&mut self, place: u32, port: &mut impl SessionPort) {
+    pub(crate) fn unsubscribe(&mut self, place: u32) {
         let entry = self.subscriptions.get(place);
         let (slot, session, was_ready) = (entry.slot, entry.session, entry.is_ready);
         let aside = entry.aside.take();
@@ -295,7 +301,7 @@ impl Propagation {
         self.spill_bytes -= aside as u64;
         if matches!(self.outlets[session.0 as usize].half, Half::InChunk { slot: of, .. } if of == slot)
         {
-            self.copy_half(session, port);
+            self.copy_half(session);
         }
         if was_ready {
             self.unlink_ready(session, place);
@@ -356,7 +362,7 @@ impl Propagation {
     pub(crate) fn do_work(&mut self, port: &mut impl SessionPort, boxes: &mut Mailboxes) -> usize {
         let mut work = 0;
         for worker in 0..self.pending.len() {
-            work += self.take_marks(worker, MARKS_PER_TURN);
+            work += self.take_marks(worker, self.bounds.marks_per_owner);
         }
         for _ in 0..self.listed.len() {
             let Some(session) = self.listed.pop_front() else { break };
@@ -373,7 +379,12 @@ impl Propagation {
 
     /// Sessions that must end because no room was left to copy for them.
     pub(crate) fn take_fault(&mut self) -> Option<SessionId> {
-        self.faults.pop()
+        while let Some(session) = self.faults.pop() {
+            if self.outlets[session.0 as usize].is_open {
+                return Some(session);
+            }
+        }
+        None
     }
 
     fn take_marks(&mut self, worker: usize, at_most: usize) -> usize {
@@ -424,7 +435,7 @@ impl Propagation {
     /// Sends to one session until its socket or its share of the turn is full.
     fn send(&mut self, session: SessionId, port: &mut impl SessionPort) -> usize {
         let mut work = 0;
-        for _ in 0..SENDS_PER_TURN {
+        for _ in 0..self.bounds.sends_per_session {
             if !self.outlets[session.0 as usize].is_open {
                 return work;
             }
@@ -444,9 +455,9 @@ impl Propagation {
         let mut part_count = 0;
         let mut groups = [Group::NONE; PARTS];
         let mut group_count = 0;
-        // A copied image of a `wait` subscription goes alone: it becomes the half-sent one.
-        if matches!(self.outlets[session.0 as usize].half, Half::None) {
-            self.take_aside(session);
+        // A copied image of a `wait` subscription goes alone.
+        if let Some(place) = self.next_aside(session) {
+            return self.send_aside(session, place, port);
         }
         if !matches!(self.outlets[session.0 as usize].half, Half::Copied { .. }) {
             while part_count < PARTS && group_count < PARTS {
@@ -499,7 +510,8 @@ impl Propagation {
         let mut run: Option<(ImageRange, u32)> = None;
         let mut newest = None;
         let (first, mut bytes) = (at.node, 0);
-        while at.node < tail && at.node - first < NODES_PER_GROUP && bytes < BYTES_PER_GROUP {
+        let TurnBounds { images_per_send, bytes_per_send, .. } = self.bounds;
+        while at.node < tail && at.node - first < images_per_send && bytes < bytes_per_send {
             at = self.nodes.normalise(at);
             let range = self.nodes.node(at.block, at.index).range;
             match &mut run {
@@ -548,18 +560,6 @@ impl Propagation {
             }
         }
         place
-    }
-
-    /// Counts a copy as gone.
-    fn give_back_copy(&mut self, bytes: usize) {
-        #[cfg(feature = "testing")]
-        if let Some(one_in) = self.leaks_one_in {
-            self.copies_given_back += 1;
-            if self.copies_given_back.is_multiple_of(one_in) {
-                return;
-            }
-        }
-        self.spill_bytes -= bytes as u64;
     }
 
     fn settle_half(&mut self, session: SessionId, length: usize, taken: usize) {
@@ -635,24 +635,6 @@ impl Propagation {
             let slot = entry.slot;
             self.progressed.push(slot);
         }
-    }
-
-    /// Makes the oldest copied image of a ready `wait` subscription the session's half-sent one.
-    fn take_aside(&mut self, session: SessionId) {
-        let first = self.outlets[session.0 as usize].first_ready;
-        if first == NO_SUBSCRIPTION {
-            return;
-        }
-        let entry = self.subscriptions.get(first);
-        let Some(aside) = &mut entry.aside else { return };
-        let slot = entry.slot;
-        if let Some((_, bytes)) = aside.pop_front() {
-            self.outlets[session.0 as usize].half = Half::Copied { bytes, sent: 0, is_cut: false };
-        }
-        if aside.is_empty() {
-            entry.aside = None;
-        }
-        self.progressed.push(slot);
     }
 
     /// Tells owners how far `wait` subscriptions have come; what finds no room merges here.

@@ -190,6 +190,12 @@ impl Reception {
         &self.pool
     }
 
+    /// The same, to be changed.
+    #[cfg(feature = "testing")]
+    pub(crate) fn pool_mut(&mut self) -> &mut ChunkPool {
+        &mut self.pool
+    }
+
     /// Bytes of unfinished messages kept outside of chunks.
     pub fn carry_bytes(&self) -> u64 {
         self.carry_bytes

@@ -18,7 +18,7 @@ use crate::document::{
 };
 use crate::limits::Limits;
 use crate::message::{CloseReason, From, Open, OpenRefusal, Opened, Policy, SessionId};
-use crate::producer::{BOUND, NO_PRODUCER, Producer, ProducerTable, TOUCHED, USED};
+use crate::producer::{BOUND, NO_PRODUCER, OWED, Producer, ProducerTable, TOUCHED, USED};
 use crate::stages::Tuning;
 use crate::stream::{BlockPool, NO_BLOCK, NodeMemory, Place};
 
@@ -388,6 +388,12 @@ impl Registry {
                 handle: producer.handle,
                 reason: CloseReason::Fenced,
             });
+            if producer.flags & OWED != 0 {
+                // That credit was the older handle's: the new one is granted its own.
+                producer.flags &= !OWED;
+                let owed = cold.waiting.iter_mut().flat_map(|waiting| &mut waiting.owed);
+                owed.filter(|owed| owed.producer == known).for_each(|owed| owed.origin = NOBODY);
+            }
             producer.session = open.session.0;
             producer.handle = open.handle;
             producer.core = core;
@@ -520,6 +526,7 @@ impl Registry {
             self.cold[index].as_mut().expect("a live document has a cold part");
         let waiting: &mut Waiting = cold.waiting.get_or_insert_default();
         self.owed += 1;
+        self.producers.get(producer).flags |= OWED;
         waiting.owed.push_back(crate::document::Owed { node, producer, origin, bytes });
     }
 
@@ -605,6 +612,9 @@ impl Registry {
         count
     }
 }
+
+/// The origin of no writer: they begin at 1.
+const NOBODY: u32 = 0;
 
 /// What the name directory holds for one document: a shared name's pointer and counts, the slot,
 /// and a hash table's spare room.

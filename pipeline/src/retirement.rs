@@ -3,7 +3,8 @@
 //! Each chunk has a list of the places where a run of nodes in it begins. Retiring walks the list
 //! in slices, moves each document's window past its nodes, takes the passed blocks out, asks the
 //! agents that read those documents, and frees the blocks when all have answered.
-//! Lists are bounded by the images that fit a chunk; a slice by [`SLICE`].
+//! Lists are bounded by the images that fit a chunk; a slice by
+//! [`TurnBounds::retirement_entries`](crate::limits::TurnBounds::retirement_entries).
 //!
 //! ```text
 //! Retire ─▶ walk list: window starts move, blocks are detached ─▶ Retiring to agents
@@ -17,9 +18,6 @@ use deltaworks_runtime::chunk_memory::ChunkId;
 use crate::document::{home, index};
 use crate::registry::Registry;
 use crate::stream::{NODES_PER_BLOCK, Place};
-
-/// Entries handled before other work comes.
-const SLICE: usize = 1024;
 
 /// How far ahead entries are asked for.
 const AHEAD: usize = 12;
@@ -64,11 +62,13 @@ pub(crate) enum Notice {
 pub(crate) struct Retirements {
     touches: Vec<Vec<Touch>>,
     jobs: VecDeque<Job>,
+    /// Entries handled before other work comes.
+    slice: usize,
 }
 
 impl Retirements {
-    pub fn new(chunks: usize) -> Self {
-        Self { touches: (0..chunks).map(|_| Vec::new()).collect(), jobs: VecDeque::new() }
+    pub fn new(chunks: usize, slice: usize) -> Self {
+        Self { touches: (0..chunks).map(|_| Vec::new()).collect(), jobs: VecDeque::new(), slice }
     }
 
     /// Notes that a run of the document's nodes in `chunk` begins at `block`, `index`.
@@ -104,7 +104,7 @@ impl Retirements {
 
     /// Does a slice of work. The tails of everything appended so far must be published.
     pub fn advance(&mut self, registry: &mut Registry, mut tell: impl FnMut(Notice)) -> usize {
-        let mut budget = SLICE;
+        let mut budget = self.slice;
         let mut walking = false;
         let mut finished = false;
         for job in &mut self.jobs {
@@ -150,7 +150,7 @@ impl Retirements {
         if finished {
             self.jobs.retain(|job| !matches!(job.stage, Stage::Free(done) if done == job.detached));
         }
-        SLICE - budget + usize::from(finished)
+        self.slice - budget + usize::from(finished)
     }
 }
 
@@ -203,6 +203,9 @@ fn pass(registry: &mut Registry, job: &mut Job, touch: Touch) -> Option<Touch> {
         }
         end.node += 1;
         end.index += 1;
+    }
+    if end.node == node {
+        return None; // given back since, and taken again by the same document
     }
     if end.index == NODES_PER_BLOCK {
         end = nodes.normalise(end);

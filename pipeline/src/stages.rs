@@ -9,6 +9,9 @@
 //!  rings in ─▶ validation, reception ─▶ end of turn: tails, acks, retirements ─▶ propagation ─▶ doorbells
 //! ```
 
+#[cfg(any(feature = "planted_faults", feature = "testing"))]
+mod testing;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc as StdArc;
 
@@ -28,15 +31,12 @@ use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::message::{Message, SessionId};
 use crate::pending::Pending;
-use crate::port::{ControlAction, SessionPort};
+use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::propagation::{Propagation, PropagationCounts};
 use crate::reception::{Around, Reception, ReceptionCounts};
 use crate::registry::Registry;
 use crate::stream::{BlockPool, NodeMemory};
 use crate::validation::{CollectionCounts, Validation, ValidationCounts};
-
-/// Messages taken from one ring in a turn.
-const MESSAGES_PER_TURN: usize = 1024;
 
 /// Cores that may serve sessions: readers are a mask of 64 bits.
 pub const CORES_MAX: usize = 64;
@@ -73,7 +73,7 @@ pub struct Parts {
     pub measures_latency: bool,
 }
 
-/// Bytes that the rings of `parts` take: a table for the budget.
+/// Bytes that the rings of `cores` cores take: a table for the budget.
 pub fn ring_bytes(cores: usize, capacity: usize) -> u64 {
     (cores * cores) as u64 * deltaworks_runtime::ring::ring_bytes::<Message>(capacity)
 }
@@ -164,6 +164,7 @@ pub struct CoreStages {
     validation: Option<Validation>,
     reading_stopped: bool,
     waiting_messages_max: usize,
+    messages_per_ring: usize,
     deepest_inbox: usize,
     last_inbox: usize,
 }
@@ -294,6 +295,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             deepest_inbox: 0,
             last_inbox: 0,
             waiting_messages_max: parts.limits.waiting_messages_max as usize,
+            messages_per_ring: parts.limits.turn.messages_per_ring,
         });
     }
     stages
@@ -462,6 +464,7 @@ impl CoreStages {
                 side.reception.stream_ended(session, handle, &mut around);
             }
             while let Some(session) = around.propagation.take_fault() {
+                around.port.fault(session, SessionFault::SpillLimit);
                 side.reception.end_session(session, &mut around);
             }
             let may_read =
@@ -469,10 +472,19 @@ impl CoreStages {
             work += side.reception.do_work(may_read, &mut around);
         }
         self.boxes.ring_doorbells();
-        work
+        // Who takes a message out of a full ring wakes nobody: whoever waits for room stays awake.
+        work + usize::from(self.waits_for_room())
+    }
+
+    /// Whether something finds no room in a ring, or waits for this core's next turn.
+    fn waits_for_room(&self) -> bool {
+        self.boxes.waiting() > 0
+            || self.validation.as_ref().is_some_and(Validation::waits_for_room)
+            || self.sessions.as_ref().is_some_and(|side| side.propagation.waits_for_room())
     }
 
     fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
+        let at_most = self.messages_per_ring;
         let Self {
             core, inbox, own, boxes, sessions, validation, last_inbox, deepest_inbox, ..
         } = self;
@@ -482,7 +494,7 @@ impl CoreStages {
             deliver(*core, message, sessions, validation, boxes, port, now);
         }
         for (from, ring) in inbox {
-            work += ring.drain(MESSAGES_PER_TURN, |message| {
+            work += ring.drain(at_most, |message| {
                 deliver(*from, message, sessions, validation, boxes, port, now);
             });
         }
@@ -508,34 +520,6 @@ impl CoreStages {
     /// Whether the session has not taken everything.
     pub fn is_behind(&self, session: SessionId) -> bool {
         self.sessions.as_ref().is_some_and(|side| side.propagation.is_behind(session))
-    }
-
-    /// Plants a panic in these stages.
-    #[cfg(any(feature = "planted_faults", feature = "testing"))]
-    pub fn plant(&mut self, panic: crate::planted::PlantedPanic) {
-        if let Some(side) = &mut self.sessions {
-            side.reception.planted.plant(panic.clone());
-        }
-        if let Some(validation) = &mut self.validation {
-            validation.planted.plant(panic);
-        }
-    }
-
-    /// Plants a fault: of so many copies for slow subscribers, the count of one is never given
-    /// back.
-    #[cfg(feature = "testing")]
-    pub fn plant_spill_leak(&mut self, one_in: u64) {
-        if let Some(side) = &mut self.sessions {
-            side.propagation.leaks_one_in = Some(one_in);
-        }
-    }
-
-    /// Unloads what is idle now, not only at the next sweep.
-    #[cfg(feature = "testing")]
-    pub fn unload_idle(&mut self, now: Now) {
-        if let Some(validation) = &mut self.validation {
-            validation.registry.unload_idle(now);
-        }
     }
 
     /// What the stages have counted.

@@ -47,15 +47,12 @@ pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
 /// Batches whose lines are asked for in one step.
 const GROUP: usize = 16;
 
-/// Machines of one worker: for arrivals, and for batches that are validated in slices. A model makes
+/// Machines of one worker by default: for arrivals, and for batches that are validated in slices. A model makes
 /// them anew for each of its executions, so it has two.
 pub const MACHINES: usize = if cfg!(loom) { 2 } else { 65 };
 
 /// Bytes of one of them, without what only tests need.
 pub const MACHINE_BYTES: usize = size_of::<deltaworks_schema::Machine>();
-
-/// Turns between two looks for idle documents.
-const TURNS_BETWEEN_SWEEPS: u32 = 1024;
 
 #[derive(Debug)]
 struct Arrival {
@@ -151,8 +148,8 @@ impl Validation {
             pending,
             core,
             own_marks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
-            retirements: Retirements::new(chunks),
-            machines: (0..MACHINES).map(|_| Box::default()).collect(),
+            retirements: Retirements::new(chunks, limits.turn.retirement_entries),
+            machines: (0..limits.machines_per_worker).map(|_| Box::default()).collect(),
             arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
             grew: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
             owed_acks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
@@ -185,6 +182,11 @@ impl Validation {
             && self.owed_acks.is_empty()
             && self.answered_chunks.is_empty()
             && self.retirements.only_waits()
+    }
+
+    /// Whether answers found no room in a ring.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        !self.owed_acks.is_empty() || !self.answered_chunks.is_empty()
     }
 
     /// Takes an image; it is judged by [`Validation::judge_arrivals`].
@@ -599,7 +601,7 @@ impl Validation {
         work += self.send_answers(boxes);
         work += self.advance_retirements(boxes);
         self.turns = self.turns.wrapping_add(1);
-        if self.turns.is_multiple_of(TURNS_BETWEEN_SWEEPS) {
+        if self.turns.is_multiple_of(self.limits.turn.turns_between_sweeps) {
             self.registry.unload_idle(now);
         }
         work

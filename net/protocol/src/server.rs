@@ -217,9 +217,11 @@ impl Session {
         }
     }
 
-    /// Ends the session for a reason that somebody else found; the first reason stays.
+    /// Ends the session for a reason that somebody else found; the first reason stays. Pongs and
+    /// pings that were not said never will be: hello may have been given up before them.
     pub fn handle_fault(&mut self, code: ErrorCode) {
         if !self.is_ended() {
+            self.flags &= !(OWES_PONG | OWES_PING);
             self.end(code);
         }
     }

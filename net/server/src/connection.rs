@@ -20,7 +20,7 @@ use crate::socket::send_vectored;
 const SOON: Duration = Duration::from_millis(1);
 
 /// A connection as the task of its session has it.
-pub(crate) trait Connection {
+pub trait Connection {
     /// Reads into `room`; 0 is the end.
     fn poll_receive(
         &mut self,
@@ -39,11 +39,12 @@ pub(crate) trait Connection {
 }
 
 /// The same connection as the stages of its core have it.
-pub(crate) trait Outgoing {
+pub trait Outgoing {
     /// Sends as much of `slices`, in order, as is taken at once.
     ///
     /// # Errors
-    /// If nothing is taken: [`is_passing`] says whether it may be tried again.
+    /// If nothing is taken. A socket that is full, interrupted, or lacks memory or buffers is tried
+    /// again; any other error is the end.
     fn send(&self, slices: &[&[u8]]) -> io::Result<usize>;
 }
 

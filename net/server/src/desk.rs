@@ -10,7 +10,7 @@ use std::sync::Arc;
 use deltaworks_pipeline::inventory::{DocumentEntry, DocumentMark, SessionEntry};
 use deltaworks_pipeline::stages::CoreStages;
 use deltaworks_runtime::answer::Teller;
-use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::clock::{Clock, Now};
 use deltaworks_runtime::letterbox::Letterbox;
 
 use crate::connection::Outgoing;
@@ -80,7 +80,7 @@ impl Desk {
         &mut self,
         questions: &QuestionBox,
         stages: &CoreStages,
-        outlet: &Outlet<impl Outgoing>,
+        outlet: &Outlet<impl Outgoing, impl Clock>,
         recorder: &mut Option<Box<Recorder>>,
         now: Now,
     ) -> usize {
@@ -102,7 +102,7 @@ impl Desk {
     fn answer_slice(
         &mut self,
         stages: &CoreStages,
-        outlet: &Outlet<impl Outgoing>,
+        outlet: &Outlet<impl Outgoing, impl Clock>,
         now: Now,
     ) -> usize {
         let Some((question, from)) = &mut self.current else { return 0 };

@@ -44,6 +44,9 @@ mod planted;
 
 mod server;
 
+#[cfg(feature = "simulation")]
+pub mod inline;
+
 mod ending;
 
 mod attendance;

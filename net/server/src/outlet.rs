@@ -20,7 +20,7 @@ use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
 use deltaworks_protocol::message as wire;
 use deltaworks_protocol::server::{Config, Request, Session as Protocol};
 use deltaworks_protocol::{Control, ErrorCode};
-use deltaworks_runtime::clock::{Clock, Now, SystemClock};
+use deltaworks_runtime::clock::{Clock, Now};
 
 use crate::attendance::Attendant;
 use crate::connection::{Outgoing, is_passing};
@@ -175,28 +175,28 @@ fn encode_ack(ack: &Ack, out: &mut Vec<u8>) {
 
 /// The sessions of one core, by their place.
 #[derive(Debug)]
-pub(crate) struct Outlet<O> {
+pub(crate) struct Outlet<O, C> {
     pub config: Rc<Config>,
     sessions: Vec<Option<Rc<RefCell<SocketSession<O>>>>>,
     /// Control that waits in all sessions, at most.
     control_bytes_max: usize,
     control_bytes: Rc<Cell<usize>>,
     /// Tells when a socket took images.
-    clock: SystemClock,
+    clock: C,
     /// Sessions with new control; the stages are to be told.
     pub with_control: Vec<SessionId>,
     /// Sessions that have left too much unread.
     pub overdrawn: Vec<SessionId>,
 }
 
-impl<O> Outlet<O> {
-    pub fn new(config: Rc<Config>, control_bytes_max: usize) -> Self {
+impl<O, C> Outlet<O, C> {
+    pub fn new(config: Rc<Config>, control_bytes_max: usize, clock: C) -> Self {
         Self {
             config,
             sessions: Vec::new(),
             control_bytes_max,
             control_bytes: Rc::default(),
-            clock: SystemClock::new(),
+            clock,
             with_control: Vec::new(),
             overdrawn: Vec::new(),
         }
@@ -329,7 +329,7 @@ impl<O> Outlet<O> {
     }
 }
 
-impl<O: Outgoing> SessionPort for Outlet<O> {
+impl<O: Outgoing, C: Clock> SessionPort for Outlet<O, C> {
     fn control(&mut self, id: SessionId, kind: u8, body: &[u8], now: Now) -> ControlAction {
         let Some(kind) = Kind::from_number(kind) else { return ControlAction::Done };
         // At once: what one read asks may be answered by many times its bytes.

@@ -103,7 +103,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
         outgoing: O,
         peer: Peer,
         attendant: Attendant,
-        station: &mut Station<O, impl Clock>,
+        station: &mut Station<O, impl Clock + Clone>,
     ) -> Self {
         let now = station.now();
         let session = Rc::new(RefCell::new(station.session(outgoing, peer, attendant, now)));
@@ -124,7 +124,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
     /// Serves until the session has ended or its connection is gone.
     pub fn poll_serve(
         &mut self,
-        station: &RefCell<Station<O, impl Clock>>,
+        station: &RefCell<Station<O, impl Clock + Clone>>,
         wake: impl Fn(),
         context: &mut Context<'_>,
     ) -> Poll<()> {
@@ -189,7 +189,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
     fn write(
         &mut self,
         id: SessionId,
-        station: &mut Station<O, impl Clock>,
+        station: &mut Station<O, impl Clock + Clone>,
         context: &mut Context<'_>,
     ) -> io::Result<bool> {
         let session = &self.session;
@@ -232,7 +232,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
     }
 
     /// Ends the session, if its place is still its own; what is left to say is taken along.
-    pub fn end(&mut self, station: &mut Station<O, impl Clock>) {
+    pub fn end(&mut self, station: &mut Station<O, impl Clock + Clone>) {
         if let Some(id) = self.id {
             station.end_own(id, &self.session);
         }

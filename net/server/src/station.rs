@@ -150,12 +150,18 @@ impl CoreDoor {
     pub fn doorbell(&self) -> &Doorbell {
         &self.doorbell
     }
+
+    /// One more connection of this core, until what is returned goes.
+    #[cfg(feature = "simulation")]
+    pub fn connected(&self) -> Connected {
+        Connected::new(&self.attendance)
+    }
 }
 
 /// What one core serves.
 pub(crate) struct Station<O, C> {
     pub stages: CoreStages,
-    outlet: Outlet<O>,
+    outlet: Outlet<O, C>,
     clock: C,
     door: Arc<CoreDoor>,
     resting: Resting,
@@ -178,7 +184,7 @@ pub(crate) struct Station<O, C> {
 /// The station of a core that runs.
 pub(crate) type SocketStation = Station<Descriptor, SystemClock>;
 
-impl<O: Outgoing, C: Clock> Station<O, C> {
+impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
     /// A station that nobody is connected to.
     pub fn new(
         stages: CoreStages,
@@ -191,7 +197,7 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
     ) -> Self {
         Self {
             stages,
-            outlet: Outlet::new(config, control_bytes_max),
+            outlet: Outlet::new(config, control_bytes_max, clock.clone()),
             clock,
             door,
             resting,
@@ -280,7 +286,7 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
     }
 
     /// Control that waits in all sessions.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub fn control_bytes(&self) -> usize {
         self.outlet.control_bytes()
     }
@@ -345,6 +351,14 @@ impl<O: Outgoing, C: Clock> Station<O, C> {
         if let Some(since_ns) = self.busy_since_ns.take() {
             self.tally.add(Figure::BusyNs, now.monotonic_ns.saturating_sub(since_ns));
         }
+    }
+
+    /// When the core must turn although nobody rings: the next look at deadlines, the end of a
+    /// recording.
+    pub fn wake_at_ns(&self) -> u64 {
+        let has_sessions = self.stages.session_count() > 0;
+        let look_ns = if has_sessions { self.next_look_ns } else { u64::MAX };
+        look_ns.min(self.recorder.as_ref().map_or(u64::MAX, |it| it.until_ns()))
     }
 
     /// Answers a slice of what is asked, and ends a recording whose time is over.
@@ -472,11 +486,7 @@ impl Agent for StationAgent {
     }
 
     fn wake_at_ns(&self) -> u64 {
-        let station = self.station.borrow();
-        let has_sessions = station.stages.session_count() > 0;
-        let look_ns = if has_sessions { station.next_look_ns } else { u64::MAX };
-        let recorded_ns = station.recorder.as_ref().map_or(u64::MAX, |it| it.until_ns());
-        look_ns.min(recorded_ns).min(self.planted.wake_at_ns())
+        self.station.borrow().wake_at_ns().min(self.planted.wake_at_ns())
     }
 
     fn before_sleep(&mut self) {

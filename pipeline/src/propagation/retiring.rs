@@ -11,7 +11,7 @@ use crate::chunk::published;
 use crate::document::home;
 use crate::mailbox::Mailboxes;
 use crate::message::{Message, Policy, SessionId};
-use crate::port::{SessionFault, SessionPort};
+use crate::port::SessionPort;
 use crate::stream::Place;
 use crate::subscription::NO_SUBSCRIPTION;
 
@@ -46,7 +46,7 @@ impl Propagation {
                 && home(slot) == worker as usize
                 && (range.chunk() == chunk || node < self.shared.get(slot).window_start())
             {
-                self.copy_half(SessionId(session), port);
+                self.copy_half(SessionId(session));
             }
         }
         boxes.to(self.worker_cores[worker as usize]).send(Message::Released { chunk });
@@ -68,15 +68,14 @@ impl Propagation {
             Policy::Gap => {
                 let from_sequence = self.nodes.node(at.block, at.index).first_sequence;
                 let to_sequence = self.end_of(self.nodes.seek(at, start - 1));
-                self.counts.gaps += 1;
-                port.gap(
-                    session,
-                    self.subscriptions.peek(place).handle,
-                    from_sequence,
-                    to_sequence,
-                );
+                // Not if only infos are passed: they have no sequence that could be missed.
+                if from_sequence < to_sequence {
+                    let handle = self.subscriptions.peek(place).handle;
+                    self.counts.gaps += 1;
+                    port.gap(session, handle, from_sequence, to_sequence);
+                }
             }
-            Policy::Wait => self.copy_aside(place, at, start, port),
+            Policy::Wait => self.copy_aside(place, at, start),
         }
         self.subscriptions.get(place).place = to;
         self.list(session);
@@ -91,7 +90,7 @@ impl Propagation {
     }
 
     /// Copies the images of a `wait` subscription that are about to go.
-    fn copy_aside(&mut self, place: u32, from: Place, to: u64, port: &mut impl SessionPort) {
+    fn copy_aside(&mut self, place: u32, from: Place, to: u64) {
         let mut at = from;
         while at.node < to {
             at = self.nodes.normalise(at);
@@ -104,25 +103,26 @@ impl Propagation {
             at.node += 1;
             at.index += 1;
         }
-        self.check_spills(self.subscriptions.peek(place).session, port);
+        self.check_spills(self.subscriptions.peek(place).session);
     }
 
-    pub(super) fn copy_half(&mut self, session: SessionId, port: &mut impl SessionPort) {
+    pub(super) fn copy_half(&mut self, session: SessionId) {
         let outlet = &mut self.outlets[session.0 as usize];
         let Half::InChunk { range, sent, .. } = outlet.half else { return };
         let bytes: Box<[u8]> = published(&self.memory, range)[sent as usize..].into();
         self.spill_bytes += bytes.len() as u64;
         self.counts.spilled_images += 1;
-        outlet.half = Half::Copied { bytes, sent: 0, is_cut: sent > 0 };
-        self.check_spills(session, port);
+        outlet.half = Half::Copied { bytes, sent: 0 };
+        self.check_spills(session);
     }
 
-    fn check_spills(&mut self, session: SessionId, port: &mut impl SessionPort) {
+    /// Notes that a session must end if its copies find no room. It is told at the end of the
+    /// turn, together with its end: until then it is sent to as before.
+    fn check_spills(&mut self, session: SessionId) {
         if self.spill_bytes > self.spill_bytes_max
             && self.outlets[session.0 as usize].is_open
             && !self.faults.contains(&session)
         {
-            port.fault(session, SessionFault::SpillLimit);
             self.faults.push(session);
         }
     }

@@ -116,12 +116,11 @@ impl Reception {
             balance_bytes: 0,
             withheld_bytes: 0,
         };
-        let is_full = self.open_handles >= self.limits.handles_per_core_max;
+        if self.open_handles >= self.limits.handles_per_core_max {
+            around.port.open_refused(id, request.request, OpenRefusal::Budget);
+            return;
+        }
         let handle = match session.free_handles.pop() {
-            _ if is_full => {
-                around.port.open_refused(id, request.request, OpenRefusal::Budget);
-                return;
-            }
             Some(handle) => {
                 session.handles[handle as usize] = entry;
                 handle
@@ -157,7 +156,7 @@ impl Reception {
         let reader = (handle.subscription != NO_SUBSCRIPTION).then_some(handle.policy);
         if reader.is_some() {
             // First, so that a panic leaves a handle that is open and can be closed again.
-            around.propagation.unsubscribe(handle.subscription, around.port);
+            around.propagation.unsubscribe(handle.subscription);
             handle.subscription = NO_SUBSCRIPTION;
         }
         handle.state = State::Closing(false);
@@ -292,6 +291,8 @@ impl Reception {
             && let Err(reason) = self.subscribe(opened, around)
         {
             let handle = &mut self.sessions[id.0 as usize].handles[opened.handle as usize];
+            // Its owner reckons with a reader that waits where this one would have begun.
+            around.propagation.tell_progress_of(opened.slot);
             // The client never learns of it: acks that come still are for nobody.
             handle.state = State::Opening(true);
             let message = Message::Close {

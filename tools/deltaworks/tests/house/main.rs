@@ -19,7 +19,7 @@ const LINES_MAX: usize = 700;
 
 /// The layer of each crate; an arrow goes from a higher number to a lower one. Crates of the last layer
 /// see everything and nobody sees them.
-const LAYERS: [(&str, u32); 15] = [
+const LAYERS: [(&str, u32); 16] = [
     ("deltaworks-runtime", 0),
     ("deltaworks-image", 1),
     ("deltaworks-schema", 1),
@@ -33,6 +33,7 @@ const LAYERS: [(&str, u32); 15] = [
     ("deltaworks-benches", BESIDE),
     ("deltaworks-fuzz", BESIDE),
     ("deltaworks-loom-tests", BESIDE),
+    ("deltaworks-simulator", BESIDE),
     ("deltaworks-stress-tests", BESIDE),
     ("deltaworks-wasm-tests", BESIDE),
 ];

@@ -1,0 +1,67 @@
+//! What tests and simulators do to the stages of a core, and look at.
+//!
+//! The part of [`CoreStages`] that a release lacks.
+
+#[cfg(feature = "testing")]
+use deltaworks_runtime::clock::Now;
+
+use super::CoreStages;
+
+impl CoreStages {
+    /// Plants a panic in these stages.
+    #[cfg(any(feature = "planted_faults", feature = "testing"))]
+    pub fn plant(&mut self, panic: crate::planted::PlantedPanic) {
+        if let Some(side) = &mut self.sessions {
+            side.reception.planted.plant(panic.clone());
+        }
+        if let Some(validation) = &mut self.validation {
+            validation.planted.plant(panic);
+        }
+    }
+
+    /// Plants a fault: of so many copies for slow subscribers, the count of one is never given
+    /// back.
+    #[cfg(feature = "testing")]
+    pub fn plant_spill_leak(&mut self, one_in: u64) {
+        if let Some(side) = &mut self.sessions {
+            side.propagation.leaks_one_in = Some(one_in);
+        }
+    }
+
+    /// From now on a recycled chunk is filled with `byte`: who reads it still, reads nonsense.
+    #[cfg(feature = "testing")]
+    pub fn poison_recycled(&mut self, byte: u8) {
+        if let Some(side) = &mut self.sessions {
+            side.reception.pool_mut().poison_recycled(byte);
+        }
+    }
+
+    /// Unloads what is idle now, not only at the next sweep.
+    #[cfg(feature = "testing")]
+    pub fn unload_idle(&mut self, now: Now) {
+        if let Some(validation) = &mut self.validation {
+            validation.registry.unload_idle(now);
+        }
+    }
+
+    /// Messages that a full ring did not take, and what this core has told itself.
+    #[cfg(feature = "testing")]
+    pub fn waiting_messages(&self) -> usize {
+        self.boxes.waiting()
+    }
+
+    /// Whether messages or marks wait for this core, or it owes an answer: it must not sleep then.
+    #[cfg(feature = "testing")]
+    pub fn has_unheard(&self) -> bool {
+        !self.inbox.iter().all(|(_, ring)| ring.is_empty())
+            || self.boxes.waiting() > 0
+            || self.validation.as_ref().is_some_and(|validation| !validation.is_idle())
+            || self.sessions.as_ref().is_some_and(|side| !side.propagation.is_clear())
+    }
+
+    /// Chunks of this core whose retirement has begun and not ended.
+    #[cfg(feature = "testing")]
+    pub fn retiring_chunks(&self) -> usize {
+        self.sessions.as_ref().map_or(0, |side| side.reception.pool().retiring_count())
+    }
+}

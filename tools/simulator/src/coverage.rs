@@ -1,0 +1,118 @@
+//! What really happened in the worlds: a count of each event that the simulator is for.
+//!
+//! A seed that passes proves nothing if nothing happened in it. Over ten thousand seeds every one of
+//! these must have.
+
+use std::ops::AddAssign;
+
+macro_rules! events {
+    ($($event:ident = $text:literal),* $(,)?) => {
+        /// Something that is worth to happen.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Event {
+            $(#[doc = $text] $event),*
+        }
+
+        /// All of them, with what each means.
+        pub const EVENTS: &[(Event, &str)] = &[$((Event::$event, $text)),*];
+    };
+}
+
+events! {
+    Step = "steps of the scheduler",
+    Batch = "batches and infos sent",
+    Image = "images read",
+    Ack = "acknowledgements read",
+    Resend = "resends sent",
+    Duplicate = "resends dropped as duplicates",
+    Jump = "numbers left out, and refused",
+    Forgotten = "resends below the floor of a forgotten producer",
+    Info = "infos read",
+    RefusedBySchema = "batches refused by the schema",
+    RefusedByCollection = "batches refused by their collection's limit",
+    RefusedInfo = "infos refused",
+    RefusedByBudget = "batches refused for want of nodes or of places for owed credit",
+    RefusedByDrop = "batches refused because their document was dropped",
+    RefusedByFence = "batches refused because their writer was fenced off",
+    RefusedByEnd = "batches refused because the server ends",
+    CreditSpent = "times a client had no credit left",
+    CreditWithheld = "credit withheld for want of chunks",
+    CreditWaits = "times a wait subscription held credit back",
+    GapTold = "gaps told to a slow reader",
+    GapAtOpen = "gaps told behind an open",
+    Recycled = "chunks recycled",
+    RecycledUnderSlow = "chunks recycled under a reader that was behind",
+    HalfCopied = "half-sent images copied out of a retiring chunk",
+    SpilledForWait = "images copied for a wait subscription",
+    OpenWhileRetiring = "documents opened while a chunk was retired",
+    DropWhileOpening = "drops while an open of the same name was on its way",
+    SlotReused = "documents in a slot that another had before",
+    Unloaded = "idle documents unloaded",
+    StreamEnded = "readers that read a dropped document to its end",
+    Fenced = "writers fenced off",
+    Closed = "handles closed by their client",
+    CutOff = "bytes carried because a message was cut",
+    Stalled = "batches checked in slices",
+    ReadingPaused = "reads that found no chunk",
+    RingFull = "messages that waited for room in a ring",
+    Slept = "cores that slept and were woken",
+    SleptOverTimer = "cores that a deadline woke",
+    MessageToSleeper = "doorbells that woke a core out of its sleep",
+    Reset = "connections reset",
+    Gone = "connections closed in mid-message",
+    Resumed = "readers that came back with sequence and epoch",
+    EpochChanged = "readers that came back to another epoch",
+    OpenRefusedDocuments = "opens refused: documents",
+    OpenRefusedHandles = "opens refused: handles",
+    OpenRefusedProducers = "opens refused: producers",
+    OpenRefusedBudget = "opens refused: budget",
+    OpenRefusedTwice = "opens refused: read already",
+    OpenRefusedPolicy = "opens refused: policy",
+    SessionRefused = "sessions refused: too many",
+    EndedByCarry = "sessions ended: unfinished messages",
+    EndedBySpill = "sessions ended: copies",
+    EndedByBacklog = "sessions ended: control",
+    Drained = "servers that drained",
+    Refused = "servers that refused the rest",
+    Failed = "servers that lost a core",
+}
+
+/// How often each happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage(Vec<u64>);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self(vec![0; EVENTS.len()])
+    }
+}
+
+impl Coverage {
+    /// It happened.
+    pub fn count(&mut self, event: Event) {
+        self.add(event, 1);
+    }
+
+    /// It happened so many times.
+    pub fn add(&mut self, event: Event, times: u64) {
+        self.0[event as usize] += times;
+    }
+
+    /// How often it happened.
+    pub fn of(&self, event: Event) -> u64 {
+        self.0[event as usize]
+    }
+
+    /// What never happened.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let missing = EVENTS.iter().filter(|(event, _)| self.of(*event) == 0);
+        missing.map(|(_, text)| *text).collect()
+    }
+}
+
+impl AddAssign<&Coverage> for Coverage {
+    fn add_assign(&mut self, other: &Coverage) {
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, count)| *sum += count);
+    }
+}

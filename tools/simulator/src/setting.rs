@@ -1,0 +1,247 @@
+//! What a seed's world is like: cores and their roles, sizes, budgets, documents and clients.
+//!
+//! Everything is small, so that rings fill, chunks come round and budgets run out all the time.
+
+use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::limits::{Limits, TurnBounds};
+use deltaworks_pipeline::stages::CoreRole;
+use deltaworks_schema::{Kind, Schema as TypedSchema};
+
+use crate::dice::Dice;
+
+/// Time that a turn takes.
+pub const TURN_NS: u64 = 10_000;
+
+/// How deltas of a document are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Any bytes.
+    Opaque,
+    /// CBOR under a schema that some deltas break.
+    Typed,
+    /// Any bytes, no `wait`, and smaller limits of its own.
+    Narrow,
+    /// Any bytes, but so slowly that batches are checked in slices.
+    Slow,
+}
+
+/// A document of the world.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// As clients ask for it.
+    pub name: &'static str,
+    /// How its collection checks.
+    pub check: Check,
+}
+
+const NAMES: [Name; 8] = [
+    Name { name: "a", check: Check::Opaque },
+    Name { name: "typed/a", check: Check::Typed },
+    Name { name: "b", check: Check::Opaque },
+    Name { name: "slow/a", check: Check::Slow },
+    Name { name: "narrow/a", check: Check::Narrow },
+    Name { name: "typed/b", check: Check::Typed },
+    Name { name: "c", check: Check::Opaque },
+    Name { name: "slow/b", check: Check::Slow },
+];
+
+/// How the world ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Every client closes its session.
+    Leave,
+    /// Every connection is lost.
+    Lost,
+    /// The server ends in order.
+    Drain,
+    /// The server ends, and has no time for what is on its way.
+    Refuse,
+    /// A core was lost.
+    Fail,
+}
+
+/// The conduct of one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Conduct {
+    /// Whom it writes as.
+    pub producer: u64,
+    /// Its documents, one bit each.
+    pub documents: u32,
+    /// How often, of a hundred calls, something goes wrong with its connection that passes.
+    pub trouble: u32,
+    /// What its connection holds towards it.
+    pub room: usize,
+    /// How often, of a hundred, it takes nothing when it could.
+    pub sloth: u32,
+}
+
+/// What a seed's world is like.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The cores.
+    pub roles: Vec<CoreRole>,
+    /// Messages that each ring holds.
+    pub ring_capacity: usize,
+    /// Chunks of each core that serves sessions.
+    pub chunks: u32,
+    /// Bytes of each.
+    pub chunk_bytes: usize,
+    /// Node blocks over all workers.
+    pub node_blocks: u32,
+    /// Control that may wait on each core, in bytes.
+    pub control_bytes_max: usize,
+    /// The limits of the stages.
+    pub limits: Limits,
+    /// Bytes of a delta at most, mostly.
+    pub delta_bytes: usize,
+    /// The documents.
+    pub names: Vec<Name>,
+    /// The clients.
+    pub clients: Vec<Conduct>,
+    /// How often, of a hundred, a subscription is one that is waited for.
+    pub waits: u32,
+    /// How often, of a hundred steps that could lose something, something is lost.
+    pub losses: u32,
+    /// How it ends.
+    pub ending: Ending,
+    /// Batches that are sent at least.
+    pub batches: usize,
+    /// Steps before the world comes to rest.
+    pub steps: usize,
+}
+
+impl Setting {
+    /// The world of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0x5e77_1e5e_ed00_0000);
+        let roles = roles(&mut dice);
+        let is_large = dice.says(15);
+        let chunk_bytes = if is_large { 32 << 10 } else { 8 << 10 };
+        let chunks = 2 + dice.below(4) as u32;
+        let limits = limits(&mut dice, is_large);
+        let names = NAMES[..2 + dice.below(NAMES.len() - 2)].to_vec();
+        let count = 2 + dice.below(5);
+        let clients = (0..count).map(|place| conduct(&mut dice, place, names.len())).collect();
+        Self {
+            roles,
+            ring_capacity: dice.pick(&[1, 1, 2, 3, 4, 8]),
+            chunks,
+            chunk_bytes,
+            node_blocks: dice.pick(&[12, 24, 48, 256, 256]),
+            control_bytes_max: dice.pick(&[4 << 10, 64 << 10, 1 << 20]),
+            limits,
+            delta_bytes: dice.pick(&[24, 200, 600]),
+            names,
+            clients,
+            waits: dice.pick(&[0, 20, 60]),
+            losses: dice.pick(&[0, 30, 100]),
+            ending: dice.pick(&[
+                Ending::Leave,
+                Ending::Leave,
+                Ending::Lost,
+                Ending::Drain,
+                Ending::Drain,
+                Ending::Refuse,
+                Ending::Fail,
+            ]),
+            batches: 100 + dice.below(40),
+            steps: 1_000 + dice.below(300),
+        }
+    }
+
+    /// Cores that serve sessions.
+    pub fn session_cores(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.roles.len()).filter(|core| self.roles[*core].serves_sessions)
+    }
+
+    /// The collections of every world.
+    pub fn collections(&self) -> Collections {
+        let schema = r#"{"properties":{"n":{"type":"uint32"}},"additionalProperties":true}"#;
+        let typed = TypedSchema::compile(Kind::Cbor, schema)
+            .unwrap_or_else(|error| panic!("the schema of every world: {error}"));
+        let collection = |name: &str, schema, limits| Collection {
+            name: name.to_owned(),
+            schema,
+            wait_allowed: name != "narrow",
+            limits,
+        };
+        let all = CollectionLimits::default();
+        let narrow = CollectionLimits {
+            image_bytes_max: NARROW_IMAGE_BYTES,
+            credit_bytes: 4096,
+            producers_per_document_max: 2,
+            ..all
+        };
+        Collections::new(vec![
+            collection("", Schema::Opaque, all),
+            collection("typed", Schema::Typed(typed), all),
+            collection("narrow", Schema::Opaque, narrow),
+            collection("slow", Schema::Busy { steps_per_delta: 300 }, all),
+        ])
+    }
+}
+
+/// The longest image of the narrow collection.
+pub const NARROW_IMAGE_BYTES: u32 = 400;
+
+fn roles(dice: &mut Dice) -> Vec<CoreRole> {
+    let both = CoreRole { serves_sessions: true, owns_documents: true };
+    let serving = CoreRole { serves_sessions: true, owns_documents: false };
+    let owning = CoreRole { serves_sessions: false, owns_documents: true };
+    let mut roles: Vec<CoreRole> =
+        (0..1 + dice.below(4)).map(|_| dice.pick(&[both, both, serving, owning])).collect();
+    if !roles.iter().any(|role| role.serves_sessions) {
+        roles[0].serves_sessions = true;
+    }
+    if !roles.iter().any(|role| role.owns_documents) {
+        let last = roles.len() - 1;
+        roles[last].owns_documents = true;
+    }
+    roles
+}
+
+fn limits(dice: &mut Dice, is_large: bool) -> Limits {
+    let turn = TurnBounds {
+        messages_per_ring: dice.pick(&[1, 3, 64, 1024]),
+        marks_per_owner: dice.pick(&[1, 2, 64]),
+        sends_per_session: dice.pick(&[1, 2, 16]),
+        images_per_send: dice.pick(&[1, 3, 256]),
+        bytes_per_send: dice.pick(&[512, 4 << 10, 256 << 10]),
+        retirement_entries: dice.pick(&[1, 4, 1024]),
+        turns_between_sweeps: dice.pick(&[7, 64]),
+    };
+    let image_bytes_max = if is_large { 22 << 10 } else { 3 << 10 };
+    Limits {
+        image_bytes_max,
+        documents_per_worker_max: dice.pick(&[2, 4, 8, 8]),
+        names_bytes_per_worker_max: 64,
+        handles_per_session_max: dice.pick(&[2, 8, 16]),
+        handles_per_core_max: dice.pick(&[4, 64, 64]),
+        sessions_per_core_max: dice.pick(&[2, 8, 8, 8]),
+        producers_per_document_max: dice.pick(&[1, 2, 8]),
+        producers_per_worker_max: dice.pick(&[3, 16, 16]),
+        subscriptions_per_core_max: dice.pick(&[3, 64, 64, 64]),
+        credit_bytes: dice.pick(&[4 << 10, 6 << 10, 16 << 10]),
+        carry_bytes_per_core_max: dice.pick(&[1 << 10, 8 << 10, 64 << 10, 64 << 10]),
+        spill_bytes_per_core_max: dice.pick(&[1 << 10, 8 << 10, 64 << 10, 64 << 10]),
+        waiting_messages_max: dice.pick(&[2, 16, 1024]),
+        owed_per_worker_max: dice.pick(&[4, 64, 1024]),
+        idle_unload_ns: dice.pick(&[30, 300, 100_000]) * TURN_NS,
+        steps_per_turn: dice.pick(&[256, 1024, 1 << 16]),
+        steps_per_batch: dice.pick(&[64, 256, 4096]),
+        machines_per_worker: dice.pick(&[2, 4]),
+        turn,
+        ..Limits::default()
+    }
+}
+
+fn conduct(dice: &mut Dice, place: usize, names: usize) -> Conduct {
+    Conduct {
+        // Some share an identity, and fence each other off.
+        producer: if dice.says(80) { 10 + place as u64 } else { 1 },
+        documents: 1 + dice.below((1 << names) - 1) as u32,
+        trouble: dice.pick(&[0, 0, 5, 20]),
+        room: dice.pick(&[64, 300, 1 << 10, 8 << 10, 64 << 10]),
+        sloth: dice.pick(&[0, 20, 60, 90]),
+    }
+}
