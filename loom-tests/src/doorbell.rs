@@ -1,9 +1,22 @@
 //! Stories of a doorbell: a sleeper that misses work sleeps forever, and the model sees that no
 //! thread can go on.
+//!
+//! | ringer | sleeper |
+//! |---|---|
+//! | publishes work: a value in a ring, a mark in a bitmap, its own end | finds no work |
+//! | fence `(1)` | `sleeping = 1` |
+//! | `sleeping = 1`? then takes it to 0 and wakes `(2)` | fence `(3)` |
+//! | | looks once more `(4)`: none |
+//! | | parks until woken; a wake before counts `(5)` |
+//!
+//! Without one of the fences both may miss each other: the ringer reads an old 0, the sleeper's look
+//! an old emptiness. Each mutant takes away one of the numbers.
 
 use crate::table::{Model, Mutant};
 
 const DOORBELL: &str = "runtime/src/doorbell.rs";
+const PENDING: &str = "pipeline/src/pending.rs";
+const TWIN: &str = "runtime/src/ring/twin.rs";
 
 /// The models of this file.
 pub const MODELS: &[Model] = &[
@@ -11,31 +24,31 @@ pub const MODELS: &[Model] = &[
         name: "doorbell::models::work_pushed_while_falling_asleep_is_not_lost",
         mutants: &[
             Mutant {
-                fault: "the sleeper does not look again",
+                fault: "(4) the sleeper does not look again",
                 file: DOORBELL,
                 text: "if look() {",
                 replacement: "if false && look() {",
             },
             Mutant {
-                fault: "the sleeper looks again before it says that it sleeps",
+                fault: "(4) the sleeper looks again before it says that it sleeps",
                 file: DOORBELL,
                 text: "self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        // Pairs with the fence in `ring` or `ring_all`; see the drawing above.\n        fence(Ordering::SeqCst);\n        if look() {",
                 replacement: "let found = look();\n        self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        fence(Ordering::SeqCst);\n        if found {",
             },
             Mutant {
-                fault: "no fence on the sleeper's side",
+                fault: "(3) no fence on the sleeper's side",
                 file: DOORBELL,
                 text: "// Pairs with the fence in `ring` or `ring_all`; see the drawing above.\n        fence(Ordering::SeqCst);",
                 replacement: "",
             },
             Mutant {
-                fault: "no fence on the ringer's side",
+                fault: "(1) no fence on the ringer's side",
                 file: DOORBELL,
                 text: "fence(Ordering::SeqCst);\n        self.ring_after_fence();",
                 replacement: "self.ring_after_fence();",
             },
             Mutant {
-                fault: "a wake before the sleep is forgotten",
+                fault: "(5) a wake before the sleep is forgotten",
                 file: "runtime/src/parking.rs",
                 text: "unwrap_or_else(PoisonError::into_inner) = true;",
                 replacement: "unwrap_or_else(PoisonError::into_inner) = false;",
@@ -45,7 +58,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "doorbell::models::work_pushed_while_falling_asleep_again_is_not_lost",
         mutants: &[Mutant {
-            fault: "parking throws an earlier wake away",
+            fault: "(5) parking throws an earlier wake away",
             file: "runtime/src/parking.rs",
             text: "while !*stored {",
             replacement: "*stored = false;\n        while !*stored {",
@@ -54,7 +67,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "doorbell::models::two_producers_share_one_doorbell",
         mutants: &[Mutant {
-            fault: "of two ringers neither wakes",
+            fault: "(2) of two ringers neither wakes",
             file: DOORBELL,
             text: "if word.compare_exchange(SLEEPING, AWAKE, Ordering::Release, Ordering::Relaxed).is_ok() {",
             replacement: "if word.compare_exchange(SLEEPING, AWAKE, Ordering::Release, Ordering::Relaxed).is_err() {",
@@ -63,21 +76,69 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "doorbell::models::one_fence_serves_two_doorbells",
         mutants: &[Mutant {
-            fault: "no fence before several doorbells",
+            fault: "(1) no fence before several doorbells",
             file: DOORBELL,
             text: "    fence(Ordering::SeqCst);\n    for doorbell in doorbells {",
             replacement: "    for doorbell in doorbells {",
         }],
+    },
+    Model {
+        name: "doorbell::models::a_mark_set_while_falling_asleep_is_not_lost",
+        mutants: &[
+            Mutant {
+                fault: "(1) no fence between the mark and the look at the sleeper",
+                file: DOORBELL,
+                text: "fence(Ordering::SeqCst);\n        self.ring_after_fence();",
+                replacement: "self.ring_after_fence();",
+            },
+            Mutant {
+                fault: "(4) the bitmap seems clear when it is not",
+                file: PENDING,
+                text: "self.summary.iter().all(|summary| summary.load(Ordering::Acquire) == 0)",
+                replacement: "true",
+            },
+            Mutant {
+                fault: "(4) a mark stands in its word, and the summary does not say so",
+                file: PENDING,
+                text: "self.summary[place].fetch_or(bit, Ordering::AcqRel);\n        }\n        true",
+                replacement: "}\n        true",
+            },
+        ],
+    },
+    Model {
+        name: "doorbell::models::a_producer_that_hangs_up_wakes_its_consumer",
+        mutants: &[
+            Mutant {
+                fault: "(1) no fence between the hang-up and the look at the sleeper",
+                file: DOORBELL,
+                text: "fence(Ordering::SeqCst);\n        self.ring_after_fence();",
+                replacement: "self.ring_after_fence();",
+            },
+            Mutant {
+                fault: "(3) no fence between the sleep and the last look",
+                file: DOORBELL,
+                text: "// Pairs with the fence of whoever rings; see the drawing above.\n        fence(Ordering::SeqCst);",
+                replacement: "",
+            },
+            Mutant {
+                fault: "the consumer sees the hang-up, but not what was pushed before it",
+                file: TWIN,
+                text: "/// rtrb: lib.rs 766.\n    pub(super) fn is_abandoned(&self) -> bool {\n        self.ring.flags.load(Ordering::Acquire)",
+                replacement: "/// rtrb: lib.rs 766.\n    pub(super) fn is_abandoned(&self) -> bool {\n        self.ring.flags.load(Ordering::Relaxed)",
+            },
+        ],
     },
 ];
 
 #[cfg(all(loom, test))]
 mod models {
     use crate::explore::{every_order, few_preemptions};
+    use deltaworks_pipeline::pending::Pending;
     use deltaworks_runtime::doorbell::{Sleeper, doorbell, ring_all};
     use deltaworks_runtime::parking::{Parker, parker};
     use deltaworks_runtime::ring::{Consumer, ring};
-    use deltaworks_runtime::sync::thread;
+    use deltaworks_runtime::sync::atomic::{Ordering, fence};
+    use deltaworks_runtime::sync::{Arc, thread};
 
     /// Takes `count` values from `rings` and sleeps whenever there is none.
     fn take(count: usize, rings: &mut [Consumer<u32>], sleeper: &mut Sleeper, parker: &mut Parker) {
@@ -149,6 +210,63 @@ mod models {
             take(2, &mut [from_one, from_other], &mut sleeper, &mut parker);
             pushing_one.join().unwrap();
             pushing_other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_mark_set_while_falling_asleep_is_not_lost() {
+        every_order(|| {
+            let marks = Arc::new(Pending::new(1));
+            let (mut parker, unparker) = parker();
+            let (bell, mut sleeper) = doorbell(unparker);
+            let marking = thread::spawn({
+                let marks = marks.clone();
+                move || {
+                    fence(Ordering::SeqCst); // as an owner does behind its tails
+                    assert!(marks.set(0), "the mark is new");
+                    bell.ring();
+                }
+            });
+            let (mut found, mut position) = (Vec::new(), 0);
+            while found.is_empty() {
+                marks.take(&mut position, 1, &mut found);
+                if found.is_empty() && sleeper.may_sleep(|| !marks.is_clear()) {
+                    parker.park();
+                    sleeper.woke();
+                }
+            }
+            assert_eq!(found, [0]);
+            marking.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_producer_that_hangs_up_wakes_its_consumer() {
+        every_order(|| {
+            let (mut producer, mut consumer) = ring(1);
+            let (mut parker, unparker) = parker();
+            let (bell, mut sleeper) = doorbell(unparker);
+            let pushing = thread::spawn(move || {
+                producer.push(7).unwrap();
+                drop(producer);
+                bell.ring();
+            });
+            let mut sum = 0;
+            loop {
+                // Asked first: what is pushed after the answer is seen by the drain below.
+                let is_last = consumer.is_abandoned();
+                let taken = consumer.drain(1, |value| sum += value);
+                if is_last {
+                    break;
+                }
+                let look = || !consumer.is_empty() || consumer.is_abandoned();
+                if taken == 0 && sleeper.may_sleep(look) {
+                    parker.park();
+                    sleeper.woke();
+                }
+            }
+            assert_eq!(sum, 7, "nothing that was pushed is lost with its producer");
+            pushing.join().unwrap();
         });
     }
 

@@ -17,8 +17,10 @@ pub mod control;
 pub mod counters;
 pub mod doorbell;
 pub mod ending;
+pub mod order;
 pub mod publication;
 pub mod retirement;
+pub mod reuse;
 pub mod ring;
 pub mod table;
 
@@ -29,6 +31,8 @@ pub const STORIES: &[&[table::Model]] = &[
     chunk::MODELS,
     publication::MODELS,
     retirement::MODELS,
+    reuse::MODELS,
+    order::MODELS,
     ending::MODELS,
     counters::MODELS,
     control::MODELS,
