@@ -20,6 +20,9 @@
 //! core a        asks b │ turn │ turn │ look │ turn │ turn │ look: still? then it was asked, and has answered
 //! core b        quiet ········ turn: takes the question? answers it ···· turn ···· turn
 //! ```
+//!
+//! With the shipping stages on both cores that means: when all is still, every batch that was taken
+//! off a socket is acknowledged, and has reached the readers that take it.
 
 use crate::table::{Model, Mutant};
 
@@ -140,18 +143,43 @@ pub const MODELS: &[Model] = &[
             },
         ],
     },
+    Model {
+        name: "ending::models::what_was_accepted_has_arrived_when_all_is_still",
+        mutants: &[
+            Mutant {
+                fault: "a reader whose socket is full is not behind",
+                file: "pipeline/src/propagation.rs",
+                text: "&& (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))",
+                replacement: "&& !matches!(outlet.half, Half::None)",
+            },
+            Mutant {
+                fault: "a turn that found something in its rings has not worked",
+                file: "pipeline/src/stages.rs",
+                text: "work += self.drain_inbox(port, now);\n        if let Some(validation) = &mut self.validation {\n            work += validation.end_turn(&mut self.boxes, now);\n        }",
+                replacement: "self.drain_inbox(port, now);\n        if let Some(validation) = &mut self.validation {\n            validation.end_turn(&mut self.boxes, now);\n        }",
+            },
+            Mutant {
+                fault: "that all are quiet is enough",
+                file: STILLNESS,
+                text: "const A_WHOLE_TURN: u32 = 2;",
+                replacement: "const A_WHOLE_TURN: u32 = 0;",
+            },
+        ],
+    },
 ];
 
 #[cfg(all(loom, test))]
 mod models {
     #![expect(unsafe_code, reason = "a cell whose every access the model sees")]
 
-    use crate::explore::{every_order, few_preemptions};
+    use crate::cores::{ALL, Core, Event, SESSIONS, Sizes, cores, settle};
+    use crate::explore::{every_order, few_preemptions, spawn};
+    use deltaworks_pipeline::message::{From, Policy};
     use deltaworks_runtime::agent::Agent;
     use deltaworks_runtime::agent_loop::run;
     use deltaworks_runtime::clock::{ManualClock, Now};
     use deltaworks_runtime::doorbell::{Doorbell, Sleeper, doorbell};
-    use deltaworks_runtime::ending::{Living, PhaseWord, Stillness, fate, restfulness};
+    use deltaworks_runtime::ending::{Living, PhaseWord, Resting, Stillness, fate, restfulness};
     use deltaworks_runtime::idle::IdleBudget;
     use deltaworks_runtime::parking::{Parker, parker};
     use deltaworks_runtime::ring::{Consumer, ring};
@@ -344,6 +372,58 @@ mod models {
                 assert!(!stillness.look(ENDING, told.iter()) || is_answered, "on its way");
             }
             b.join().unwrap();
+        });
+    }
+
+    /// A turn of the stages while they drain, and what the core tells of it.
+    fn drain(core: &mut Core, resting: &mut Resting) {
+        let has_worked = core.turn() > 0;
+        let is_quiet = core.stages.may_park() && !core.stages.has_backlog();
+        resting.turned(has_worked, if is_quiet { ENDING } else { 0 });
+    }
+
+    /// A writer's core, and an owner's with a reader whose socket is full at first. The batch is on
+    /// its way when nothing is read any more.
+    #[test]
+    fn what_was_accepted_has_arrived_when_all_is_still() {
+        few_preemptions(3, || {
+            let mut all = cores(&[SESSIONS, ALL], &Sizes::default());
+            let (writing, reading) = (all[0].connect(), all[1].connect());
+            all[0].open_to_write(writing);
+            all[1].open_to_read(reading, From::Live, Policy::Gap);
+            settle(&mut all);
+            let [mut writer, mut owner]: [Core; 2] = all.try_into().ok().unwrap();
+            let ((mut a, told_by_a), (mut b, told_by_b)) = (restfulness(), restfulness());
+            b.turned(false, ENDING);
+            assert!(writer.publish(writing, 0, 1));
+            a.turned(true, ENDING);
+            // The story's judge: known to nobody in it.
+            let has_arrived = std::sync::Arc::new(AtomicBool::new(false));
+            let arrived = has_arrived.clone();
+            let owner = spawn(move || {
+                owner.stages.stop_reading();
+                owner.client.room_bytes = 0;
+                for turn in 0..4 {
+                    if turn == 2 {
+                        owner.take_all(reading);
+                    }
+                    drain(&mut owner, &mut b);
+                    let is_sent = owner.client.next_sequence(reading) == 2;
+                    arrived.store(is_sent, Ordering::SeqCst);
+                }
+            });
+            writer.stages.stop_reading();
+            let told = [told_by_a, told_by_b];
+            let mut stillness = Stillness::default();
+            for _ in 0..2 {
+                (0..2).for_each(|_| drain(&mut writer, &mut a));
+                if stillness.look(ENDING, told.iter()) {
+                    assert!(has_arrived.load(Ordering::SeqCst), "at its reader");
+                    let is_acked = writer.client.of(writing).any(|it| it == Event::Ack(1));
+                    assert!(is_acked, "and its writer knows");
+                }
+            }
+            owner.join().unwrap();
         });
     }
 }

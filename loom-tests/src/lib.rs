@@ -18,10 +18,12 @@ pub mod counters;
 pub mod doorbell;
 pub mod ending;
 pub mod order;
+pub mod pending;
 pub mod publication;
 pub mod retirement;
 pub mod reuse;
 pub mod ring;
+pub mod stream;
 pub mod table;
 
 /// Every model with its mutants, in reading order.
@@ -30,6 +32,8 @@ pub const STORIES: &[&[table::Model]] = &[
     doorbell::MODELS,
     chunk::MODELS,
     publication::MODELS,
+    stream::MODELS,
+    pending::MODELS,
     retirement::MODELS,
     reuse::MODELS,
     order::MODELS,

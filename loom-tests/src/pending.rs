@@ -1,0 +1,183 @@
+//! Stories of marks: a document that grew is found, whatever the owner does while the agent looks.
+//!
+//! ```text
+//! owner     1 tail = n, Release │ 2 fence │ 3 bit set already? else set it, and its summary bit │ ring
+//! agent     a take summary │ b take word │ c fence │ d read tails │ … │ sleeping = 1 │ fence │ all clear?
+//! ```
+//!
+//! Either the owner's 3 comes after the agent's b and sets the bit again, or the agent's d comes
+//! after the owner's 1 and sees its tail: 2 and c see to that. What lies between a and b, and
+//! between the two halves of 3, is a bit in one level only: then the agent finds a word empty, or the
+//! owner finds the summary bit still set, and both must be harmless.
+//!
+//! A document that is left behind has an agent that sleeps for ever, which the explorer tells. What
+//! it cannot tell: it performs exchanges of one word in the order in which it runs them, so that
+//! the Release of the summary bit is not put to the test here; Acquire of the word's is.
+
+use crate::table::{Model, Mutant};
+
+const PENDING: &str = "pipeline/src/pending.rs";
+const HERE: &str = "loom-tests/src/pending.rs";
+
+/// The models of this file.
+pub const MODELS: &[Model] = &[
+    Model {
+        name: "pending::models::a_document_that_grows_while_marks_are_taken_is_not_left_behind",
+        mutants: &[
+            Mutant {
+                fault: "2: no fence between tails and bits",
+                file: HERE,
+                text: concat!("fence(Ordering::SeqCst);\n", "            if self.marks.set("),
+                replacement: "if self.marks.set(",
+            },
+            Mutant {
+                fault: "c: no fence between bits and tails",
+                file: PENDING,
+                text: "            // Pairs with the owner's fence between its tails and its tests.\n            fence(Ordering::SeqCst);",
+                replacement: "",
+            },
+            Mutant {
+                fault: "d: tails are read before bits are taken",
+                file: HERE,
+                text: "let took = self.take(at_most);\n            let tails = self.tails();",
+                replacement: "let tails = self.tails();\n            let took = self.take(at_most);",
+            },
+            Mutant {
+                fault: "3: who sets a bit again does not see that its summary bit was taken",
+                file: PENDING,
+                text: "self.words[word].fetch_or(bit, Ordering::AcqRel);",
+                replacement: "self.words[word].fetch_or(bit, Ordering::Relaxed);",
+            },
+            Mutant {
+                fault: "a, b: the word is taken before its summary bit",
+                file: PENDING,
+                text: "let mut summary = self.summary[place].swap(0, Ordering::AcqRel);",
+                replacement: "let mut summary = self.summary[place].load(Ordering::Acquire);\n            let early = self.words[place * BITS].swap(0, Ordering::AcqRel);\n            if early & 1 != 0 {\n                found.push((place * BITS * BITS) as u32);\n            }\n            self.summary[place].swap(0, Ordering::AcqRel);",
+            },
+            Mutant {
+                fault: "the last look before sleeping sees no marks",
+                file: HERE,
+                text: concat!("may_sleep(|| ", "!marks.is_clear())"),
+                replacement: "may_sleep(|| false && !marks.is_clear())",
+            },
+        ],
+    },
+    Model {
+        name: "pending::models::what_is_put_back_is_not_left_behind",
+        mutants: &[
+            Mutant {
+                fault: "what was not visited is not put back",
+                file: PENDING,
+                text: "                    self.summary[place].fetch_or(summary, Ordering::AcqRel);\n",
+                replacement: "",
+            },
+            Mutant {
+                fault: "what was not visited is put back by a store",
+                file: PENDING,
+                text: "self.summary[place].fetch_or(summary, Ordering::AcqRel);\n                    *position = place;",
+                replacement: "self.summary[place].store(summary, Ordering::Release);\n                    *position = place;",
+            },
+        ],
+    },
+];
+
+#[cfg(all(loom, test))]
+mod models {
+    use crate::explore::every_order;
+    use deltaworks_pipeline::document::SharedDocuments;
+    use deltaworks_pipeline::pending::Pending;
+    use deltaworks_runtime::doorbell::{Doorbell, doorbell};
+    use deltaworks_runtime::parking::parker;
+    use deltaworks_runtime::sync::atomic::{Ordering, fence};
+    use deltaworks_runtime::sync::{Arc, thread};
+
+    /// Documents whose marks stand in the first and in the second word of one summary.
+    const PLACES: [u32; 3] = [0, 64, 128];
+
+    struct Owner {
+        shared: Arc<SharedDocuments>,
+        marks: Arc<Pending>,
+        bell: Doorbell,
+    }
+
+    impl Owner {
+        /// What an owner does at the end of a turn in which one document grew.
+        fn grow(&self, document: usize, nodes: u64) {
+            self.shared.get(PLACES[document]).publish(nodes, false);
+            fence(Ordering::SeqCst);
+            if self.marks.set(PLACES[document] as usize) {
+                self.bell.ring();
+            }
+        }
+    }
+
+    struct Agent<const N: usize> {
+        shared: Arc<SharedDocuments>,
+        marks: Arc<Pending>,
+        position: usize,
+        seen: [u64; N],
+    }
+
+    impl<const N: usize> Agent<N> {
+        fn take(&mut self, at_most: usize) -> Vec<u32> {
+            let mut took = Vec::new();
+            self.marks.take(&mut self.position, at_most, &mut took);
+            took
+        }
+
+        fn tails(&self) -> [u64; N] {
+            core::array::from_fn(|document| self.shared.get(PLACES[document]).tail().0)
+        }
+
+        /// A turn: only documents that are marked are looked at.
+        fn turn(&mut self, at_most: usize) -> usize {
+            let took = self.take(at_most);
+            let tails = self.tails();
+            for (document, seen) in self.seen.iter_mut().enumerate() {
+                if took.contains(&PLACES[document]) {
+                    assert!(tails[document] >= *seen);
+                    *seen = tails[document];
+                }
+            }
+            took.len()
+        }
+    }
+
+    fn story<const N: usize>(
+        at_most: usize,
+        before: usize,
+        grows: impl Fn(&Owner) + Send + Sync + Copy + 'static,
+        until: [u64; N],
+    ) {
+        every_order(move || {
+            let documents = PLACES[N - 1] as usize + 1;
+            let shared = SharedDocuments::new(1, documents);
+            let marks = Arc::new(Pending::new(documents));
+            let (mut parker, unparker) = parker();
+            let (bell, mut sleeper) = doorbell(unparker);
+            let owner = Owner { shared: shared.clone(), marks: marks.clone(), bell };
+            (0..before).for_each(|document| owner.grow(document, 1));
+            let mut agent = Agent { shared, marks: marks.clone(), position: 0, seen: [0; N] };
+            let agent = thread::spawn(move || {
+                while agent.seen != until {
+                    if agent.turn(at_most) == 0 && sleeper.may_sleep(|| !marks.is_clear()) {
+                        parker.park();
+                        sleeper.woke();
+                    }
+                }
+            });
+            grows(&owner);
+            agent.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_document_that_grows_while_marks_are_taken_is_not_left_behind() {
+        story(usize::MAX, 1, |owner| owner.grow(0, 2), [2]);
+    }
+
+    #[test]
+    fn what_is_put_back_is_not_left_behind() {
+        story(1, 2, |owner| owner.grow(2, 1), [1, 1, 1]);
+    }
+}
