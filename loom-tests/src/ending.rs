@@ -149,8 +149,8 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a reader whose socket is full is not behind",
                 file: "pipeline/src/propagation.rs",
-                text: "&& (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))",
-                replacement: "&& !matches!(outlet.half, Half::None)",
+                text: "outlet.is_open\n            && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))",
+                replacement: "outlet.is_open\n            && !matches!(outlet.half, Half::None)",
             },
             Mutant {
                 fault: "a turn that found something in its rings has not worked",

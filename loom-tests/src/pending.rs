@@ -33,7 +33,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "c: no fence between bits and tails",
                 file: PENDING,
-                text: "            // Pairs with the owner's fence between its tails and its tests.\n            fence(Ordering::SeqCst);",
+                text: "            // Pairs with the owner's fence in `publish_tails`, between its tails and its tests.\n            fence(Ordering::SeqCst);",
                 replacement: "",
             },
             Mutant {

@@ -49,7 +49,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "(6) what is half sent is not copied",
                 file: RETIRING,
-                text: "self.copy_half(SessionId(session), port);",
+                text: "self.copy_half(SessionId(session));",
                 replacement: "",
             },
             Mutant {
@@ -82,7 +82,7 @@ pub const MODELS: &[Model] = &[
         mutants: &[Mutant {
             fault: "(5) images of a `wait` subscription are not copied",
             file: RETIRING,
-            text: "Policy::Wait => self.copy_aside(place, at, start, port),",
+            text: "Policy::Wait => self.copy_aside(place, at, start),",
             replacement: "Policy::Wait => {}",
         }],
     },
@@ -117,7 +117,7 @@ pub const MODELS: &[Model] = &[
         mutants: &[Mutant {
             fault: "a closed subscription leaves its half-sent image in the chunk",
             file: PROPAGATION,
-            text: "self.copy_half(session, port);",
+            text: "self.copy_half(session);",
             replacement: "",
         }],
     },

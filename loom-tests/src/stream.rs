@@ -18,7 +18,6 @@
 use crate::table::{Model, Mutant};
 
 const VALIDATION: &str = "pipeline/src/validation.rs";
-const CONTROL: &str = "pipeline/src/validation/control.rs";
 const PROPAGATION: &str = "pipeline/src/propagation.rs";
 const REGISTRY: &str = "pipeline/src/registry.rs";
 const DOCUMENT: &str = "pipeline/src/document.rs";
