@@ -43,22 +43,27 @@ pub const MODELS: &[Model] = &[
                 replacement: "let tails = self.tails();\n            let took = self.take(at_most);",
             },
             Mutant {
-                fault: "3: who sets a bit again does not see that its summary bit was taken",
+                fault: "the last look before sleeping sees no marks",
+                file: HERE,
+                text: concat!("may_sleep(|| ", "!marks.is_clear())"),
+                replacement: "may_sleep(|| false && !marks.is_clear())",
+            },
+        ],
+    },
+    Model {
+        name: "pending::models::a_document_beside_one_that_is_taken_is_not_left_behind",
+        mutants: &[
+            Mutant {
+                fault: "3: who sets a bit does not see that its summary bit was taken",
                 file: PENDING,
                 text: "self.words[word].fetch_or(bit, Ordering::AcqRel);",
                 replacement: "self.words[word].fetch_or(bit, Ordering::Relaxed);",
             },
             Mutant {
-                fault: "a, b: the word is taken before its summary bit",
+                fault: "a, b: the summary bit is cleared behind its word",
                 file: PENDING,
-                text: "let mut summary = self.summary[place].swap(0, Ordering::AcqRel);",
-                replacement: "let mut summary = self.summary[place].load(Ordering::Acquire);\n            let early = self.words[place * BITS].swap(0, Ordering::AcqRel);\n            if early & 1 != 0 {\n                found.push((place * BITS * BITS) as u32);\n            }\n            self.summary[place].swap(0, Ordering::AcqRel);",
-            },
-            Mutant {
-                fault: "the last look before sleeping sees no marks",
-                file: HERE,
-                text: concat!("may_sleep(|| ", "!marks.is_clear())"),
-                replacement: "may_sleep(|| false && !marks.is_clear())",
+                text: "let mut bits = self.words[word].swap(0, Ordering::AcqRel);",
+                replacement: "let mut bits = self.words[word].swap(0, Ordering::AcqRel);\n                self.summary[place].fetch_and(!(1 << (word % BITS)), Ordering::AcqRel);",
             },
         ],
     },
@@ -91,27 +96,26 @@ mod models {
     use deltaworks_runtime::sync::atomic::{Ordering, fence};
     use deltaworks_runtime::sync::{Arc, thread};
 
-    /// Documents whose marks stand in the first and in the second word of one summary.
-    const PLACES: [u32; 3] = [0, 64, 128];
-
-    struct Owner {
+    struct Owner<const N: usize> {
+        places: [u32; N],
         shared: Arc<SharedDocuments>,
         marks: Arc<Pending>,
         bell: Doorbell,
     }
 
-    impl Owner {
+    impl<const N: usize> Owner<N> {
         /// What an owner does at the end of a turn in which one document grew.
         fn grow(&self, document: usize, nodes: u64) {
-            self.shared.get(PLACES[document]).publish(nodes, false);
+            self.shared.get(self.places[document]).publish(nodes, false);
             fence(Ordering::SeqCst);
-            if self.marks.set(PLACES[document] as usize) {
+            if self.marks.set(self.places[document] as usize) {
                 self.bell.ring();
             }
         }
     }
 
     struct Agent<const N: usize> {
+        places: [u32; N],
         shared: Arc<SharedDocuments>,
         marks: Arc<Pending>,
         position: usize,
@@ -126,7 +130,7 @@ mod models {
         }
 
         fn tails(&self) -> [u64; N] {
-            core::array::from_fn(|document| self.shared.get(PLACES[document]).tail().0)
+            self.places.map(|place| self.shared.get(place).tail().0)
         }
 
         /// A turn: only documents that are marked are looked at.
@@ -134,7 +138,7 @@ mod models {
             let took = self.take(at_most);
             let tails = self.tails();
             for (document, seen) in self.seen.iter_mut().enumerate() {
-                if took.contains(&PLACES[document]) {
+                if took.contains(&self.places[document]) {
                     assert!(tails[document] >= *seen);
                     *seen = tails[document];
                 }
@@ -143,21 +147,27 @@ mod models {
         }
     }
 
+    /// The first documents have grown before, the owner lets some grow, and the agent looks at what
+    /// is marked until it has seen all of that.
     fn story<const N: usize>(
-        at_most: usize,
+        places: [u32; N],
         before: usize,
-        grows: impl Fn(&Owner) + Send + Sync + Copy + 'static,
-        until: [u64; N],
+        grows: &'static [(usize, u64)],
+        at_most: usize,
     ) {
+        let mut until = [0; N];
+        until[..before].fill(1);
+        grows.iter().for_each(|(document, nodes)| until[*document] = *nodes);
         every_order(move || {
-            let documents = PLACES[N - 1] as usize + 1;
+            let documents = places[N - 1] as usize + 1;
             let shared = SharedDocuments::new(1, documents);
             let marks = Arc::new(Pending::new(documents));
             let (mut parker, unparker) = parker();
             let (bell, mut sleeper) = doorbell(unparker);
-            let owner = Owner { shared: shared.clone(), marks: marks.clone(), bell };
+            let owner = Owner { places, shared: shared.clone(), marks: marks.clone(), bell };
             (0..before).for_each(|document| owner.grow(document, 1));
-            let mut agent = Agent { shared, marks: marks.clone(), position: 0, seen: [0; N] };
+            let marked = marks.clone();
+            let mut agent = Agent { places, shared, marks: marked, position: 0, seen: [0; N] };
             let agent = thread::spawn(move || {
                 while agent.seen != until {
                     if agent.turn(at_most) == 0 && sleeper.may_sleep(|| !marks.is_clear()) {
@@ -166,18 +176,25 @@ mod models {
                     }
                 }
             });
-            grows(&owner);
+            grows.iter().for_each(|(document, nodes)| owner.grow(*document, *nodes));
             agent.join().unwrap();
         });
     }
 
     #[test]
     fn a_document_that_grows_while_marks_are_taken_is_not_left_behind() {
-        story(usize::MAX, 1, |owner| owner.grow(0, 2), [2]);
+        story([0], 1, &[(0, 2)], usize::MAX);
     }
 
+    /// Both documents are bits of one word.
+    #[test]
+    fn a_document_beside_one_that_is_taken_is_not_left_behind() {
+        story([0, 1], 1, &[(1, 1)], usize::MAX);
+    }
+
+    /// Each document is a bit of a word of its own, and of one summary.
     #[test]
     fn what_is_put_back_is_not_left_behind() {
-        story(1, 2, |owner| owner.grow(2, 1), [1, 1, 1]);
+        story([0, 64, 128], 2, &[(2, 1)], 1);
     }
 }
