@@ -69,6 +69,9 @@ stress: ## The stress tests, optimised: TIMES=100 times as long as in `make test
 sim: ## The simulator: 10,000 seeds, or SEEDS=0..1000000
 	$(CARGO) run --locked --profile sim -p deltaworks-simulator --bin sim -- --seeds $(or $(SEEDS),0..10000)
 
+sim-mutants: ## Plants bugs in the server one at a time: a seed of the simulator must find each
+	$(CARGO) run --locked --profile sim -p deltaworks-simulator --bin sim-mutants
+
 test-wasm: ## The pipeline's inline form on wasm32, under Node
 	@scripts/test-wasm
 

@@ -36,3 +36,5 @@ pub mod schedule;
 pub mod shrink;
 
 pub mod runner;
+
+pub mod mutants;

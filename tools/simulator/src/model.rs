@@ -31,8 +31,6 @@ pub struct Document {
     /// Where batches stand, and what stands at a sequence.
     places: BTreeMap<Key, u64>,
     order: BTreeMap<u64, (Key, u32)>,
-    /// What comes behind what, infos too.
-    next: BTreeMap<Key, Key>,
     refused: BTreeMap<Key, u16>,
     /// Somebody asked for its drop.
     pub is_dropped: bool,
@@ -112,7 +110,6 @@ impl Model {
             answered: BTreeMap::new(),
             places: BTreeMap::new(),
             order: BTreeMap::new(),
-            next: BTreeMap::new(),
             refused: BTreeMap::new(),
             is_dropped: false,
             end: None,
@@ -151,8 +148,8 @@ impl Model {
         assert_eq!(content.is_info, image.kind() == Kind::Info);
         let count = content.count;
         self.place(id, key, image.first_sequence());
-        if let Some(previous) = previous {
-            self.document(id).follow(previous, key);
+        if let Some(previous) = previous.filter(|previous| previous.0 == key.0) {
+            assert!(previous.1 < key.1, "{key:?} comes behind {previous:?}");
         }
         (key, count)
     }
@@ -269,25 +266,6 @@ impl Document {
             image_bytes_max,
         };
         self.contents.entry(key).or_insert_with(|| Content::of(&source, key.1))
-    }
-
-    /// A reader got `key` behind `previous`. All get the same, but that infos have no sequence that
-    /// could be told in a gap: who is too slow for one may not get it.
-    fn follow(&mut self, previous: Key, key: Key) {
-        let is_info = |document: &Self, key: Key| document.contents[&key].is_info;
-        let mut at = previous;
-        while let Some(next) = self.next.get(&at).copied() {
-            if next == key {
-                return;
-            }
-            if is_info(self, key) && !is_info(self, next) {
-                self.next.insert(key, next);
-                break;
-            }
-            assert!(is_info(self, next), "{next:?} comes behind {previous:?}, not {key:?}");
-            at = next;
-        }
-        self.next.insert(at, key);
     }
 
     /// A writer was told its number in images, and the last of its batches that was answered.

@@ -1,0 +1,108 @@
+//! Plants the bugs of `mutants.rs` one at a time in copies of the sources, and tells which seed finds
+//! each.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use clap::Parser;
+use deltaworks_mutants::bounded;
+use deltaworks_mutants::cargo;
+use deltaworks_mutants::mutant::Mutant;
+use deltaworks_mutants::workshop::{Bench, Workshop};
+use deltaworks_simulator::mutants::MUTANTS;
+
+/// How long the seeds of one bug may take.
+const DEADLINE: Duration = Duration::from_secs(900);
+
+/// Plants bugs in the server, and shows that the simulator finds each.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sim-mutants",
+    after_help = "Examples:
+  sim-mutants                    all bugs, 10,000 seeds each at most
+  sim-mutants --only resend      those with this in their name
+  sim-mutants --seeds 100000     looks longer
+
+Each bug has a line that ends in `found` or `NOT FOUND`. Exit code: 0 if all were found, 1 if not or if
+a row does not match the sources, 2 for a usage error."
+)]
+struct Options {
+    /// Only bugs whose name has this in it.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Seeds for each bug.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    seeds: u64,
+    /// Copies of the sources that are built at a time.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    benches: usize,
+    /// Where the copies are kept; default: beside what is built.
+    #[arg(long, value_name = "FOLDER")]
+    place: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let rows: Vec<&Mutant> =
+        MUTANTS.iter().filter(|row| row.fault.contains(&options.only)).collect();
+    match judge_all(&options, &rows) {
+        Ok(missed) => {
+            println!("{} found, {missed} not found", rows.len() - missed);
+            ExitCode::from(u8::from(missed > 0))
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Judges all rows, tells each, and returns how many were not found.
+fn judge_all(options: &Options, rows: &[&Mutant]) -> Result<usize, String> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let place = options.place.clone().unwrap_or_else(|| top.join("target/sim-mutants"));
+    let workshop = Workshop::new(&top, &place, options.benches)
+        .map_err(|error| format!("{}: {error}", place.display()))?;
+    workshop.prepare(build)?;
+    let mut missed = 0;
+    workshop.each(
+        rows,
+        |row| row.file,
+        |bench, row| judge(options, bench, row),
+        |row, verdict| {
+            let (word, what) = match &verdict {
+                Ok(Some(seed)) => ("found", format!("seed {seed}")),
+                Ok(None) => ("NOT FOUND", String::new()),
+                Err(why) => ("NOT FOUND", why.clone()),
+            };
+            missed += usize::from(!matches!(verdict, Ok(Some(_))));
+            println!("{:<82} {what:>10}  {word}", row.fault);
+        },
+    );
+    Ok(missed)
+}
+
+fn build(bench: &Bench) -> Result<PathBuf, String> {
+    let arguments =
+        ["build", "--locked", "--profile", "sim", "-p", "deltaworks-simulator", "--bin", "sim"];
+    // What a bug changes is built again each time: that is what must be quick.
+    let config = ["--config", "profile.sim.incremental=true"];
+    cargo::build(bench.copy.top(), &bench.build, "", &[&arguments[..], &config].concat())
+}
+
+/// The first seed that finds a bug.
+fn judge(options: &Options, bench: &Bench, row: &Mutant) -> Result<Option<u64>, String> {
+    let _planted = bench.copy.plant(row)?;
+    let program = build(bench)?;
+    let mut command = Command::new(program);
+    command.args(["--no-shrink", "--json", "--seeds", &format!("0..{}", options.seeds)]);
+    let ended = bounded::run(&mut command, DEADLINE, &bench.build.join("report.json"))
+        .map_err(|error| error.to_string())?;
+    if ended.status.is_none() {
+        return Err("it does not end".to_owned());
+    }
+    let report: serde_json::Value = serde_json::from_str(&ended.output)
+        .map_err(|error| format!("{error}: {}", ended.output))?;
+    Ok(report["failures"][0]["seed"].as_u64())
+}

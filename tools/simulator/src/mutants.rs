@@ -1,0 +1,215 @@
+//! Bugs that are planted in the server one at a time, each of which a seed must find.
+//!
+//! The first part is what could be wrong; the second is what once was, and the simulator has found.
+//! A row's text stands in its file exactly once, or the run fails, so that none rots.
+
+use deltaworks_mutants::mutant::Mutant;
+
+/// All planted bugs.
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        fault: "lost wake: a message is put into a ring, and its reader sleeps on",
+        file: "pipeline/src/mailbox.rs",
+        text: "            doorbell.ring();",
+        replacement: "            let _ = doorbell;",
+    },
+    Mutant {
+        fault: "lost wake: a mark is set, and its agent sleeps on",
+        file: "pipeline/src/validation.rs",
+        text: "boxes.to(woken.trailing_zeros() as u16).nudge();",
+        replacement: "",
+    },
+    Mutant {
+        fault: "lost mark: its word is set, and not the summary",
+        file: "pipeline/src/pending.rs",
+        text: "if self.summary[place].load(Ordering::Relaxed) & bit == 0 {",
+        replacement: "if false {",
+    },
+    Mutant {
+        fault: "flag cleared early: a batch in slices no longer holds those behind it",
+        file: "pipeline/src/validation/control.rs",
+        text: "self.registry.documents[stall.index].flags |= STALLED;\n                    stall.current",
+        replacement: "stall.current",
+    },
+    Mutant {
+        fault: "off-by-one window: agents let go of one image too few",
+        file: "pipeline/src/retirement.rs",
+        text: "set_window_start(end.node);",
+        replacement: "set_window_start(end.node - 1);",
+    },
+    Mutant {
+        fault: "off-by-one end: a gap is told one image too short",
+        file: "pipeline/src/propagation/retiring.rs",
+        text: "let to_sequence = self.end_of(self.nodes.seek(at, start - 1));",
+        replacement: "let to_sequence = self.end_of(self.nodes.seek(at, start - 1)) - 1;",
+    },
+    Mutant {
+        fault: "double ack: it is encoded twice, and its credit with it",
+        file: "net/server/src/outlet.rs",
+        text: "            encode_ack(ack, &mut self.control);\n            return;",
+        replacement: "            encode_ack(ack, &mut self.control);\n            encode_ack(ack, &mut self.control);\n            return;",
+    },
+    Mutant {
+        fault: "credit is given back and kept",
+        file: "pipeline/src/validation.rs",
+        text: "credit_bytes: core::mem::take(&mut producer.credit_bytes),",
+        replacement: "credit_bytes: producer.credit_bytes,",
+    },
+    Mutant {
+        fault: "credit that was withheld is forgotten",
+        file: "pipeline/src/reception/handles.rs",
+        text: "handle.withheld_bytes += u64::from(ack.credit_bytes);",
+        replacement: "",
+    },
+    Mutant {
+        fault: "resend applied twice",
+        file: "pipeline/src/producer.rs",
+        text: "if number == self.last + 1 {",
+        replacement: "if number == self.last + 1 || (number == self.last && number > self.base) {",
+    },
+    Mutant {
+        fault: "chunk freed one answer too early: of the owners",
+        file: "pipeline/src/chunk.rs",
+        text: "        if chunk.missing != 0 {\n            return false;",
+        replacement: "        if chunk.missing.count_ones() > 1 {\n            return false;",
+    },
+    Mutant {
+        fault: "chunk freed one answer too early: of the agents",
+        file: "pipeline/src/retirement.rs",
+        text: "*missing &= !(1 << core);",
+        replacement: "let _ = core; *missing = 0;",
+    },
+    Mutant {
+        fault: "chunk retired while a descriptor is not answered",
+        file: "pipeline/src/chunk.rs",
+        text: "chunk.sent == chunk.answered && chunk.reservations == 0",
+        replacement: "chunk.sent <= chunk.answered + 1 && chunk.reservations == 0",
+    },
+    Mutant {
+        fault: "ordered: what waits for a full ring is overtaken",
+        file: "pipeline/src/mailbox.rs",
+        text: "if !waiting.is_empty() {\n            waiting.push_back(message);",
+        replacement: "if ring.free_slots() == 0 {\n            waiting.push_back(message);",
+    },
+    Mutant {
+        fault: "before: a half-sent image is copied only if it lies in the chunk itself",
+        file: "pipeline/src/propagation/retiring.rs",
+        text: "(range.chunk() == chunk || node < self.shared.get(slot).window_start())",
+        replacement: "(range.chunk() == chunk && node != u64::MAX)",
+    },
+    Mutant {
+        fault: "close_spill: a half-sent image stays where it is when its subscription ends",
+        file: "pipeline/src/propagation.rs",
+        text: "if matches!(self.outlets[session.0 as usize].half, Half::InChunk { slot: of, .. } if of == slot)",
+        replacement: "if false",
+    },
+    Mutant {
+        fault: "scan_all: an agent looks at the marks of one owner only",
+        file: "pipeline/src/propagation.rs",
+        text: "for worker in 0..self.pending.len() {",
+        replacement: "for worker in 0..1 {",
+    },
+    Mutant {
+        fault: "ack_max: merged acknowledgements keep the older number",
+        file: "net/server/src/outlet.rs",
+        text: "                owed.producer_sequence = ack.producer_sequence;\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "detached: nodes that an earlier retirement has passed count no more",
+        file: "pipeline/src/retirement.rs",
+        text: "    job.agents |= document.readers;\n",
+        replacement: "    if nodes.slot(block) == slot\n        && nodes.first_node(block) + u64::from(start) >= document.window_start\n    {\n        job.agents |= document.readers;\n    }\n",
+    },
+    Mutant {
+        fault: "a paused session is never resumed",
+        file: "pipeline/src/reception.rs",
+        text: "                self.paused.push_back(place);\n                continue;",
+        replacement: "                continue;",
+    },
+    Mutant {
+        fault: "a slot is used again under the same generation",
+        file: "pipeline/src/registry.rs",
+        text: "        document.generation = document.generation.wrapping_add(1);\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "a drop is not published to readers",
+        file: "pipeline/src/validation/control.rs",
+        text: "        self.registry.documents[index].flags |= GREW;\n        self.grew.push(slot);\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "a writer that comes back on another core is answered at the old one",
+        file: "pipeline/src/registry.rs",
+        text: "            producer.core = core;\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "the carried beginning of a message is lost",
+        file: "pipeline/src/reception/intake.rs",
+        text: "                tail[..carried].copy_from_slice(bytes);\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "a subscription from a sequence starts a batch too early",
+        file: "pipeline/src/registry.rs",
+        text: "                || memory.node(after.block, after.index).first_sequence > sequence\n",
+        replacement: "                || memory.node(after.block, after.index).first_sequence >= sequence\n",
+    },
+    Mutant {
+        fault: "control goes out in the middle of an image",
+        file: "net/server/src/outlet.rs",
+        text: "if is_planted(Mutant::ControlInImage) {",
+        replacement: "if true {",
+    },
+    Mutant {
+        fault: "a full socket that takes bytes again is not sent to",
+        file: "net/server/src/session.rs",
+        text: "if !is_planted(Mutant::NotResumed) {",
+        replacement: "if false {",
+    },
+    // What the simulator has found.
+    Mutant {
+        fault: "found: a core that waits for room in a ring goes to sleep",
+        file: "pipeline/src/stages.rs",
+        text: "        work + usize::from(self.waits_for_room())",
+        replacement: "        work",
+    },
+    Mutant {
+        fault: "found: a touch names a block that its document has taken again",
+        file: "pipeline/src/retirement.rs",
+        text: "    if end.node == node {",
+        replacement: "    if false {",
+    },
+    Mutant {
+        fault: "found: credit that was owed to a writer's older handle goes to the newer",
+        file: "pipeline/src/registry.rs",
+        text: "            if producer.flags & OWED != 0 {",
+        replacement: "            if false {",
+    },
+    Mutant {
+        fault: "found: a copied image goes before control that waits",
+        file: "pipeline/src/propagation.rs",
+        text: "        if let Some(place) = self.next_aside(session) {\n            return self.send_aside(session, place, port);\n        }\n",
+        replacement: "        if self.next_aside(session).is_some() {\n            self.take_aside(session);\n        }\n",
+    },
+    Mutant {
+        fault: "found: an image that was next is dropped at the end, and the gap behind it told",
+        file: "pipeline/src/propagation.rs",
+        text: "            Half::InChunk { range, sent, .. } => {\n                port.remainder",
+        replacement: "            Half::InChunk { sent: 0, .. } => {}\n            Half::InChunk { range, sent, .. } => {\n                port.remainder",
+    },
+    Mutant {
+        fault: "found: a subscription that waits is opened, and its owner thinks it further back",
+        file: "pipeline/src/propagation.rs",
+        text: "        if opened.policy == Policy::Wait {\n            // One that",
+        replacement: "        if false {\n            // One that",
+    },
+    Mutant {
+        fault: "found: a gap from a sequence to itself is told",
+        file: "pipeline/src/propagation/retiring.rs",
+        text: "if from_sequence < to_sequence {",
+        replacement: "if from_sequence <= to_sequence {",
+    },
+];
