@@ -7,7 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
+use deltaworks_pipeline::message::Policy;
 use deltaworks_pipeline::reception::worker_of_name;
 use deltaworks_pipeline::stages::{CoreRole, Parts, join};
 use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionId, RegionSpec};
@@ -188,7 +191,7 @@ fn collection(plant: Option<Plant>) -> Result<Collection, String> {
     Ok(Collection {
         name: String::new(),
         schema,
-        wait_allowed: false,
+        overload: Overload::default().with(Policy::Wait, false),
         limits: CollectionLimits::default(),
     })
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use deltaworks_image::{Image, PRELUDE_BYTES};
 use deltaworks_pipeline::document::{home, index};
 use deltaworks_pipeline::message::{
-    Ack, BatchRefusal, CloseReason, OpenRefusal, OpenRequest, Opened, Refusal, SessionId,
+    Ack, BatchRefusal, CloseReason, Missed, OpenRefusal, OpenRequest, Opened, Refusal, SessionId,
 };
 use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
@@ -264,7 +264,7 @@ impl SessionPort for Subscriber {
             _ => self.heard.faults += 1,
         }
     }
-    fn gap(&mut self, _: SessionId, _: u32, _: u64, _: u64) {
+    fn gap(&mut self, _: SessionId, _: u32, _: Missed) {
         self.heard.faults += 1;
     }
     fn credit(&mut self, _: SessionId, _: u32, bytes: u64) {
@@ -309,13 +309,13 @@ pub fn writing(request: u32, name: &std::sync::Arc<str>) -> OpenRequest {
 }
 
 fn request_of(request: u32, name: &std::sync::Arc<str>, write: bool) -> OpenRequest {
-    use deltaworks_pipeline::message::{Access, From, Policy};
+    use deltaworks_pipeline::message::{Access, From};
     OpenRequest {
         request,
         name: name.clone(),
         access: Access { read: !write, write },
         from: From::Live,
-        policy: Policy::Gap,
+        policy: None,
         producer: u64::from(write),
     }
 }

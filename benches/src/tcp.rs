@@ -10,7 +10,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::server::Config as ProtocolConfig;
@@ -196,7 +198,7 @@ fn start_server(cpu: usize, measures_latency: bool) -> Result<Server, String> {
     let collection = Collection {
         name: String::new(),
         schema,
-        wait_allowed: true,
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     };
     let role = CoreRole { serves_sessions: true, owns_documents: true };

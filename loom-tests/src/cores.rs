@@ -12,10 +12,13 @@ use std::collections::VecDeque;
 use std::sync::Arc as StdArc;
 
 use deltaworks_image::{BatchBuilder, Image, Limits as ImageLimits};
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::message::{
-    Access, Ack, CloseReason, From, OpenRefusal, OpenRequest, Opened, Policy, Refusal, SessionId,
+    Access, Ack, CloseReason, From, Missed, OpenRefusal, OpenRequest, Opened, Policy, Refusal,
+    SessionId,
 };
 use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
 use deltaworks_pipeline::stages::{CoreRole, CoreStages, Parts, join};
@@ -127,7 +130,7 @@ fn collections() -> StdArc<Collections> {
         StdArc::new(Collections::new(vec![Collection {
             name: String::new(),
             schema: Schema::Busy { steps_per_delta: 3 },
-            wait_allowed: true,
+            overload: Overload::default(),
             limits: CollectionLimits::default(),
         }]))
     };
@@ -222,6 +225,7 @@ impl Core {
 
     pub(crate) fn open(&mut self, session: SessionId, access: Access, from: From, policy: Policy) {
         let name = "d".into();
+        let policy = Some(policy);
         let request = OpenRequest { request: 0, name, access, from, policy, producer: 1 };
         self.act(session, ControlAction::Open(request));
     }
@@ -389,8 +393,8 @@ impl SessionPort for Client {
     fn refused(&mut self, refusal: &Refusal) {
         self.tell(refusal.session, Event::Odd);
     }
-    fn gap(&mut self, session: SessionId, _: u32, from: u64, to: u64) {
-        self.tell(session, Event::Gap(from, to));
+    fn gap(&mut self, session: SessionId, _: u32, missed: Missed) {
+        self.tell(session, Event::Gap(missed.from, missed.to));
     }
     fn credit(&mut self, _: SessionId, _: u32, _: u64) {}
     fn closed(&mut self, session: SessionId, handle: u32, reason: CloseReason) {

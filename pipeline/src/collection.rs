@@ -10,7 +10,7 @@ use deltaworks_schema::{Kind, Machine as SchemaMachine, Progress, Schema as Type
 
 pub use deltaworks_schema::{SchemaError, ValidationError};
 
-use crate::message::BatchRefusal;
+use crate::message::{BatchRefusal, Policy};
 
 /// How the deltas of a collection are checked.
 #[derive(Debug)]
@@ -67,6 +67,52 @@ impl Default for CollectionLimits {
     }
 }
 
+/// What happens to a collection's subscriptions that fall behind. By default every policy may be
+/// asked for, and who asks for none gets gaps, which harm nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// The policy of an open that names none.
+    pub policy: Policy,
+    /// Which policies may be asked for, by their numbers.
+    pub allowed: [bool; Policy::COUNT],
+    /// From how many bytes behind on `skip` and `close` act, before the window is left; `None`: `skip`
+    /// from [`BEHIND_BYTES`] on, `close` only behind the window.
+    pub behind_bytes: Option<u64>,
+}
+
+/// How far a `skip` subscription may be behind, unless its collection says otherwise.
+pub const BEHIND_BYTES: u64 = 1 << 20;
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self { policy: Policy::Gap, allowed: [true; Policy::COUNT], behind_bytes: None }
+    }
+}
+
+impl Overload {
+    /// The same, with or without `policy` among those that may be asked for.
+    #[must_use]
+    pub fn with(mut self, policy: Policy, is_allowed: bool) -> Self {
+        self.allowed[policy as usize] = is_allowed;
+        self
+    }
+
+    /// Whether `policy` may be asked for.
+    pub fn allows(&self, policy: Policy) -> bool {
+        self.allowed[policy as usize]
+    }
+
+    /// From more than how many bytes behind on a subscription of `policy` is too far behind.
+    #[inline]
+    pub(crate) fn behind_bytes_max(&self, policy: Policy) -> u64 {
+        match policy {
+            Policy::Gap | Policy::Wait => u64::MAX,
+            Policy::Skip => self.behind_bytes.unwrap_or(BEHIND_BYTES),
+            Policy::Close => self.behind_bytes.unwrap_or(u64::MAX),
+        }
+    }
+}
+
 /// Documents with the same schema and policies.
 #[derive(Debug)]
 pub struct Collection {
@@ -74,8 +120,8 @@ pub struct Collection {
     pub name: String,
     /// How deltas are checked.
     pub schema: Schema,
-    /// Whether subscriptions may make publishers wait.
-    pub wait_allowed: bool,
+    /// What happens to subscriptions that fall behind.
+    pub overload: Overload,
     /// What its documents may have, where that is less than all may.
     pub limits: CollectionLimits,
 }

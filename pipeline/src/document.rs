@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`SharedDocument`] | 32 | written by the owner, read by agents |
 //! | `Document` | 64 | the owner's, hot |
-//! | `ColdDocument` | 176 and the name | the owner's, touched by control only |
+//! | `ColdDocument` | 184 and the name | the owner's, touched by control only |
 
 use std::sync::Arc as StdArc;
 
@@ -15,7 +15,7 @@ use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
 
-use crate::stream::{NO_BLOCK, Place};
+use crate::stream::{NO_BLOCK, Place, Position};
 
 /// Bits of a slot that name the place in the home worker's table.
 pub const SLOT_INDEX_BITS: u32 = 24;
@@ -48,13 +48,17 @@ const ENDED: u64 = 1 << 63;
 /// | tail | nodes published; high bit: ended | owner, Release: publishes nodes, blocks, images |
 /// | window_start | first node that may be read | owner, Release, before agents are told `Retiring` |
 /// | first_block | the block of node 0 | owner, before the first tail |
+/// | measure | nodes and bytes appended, each modulo 2³² | owner, Relaxed, before each tail |
 #[repr(C, align(32))]
 #[derive(Debug)]
 pub struct SharedDocument {
     tail: AtomicU64,
     window_start: AtomicU64,
     first_block: AtomicU32,
+    measure: AtomicU64,
 }
+
+const _: () = assert!(size_of::<SharedDocument>() == 32 || cfg!(loom));
 
 // SAFETY: atomic integers of value zero.
 #[expect(unsafe_code, reason = "the promise is about bit patterns")]
@@ -64,6 +68,7 @@ unsafe impl Zeroable for SharedDocument {
             tail: AtomicU64::new(0),
             window_start: AtomicU64::new(0),
             first_block: AtomicU32::new(0),
+            measure: AtomicU64::new(0),
         }
     }
 }
@@ -92,9 +97,28 @@ impl SharedDocument {
         self.first_block.load(Ordering::Relaxed)
     }
 
-    /// Owner: publishes everything below node number `nodes`.
+    /// Bytes appended, as far as this core has seen; never less than those below a tail that it has
+    /// acquired.
     #[inline]
-    pub fn publish(&self, nodes: u64, ended: bool) {
+    pub fn appended(&self) -> Position {
+        // Relaxed: a number, written before the tail that publishes what it counts.
+        Position::from_word((self.measure.load(Ordering::Relaxed) >> 32) as u32)
+    }
+
+    /// Bytes below node number `nodes`, a tail that was acquired; `None` while another is published.
+    #[inline]
+    pub fn appended_below(&self, nodes: u64) -> Option<Position> {
+        // Relaxed: as in `appended`; the number of nodes beside it tells which tail it belongs to.
+        let word = self.measure.load(Ordering::Relaxed);
+        (word as u32 == nodes as u32).then_some(Position::from_word((word >> 32) as u32))
+    }
+
+    /// Owner: publishes everything below node number `nodes`, before which lies `appended`.
+    #[inline]
+    pub fn publish(&self, nodes: u64, appended: Position, ended: bool) {
+        let measure = u64::from(appended.to_word()) << 32 | nodes & u64::from(u32::MAX);
+        // Relaxed: who acquires the tail sees it.
+        self.measure.store(measure, Ordering::Relaxed);
         // Release: pairs with `tail`.
         self.tail.store(nodes | if ended { ENDED } else { 0 }, Ordering::Release);
     }
@@ -117,7 +141,7 @@ impl SharedDocument {
     pub fn reset(&self) {
         self.set_first_block(NO_BLOCK);
         self.set_window_start(0);
-        self.publish(0, false);
+        self.publish(0, Position::default(), false);
     }
 }
 
@@ -180,6 +204,8 @@ pub(crate) struct Document {
     /// The chunk of the newest node.
     pub last_chunk: u32,
     pub generation: u32,
+    /// Bytes of the images appended, published or not.
+    pub appended: Position,
     pub collection: u16,
     pub head_index: u8,
     pub tail_index: u8,
@@ -201,6 +227,7 @@ unsafe impl Zeroable for Document {
             tail_block: 0,
             last_chunk: 0,
             generation: 0,
+            appended: Position::default(),
             collection: 0,
             head_index: 0,
             tail_index: 0,
@@ -277,6 +304,8 @@ pub(crate) struct ColdDocument {
     pub next_origin: u32,
     /// Highest producer sequence of an evicted producer.
     pub floor: u64,
+    /// Deltas that subscriptions were not sent.
+    pub missed_deltas: u64,
     /// When its last handle was closed, monotonic nanoseconds.
     pub idle_since_ns: u64,
 }

@@ -15,7 +15,9 @@ use deltaworks_runtime::sync::Arc;
 
 use crate::collection::Collections;
 use crate::limits::Limits;
-use crate::message::{Ack, CloseReason, OpenRefusal, OpenRequest, Opened, Refusal, SessionId};
+use crate::message::{
+    Ack, CloseReason, Missed, OpenRefusal, OpenRequest, Opened, Policy, Refusal, SessionId,
+};
 use crate::port::{ControlAction, Sent, SessionFault, SessionPort};
 use crate::stages::{CoreRole, CoreStages, Counts, LiveBytes, Parts, join};
 
@@ -78,7 +80,7 @@ pub enum Event {
     Ack(Ack),
     /// A batch was refused.
     Refused(Refusal),
-    /// Sequences `from..to` will not come.
+    /// Sequences will not come.
     Gap {
         /// The handle.
         handle: u32,
@@ -86,6 +88,10 @@ pub enum Event {
         from: u64,
         /// First that follows.
         to: u64,
+        /// What left them out.
+        policy: Policy,
+        /// How far behind it was.
+        behind_bytes: u64,
     },
     /// Credit outside of an acknowledgement.
     Credit(u32, u64),
@@ -174,8 +180,9 @@ impl SessionPort for InlinePort {
     fn refused(&mut self, refusal: &Refusal) {
         self.tell(refusal.session, Event::Refused(refusal.clone()));
     }
-    fn gap(&mut self, session: SessionId, handle: u32, from: u64, to: u64) {
-        self.tell(session, Event::Gap { handle, from, to });
+    fn gap(&mut self, session: SessionId, handle: u32, missed: Missed) {
+        let Missed { from, to, policy, behind_bytes } = missed;
+        self.tell(session, Event::Gap { handle, from, to, policy, behind_bytes });
     }
     fn credit(&mut self, session: SessionId, handle: u32, bytes: u64) {
         self.tell(session, Event::Credit(handle, bytes));
@@ -351,9 +358,13 @@ impl Inline {
     }
 
     fn feed(&mut self, peer: Peer) -> bool {
-        let Some((_, input)) = self.inputs.iter_mut().find(|(other, _)| *other == peer) else {
-            return false;
-        };
+        let place = self.inputs.iter().position(|(other, _)| *other == peer);
+        place.is_some_and(|place| self.feed_at(place))
+    }
+
+    fn feed_at(&mut self, place: usize) -> bool {
+        let (peer, input) = &mut self.inputs[place];
+        let peer = *peer;
         let port = &mut self.ports[peer.core];
         if port.outboxes[peer.session.0 as usize].is_ended {
             *input = Input::default(); // nobody reads from a session that was ended
@@ -381,8 +392,7 @@ impl Inline {
     pub fn turn_core(&mut self, core: usize) -> usize {
         let mut work = 0;
         for place in 0..self.inputs.len() {
-            let peer = self.inputs[place].0;
-            work += usize::from(peer.core == core && self.feed(peer));
+            work += usize::from(self.inputs[place].0.core == core && self.feed_at(place));
         }
         self.ports[core].now_us = self.now.unix_us;
         work += self.stages[core].turn(&mut self.ports[core], self.now);

@@ -10,7 +10,7 @@ use deltaworks_image::Image;
 
 use crate::chunk::published;
 use crate::document::{LIVE, home, index, slot};
-use crate::message::SessionId;
+use crate::message::{Policy, SessionId};
 use crate::propagation::Propagation;
 use crate::reception::Reception;
 use crate::stream::NO_BLOCK;
@@ -43,6 +43,8 @@ pub struct DocumentEntry {
     pub subscribers: u32,
     /// Producers that a session writes as.
     pub writers: u32,
+    /// Deltas that subscriptions were told they would not get.
+    pub missed_deltas: u64,
 }
 
 /// How far a document has come.
@@ -67,6 +69,8 @@ pub struct SessionEntry {
     pub readings: Vec<Reading>,
     /// Documents that it only writes, four at most.
     pub writings: Vec<(u32, u32)>,
+    /// Deltas that it was told it would not get.
+    pub missed_deltas: u64,
 }
 
 /// A subscription: how far it has come.
@@ -76,8 +80,12 @@ pub struct Reading {
     pub slot: u32,
     /// The slot's generation.
     pub generation: u32,
+    /// What happens to it when it falls behind.
+    pub policy: Policy,
     /// Images that the socket has not taken.
     pub backlog_nodes: u64,
+    /// Bytes of those of them that were ordered since the subscription began.
+    pub backlog_bytes: u64,
     /// The sequence of the first delta of these; `None` if there is nothing left.
     pub next_sequence: Option<u64>,
 }
@@ -121,6 +129,7 @@ impl Validation {
             last_image_us: self.last_image_us(place),
             subscribers: cold.readers.iter().map(|(_, count)| *count).sum(),
             writers: registry.producers.bound(cold.producers),
+            missed_deltas: cold.missed_deltas,
         })
     }
 
@@ -186,6 +195,7 @@ pub(crate) fn sessions(
             handles: 0,
             readings: Vec::new(),
             writings: Vec::new(),
+            missed_deltas: propagation.missed_deltas(SessionId(place as u32)),
         };
         let is_there = reception.each_open_handle(entry.session, |handle| {
             seen += 1;

@@ -29,6 +29,9 @@ pub struct Limits {
     pub producers_per_worker_max: u32,
     /// Subscriptions of one core at most (200,000 over all cores): 80 bytes each.
     pub subscriptions_per_core_max: u32,
+    /// Subscriptions of one core that are remembered to have missed something (50,000 over all
+    /// cores): 64 bytes each. Beyond it each miss is told at once, not merged with the next.
+    pub slow_subscriptions_per_core_max: u32,
     /// Credit of a new handle (262,144 bytes): what may be on its way at once.
     pub credit_bytes: u32,
     /// Bytes of unfinished messages kept aside on one core at most.
@@ -105,6 +108,7 @@ impl Default for Limits {
             producers_per_document_max: 64,
             producers_per_worker_max: 200_000,
             subscriptions_per_core_max: 200_000,
+            slow_subscriptions_per_core_max: 50_000,
             credit_bytes: 256 << 10,
             carry_bytes_per_core_max: 4 << 20,
             spill_bytes_per_core_max: 12 << 20,

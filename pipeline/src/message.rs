@@ -8,7 +8,7 @@ use std::sync::Arc;
 use deltaworks_runtime::chunk_memory::ChunkId;
 
 use crate::chunk::Landed;
-use crate::stream::Place;
+use crate::stream::{Place, Position};
 
 /// A session's place in the table of its core. Reused only when nothing names it any more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -40,14 +40,49 @@ pub enum From {
     },
 }
 
-/// What happens to a subscription that falls behind the window.
+/// What happens to a subscription that falls behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Policy {
-    /// It moves to the window's start and is told from where to where.
+    /// Behind the window it moves to the window's start and is told from where to where.
     #[default]
     Gap,
     /// The document's publishers get no more credit until it has read.
     Wait,
+    /// Too many bytes behind, or behind the window, it moves to the newest image.
+    Skip,
+    /// Too many bytes behind, or behind the window, it ends.
+    Close,
+}
+
+impl Policy {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+
+    /// All of them, by number.
+    pub const ALL: [Self; Self::COUNT] = [Self::Gap, Self::Wait, Self::Skip, Self::Close];
+
+    /// Its name, in configurations and figures.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::Wait => "wait",
+            Self::Skip => "skip",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// Sequences that a subscription was not sent, and is told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Missed {
+    /// The first missing sequence.
+    pub from: u64,
+    /// The first that follows.
+    pub to: u64,
+    /// The policy that left them out.
+    pub policy: Policy,
+    /// How far the subscription was behind, in bytes of images, the missing ones included.
+    pub behind_bytes: u64,
 }
 
 /// What a client asks for with `open`.
@@ -61,8 +96,8 @@ pub struct OpenRequest {
     pub access: Access,
     /// Where the subscription begins.
     pub from: From,
-    /// What happens when it falls behind.
-    pub policy: Policy,
+    /// What happens when it falls behind; by default what the collection says.
+    pub policy: Option<Policy>,
     /// The producer's identity; not 0 when writing.
     pub producer: u64,
 }
@@ -115,6 +150,12 @@ pub struct Opened {
     pub gap_from: Option<u64>,
     /// Where the cursor stands.
     pub place: Place,
+    /// The first node that is ordered from now on, and where in the stream's bytes it begins.
+    pub live_from: u64,
+    /// See `live_from`.
+    pub position: Position,
+    /// The number of the document's collection.
+    pub collection: u16,
     /// The newest `info`, a CBOR map.
     pub info: Option<Arc<[u8]>>,
     /// The collection's kind.
@@ -203,6 +244,8 @@ pub enum CloseReason {
     Dropped,
     /// A newer session opened the document as the same producer.
     Fenced,
+    /// Its subscription was too far behind; it has been told how far.
+    Behind,
     /// The session has been told otherwise: nothing is left to tell.
     Silent,
 }
@@ -282,6 +325,15 @@ pub enum Message {
         /// The lowest cursor.
         node: u64,
     },
+    /// Agent to owner: deltas that subscriptions were not sent, since it last told.
+    Missed {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+        /// How many.
+        deltas: u64,
+    },
 
     // Owner to session core.
     /// An open was accepted.
@@ -355,6 +407,7 @@ impl Message {
                 | Self::Retire { .. }
                 | Self::Released { .. }
                 | Self::Progress { .. }
+                | Self::Missed { .. }
         )
     }
 }

@@ -6,7 +6,9 @@
 use deltaworks_image::ImageError;
 use deltaworks_runtime::clock::Now;
 
-use crate::message::{Ack, CloseReason, OpenRefusal, OpenRequest, Opened, Refusal, SessionId};
+use crate::message::{
+    Ack, CloseReason, Missed, OpenRefusal, OpenRequest, Opened, Refusal, SessionId,
+};
 
 /// What an inbound control message asks of the pipeline.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,8 +84,8 @@ pub trait SessionPort {
     fn ack(&mut self, ack: &Ack);
     /// Tells that a batch was refused.
     fn refused(&mut self, refusal: &Refusal);
-    /// Tells that sequences `from..to` of a subscription will not come.
-    fn gap(&mut self, session: SessionId, handle: u32, from: u64, to: u64);
+    /// Tells that sequences of a subscription will not come.
+    fn gap(&mut self, session: SessionId, handle: u32, missed: Missed);
     /// Grants credit outside of an acknowledgement.
     fn credit(&mut self, session: SessionId, handle: u32, bytes: u64);
     /// Tells that a handle is closed.

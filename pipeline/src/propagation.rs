@@ -13,9 +13,12 @@
 mod aside;
 mod counts;
 mod offer;
+mod overload;
 mod retiring;
 
 pub use counts::PropagationCounts;
+use overload::Missing;
+use retiring::Passes;
 
 use std::collections::VecDeque;
 
@@ -24,15 +27,16 @@ use deltaworks_runtime::prefetch::prefetch;
 use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::{ImageRange, published, published_run};
+use crate::collection::Collections;
 use crate::document::{SharedDocuments, home, index, slot};
 use crate::latency::Histogram;
 use crate::limits::{Limits, TurnBounds};
 use crate::mailbox::Mailboxes;
-use crate::message::{Message, Opened, Policy, SessionId};
+use crate::message::{CloseReason, Opened, Policy, SessionId};
 use crate::pending::Pending;
 use crate::port::{Sent, SessionPort};
 use crate::stream::{NO_BLOCK, NodeMemory, Place};
-use crate::subscription::{NO_SUBSCRIPTION, Subscription, Subscriptions};
+use crate::subscription::{NO_SUBSCRIPTION, NOT_READY, Slow, Subscription, Subscriptions};
 
 /// Byte ranges of one send.
 const PARTS: usize = 64;
@@ -63,6 +67,18 @@ struct Outlet {
     is_listed: bool,
     is_blocked: bool,
     is_open: bool,
+    /// Its socket has not taken everything since it was full.
+    is_lagging: bool,
+    /// Deltas that it was told it would not get.
+    missed_deltas: u64,
+}
+
+/// A handle whose subscription has come to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub session: SessionId,
+    pub handle: u32,
+    pub reason: CloseReason,
 }
 
 #[derive(Clone, Copy)]
@@ -70,6 +86,8 @@ struct Group {
     subscription: u32,
     nodes: u64,
     bytes: usize,
+    /// Those of images ordered since the subscription began.
+    live_bytes: u64,
     after: Place,
     /// The last image, if it was ordered since the subscription began.
     newest: Option<ImageRange>,
@@ -82,6 +100,7 @@ impl Group {
         subscription: NO_SUBSCRIPTION,
         nodes: 0,
         bytes: 0,
+        live_bytes: 0,
         after: Place::START,
         newest: None,
         more: false,
@@ -97,14 +116,20 @@ pub struct Propagation {
     /// By worker: its marks for this agent, and where to go on.
     pending: Vec<(Arc<Pending>, usize)>,
     worker_cores: std::sync::Arc<[u16]>,
+    collections: std::sync::Arc<Collections>,
     subscriptions: Subscriptions,
     outlets: Vec<Outlet>,
     listed: VecDeque<u32>,
     marks: Vec<u32>,
     progressed: Vec<u32>,
-    ended: Vec<(SessionId, u32)>,
+    ended: Vec<Ended>,
+    missing: Missing,
+    passes: Passes,
+    /// Subscriptions that were seen too far behind for their policy.
+    overdue: Vec<u32>,
     spill_bytes: u64,
     spill_bytes_max: u64,
+    slow_subscriptions_max: u32,
     faults: Vec<SessionId>,
     bounds: TurnBounds,
     counts: PropagationCounts,
@@ -124,6 +149,7 @@ impl Propagation {
         memory: Arc<ChunkMemory>,
         pending: Vec<Arc<Pending>>,
         worker_cores: std::sync::Arc<[u16]>,
+        collections: std::sync::Arc<Collections>,
         limits: &Limits,
     ) -> Self {
         Self {
@@ -133,13 +159,18 @@ impl Propagation {
             subscriptions: Subscriptions::new(pending.len(), limits.subscriptions_per_core_max),
             pending: pending.into_iter().map(|marks| (marks, 0)).collect(),
             worker_cores,
+            collections,
             outlets: Vec::new(),
             listed: VecDeque::new(),
             marks: Vec::with_capacity(limits.turn.marks_per_owner + 64),
             progressed: Vec::new(),
             ended: Vec::new(),
+            missing: Missing::default(),
+            passes: Passes::default(),
+            overdue: Vec::new(),
             spill_bytes: 0,
             spill_bytes_max: limits.spill_bytes_per_core_max,
+            slow_subscriptions_max: limits.slow_subscriptions_per_core_max,
             faults: Vec::new(),
             bounds: limits.turn,
             counts: PropagationCounts::default(),
@@ -153,7 +184,8 @@ impl Propagation {
 
     /// Bytes of the subscriptions of this core.
     pub fn subscription_bytes(&self) -> u64 {
-        u64::from(self.subscriptions.used()) * size_of::<Subscription>() as u64
+        let slow_bytes = u64::from(self.subscriptions.slow_count()) * size_of::<Slow>() as u64;
+        u64::from(self.subscriptions.used()) * size_of::<Subscription>() as u64 + slow_bytes
     }
 
     /// Bytes copied out of chunks that sockets have not taken yet.
@@ -168,7 +200,10 @@ impl Propagation {
 
     /// Whether nothing can be sent now: what is left waits for sockets.
     pub fn is_idle(&self) -> bool {
-        self.listed.is_empty() && self.is_clear() && self.progressed.is_empty()
+        self.listed.is_empty()
+            && self.is_clear()
+            && self.progressed.is_empty()
+            && self.missing.is_empty()
     }
 
     /// Whether progress found no room in a ring.
@@ -198,11 +233,15 @@ impl Propagation {
                 is_listed: false,
                 is_blocked: false,
                 is_open: false,
+                is_lagging: false,
+                missed_deltas: 0,
             });
         }
         let outlet = &mut self.outlets[place];
         outlet.is_open = true;
         outlet.is_blocked = false;
+        outlet.is_lagging = false;
+        outlet.missed_deltas = 0;
     }
 
     /// Nothing more is sent to the session; its subscriptions end one by one afterwards.
@@ -263,17 +302,18 @@ impl Propagation {
     pub(crate) fn subscribe(&mut self, opened: &Opened) -> Option<u32> {
         let subscription = Subscription {
             place: opened.place,
-            live_from: self.shared.get(opened.slot).tail().0,
+            live_from: opened.live_from,
+            position: opened.position,
+            collection: opened.collection,
             slot: opened.slot,
             generation: opened.generation,
             session: opened.session,
             handle: opened.handle,
             next_of_document: NO_SUBSCRIPTION,
-            next_ready: NO_SUBSCRIPTION,
+            next_ready: NOT_READY,
             policy: opened.policy,
-            is_ready: false,
-            is_used: true,
-            aside: None,
+            is_ended: false,
+            slow: None,
         };
         let place =
             self.subscriptions.insert(home(opened.slot), index(opened.slot), subscription)?;
@@ -294,11 +334,9 @@ impl Propagation {
     /// Ends a subscription. What the socket took half is copied first.
     pub(crate) fn unsubscribe(&mut self, place: u32) {
         let entry = self.subscriptions.get(place);
-        let (slot, session, was_ready) = (entry.slot, entry.session, entry.is_ready);
-        let aside = entry.aside.take();
-        let aside: usize =
-            aside.iter().flat_map(|aside| aside.iter()).map(|(_, bytes)| bytes.len()).sum();
-        self.spill_bytes -= aside as u64;
+        let was_ready = entry.next_ready != NOT_READY;
+        let (slot, session) = (entry.slot, entry.session);
+        self.spill_bytes -= entry.aside_bytes();
         if matches!(self.outlets[session.0 as usize].half, Half::InChunk { slot: of, .. } if of == slot)
         {
             self.copy_half(session);
@@ -315,10 +353,9 @@ impl Propagation {
     #[inline]
     fn make_ready(&mut self, place: u32) {
         let entry = self.subscriptions.get(place);
-        if entry.is_ready {
+        if entry.next_ready != NOT_READY {
             return;
         }
-        entry.is_ready = true;
         entry.next_ready = NO_SUBSCRIPTION;
         let session = entry.session;
         let outlet = &mut self.outlets[session.0 as usize];
@@ -338,8 +375,7 @@ impl Propagation {
             return None;
         }
         let entry = self.subscriptions.get(place);
-        entry.is_ready = false;
-        outlet.first_ready = entry.next_ready;
+        outlet.first_ready = core::mem::replace(&mut entry.next_ready, NOT_READY);
         if outlet.first_ready == NO_SUBSCRIPTION {
             outlet.last_ready = NO_SUBSCRIPTION;
         }
@@ -364,16 +400,17 @@ impl Propagation {
         for worker in 0..self.pending.len() {
             work += self.take_marks(worker, self.bounds.marks_per_owner);
         }
+        work += self.end_overdue(port);
         for _ in 0..self.listed.len() {
             let Some(session) = self.listed.pop_front() else { break };
             self.outlets[session as usize].is_listed = false;
             work += self.send(SessionId(session), port);
         }
-        work + self.tell_progress(boxes)
+        work + self.tell_progress(boxes) + self.tell_missed(boxes)
     }
 
-    /// Streams that have been sent to their end: (session, handle).
-    pub(crate) fn take_ended(&mut self) -> Option<(SessionId, u32)> {
+    /// A handle whose subscription has come to its end.
+    pub(crate) fn take_ended(&mut self) -> Option<Ended> {
         self.ended.pop()
     }
 
@@ -425,6 +462,9 @@ impl Propagation {
                 while next != NO_SUBSCRIPTION {
                     self.make_ready(next);
                     let entry = self.subscriptions.peek(next);
+                    if entry.policy == Policy::Close && self.is_too_far_behind(entry) {
+                        self.overdue.push(next);
+                    }
                     self.nodes.prefetch(entry.place.block, entry.place.index);
                     next = entry.next_of_document;
                 }
@@ -462,9 +502,13 @@ impl Propagation {
         if !matches!(self.outlets[session.0 as usize].half, Half::Copied { .. }) {
             while part_count < PARTS && group_count < PARTS {
                 let Some(place) = self.pop_ready(session.0) else { break };
-                if self.subscriptions.peek(place).aside.is_some() {
+                if self.subscriptions.peek(place).oldest_aside().is_some() {
                     self.make_ready(place);
                     break;
+                }
+                self.judge(place, port);
+                if self.subscriptions.peek(place).is_ended {
+                    continue;
                 }
                 let group = self.gather(place, &memory, &mut parts, &mut part_count);
                 if group.nodes != 0 {
@@ -488,11 +532,17 @@ impl Propagation {
         if let Some(newest) = newest {
             self.measure(published(&memory, newest), port);
         }
-        let outlet = &mut self.outlets[session.0 as usize];
-        outlet.is_blocked = sent.blocked;
-        let goes_on = !sent.blocked
-            && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None));
+        let goes_on = self.settle_outlet(session, sent.blocked);
         (images + usize::from(half_length > 0), goes_on)
+    }
+
+    /// Notes whether the socket took everything; whether more may be sent at once.
+    fn settle_outlet(&mut self, session: SessionId, is_blocked: bool) -> bool {
+        let outlet = &mut self.outlets[session.0 as usize];
+        outlet.is_blocked = is_blocked;
+        let is_behind = outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None);
+        outlet.is_lagging = is_behind && (is_blocked || outlet.is_lagging);
+        !is_blocked && is_behind
     }
 
     /// Collects byte ranges from the cursor on; neighbours in memory become one part.
@@ -509,7 +559,7 @@ impl Propagation {
         let mut at = self.resolve(entry);
         let mut run: Option<(ImageRange, u32)> = None;
         let mut newest = None;
-        let (first, mut bytes) = (at.node, 0);
+        let (first, mut bytes, mut history_bytes) = (at.node, 0, 0);
         let TurnBounds { images_per_send, bytes_per_send, .. } = self.bounds;
         while at.node < tail && at.node - first < images_per_send && bytes < bytes_per_send {
             at = self.nodes.normalise(at);
@@ -533,6 +583,9 @@ impl Propagation {
             }
             newest = (at.node >= entry.live_from).then_some(range);
             bytes += range.bytes();
+            if newest.is_none() {
+                history_bytes = bytes;
+            }
             at.node += 1;
             at.index += 1;
         }
@@ -543,10 +596,12 @@ impl Propagation {
         let (session, handle) = (entry.session, entry.handle);
         let nodes = at.node - first;
         if nodes == 0 && ended {
-            self.ended.push((session, handle));
+            self.ended.push(Ended { session, handle, reason: CloseReason::Dropped });
         }
         let more = at.node < tail || ended;
-        Group { subscription: place, nodes, bytes: bytes as usize, after: at, newest, more }
+        let live_bytes = u64::from(bytes - history_bytes);
+        let bytes = bytes as usize;
+        Group { subscription: place, nodes, bytes, live_bytes, after: at, newest, more }
     }
 
     /// The cursor, once the stream that it waited for has begun.
@@ -597,69 +652,46 @@ impl Propagation {
                 rest -= group.bytes;
                 images += group.nodes as usize;
                 newest = group.newest;
-                self.move_cursor(group.subscription, group.after);
+                self.move_cursor(group.subscription, group.after, group.live_bytes);
                 if group.more {
                     self.make_ready(group.subscription);
                 }
                 continue;
             }
             let mut at = self.resolve(self.subscriptions.peek(group.subscription));
+            let mut live_bytes = 0;
             while rest > 0 {
                 at = self.nodes.normalise(at);
                 let range = self.nodes.node(at.block, at.index).range;
+                let entry = self.subscriptions.peek(group.subscription);
+                let (slot, is_live) = (entry.slot, at.node >= entry.live_from);
+                live_bytes += if is_live { u64::from(range.bytes()) } else { 0 };
                 if rest < range.bytes() as usize {
-                    let slot = self.subscriptions.peek(group.subscription).slot;
                     self.outlets[session.0 as usize].half =
                         Half::InChunk { range, sent: rest as u32, slot, node: at.node };
                     rest = 0;
                 } else {
                     rest -= range.bytes() as usize;
                     images += 1;
-                    let entry = self.subscriptions.peek(group.subscription);
-                    newest = (at.node >= entry.live_from).then_some(range);
+                    newest = is_live.then_some(range);
                 }
                 at.node += 1;
                 at.index += 1;
             }
-            self.move_cursor(group.subscription, at);
+            self.move_cursor(group.subscription, at, live_bytes);
             self.make_ready(group.subscription);
         }
         (images, newest)
     }
 
     #[inline]
-    fn move_cursor(&mut self, place: u32, to: Place) {
+    fn move_cursor(&mut self, place: u32, to: Place, live_bytes: u64) {
         let entry = self.subscriptions.get(place);
         entry.place = to;
+        entry.position = entry.position.after(live_bytes);
         if entry.policy == Policy::Wait {
             let slot = entry.slot;
             self.progressed.push(slot);
         }
-    }
-
-    /// Tells owners how far `wait` subscriptions have come; what finds no room merges here.
-    fn tell_progress(&mut self, boxes: &mut Mailboxes) -> usize {
-        if self.progressed.is_empty() {
-            return 0;
-        }
-        self.progressed.sort_unstable();
-        self.progressed.dedup();
-        let before = self.progressed.len();
-        let mut progressed = core::mem::take(&mut self.progressed);
-        progressed.retain(|slot| {
-            let (home, index) = (home(*slot), index(*slot));
-            let Some(node) = self.subscriptions.lowest_waiting(home, index) else { return false };
-            let mailbox = boxes.to(self.worker_cores[home]);
-            if mailbox.room() == 0 {
-                return true;
-            }
-            let head = self.subscriptions.head(home, index);
-            let generation = self.subscriptions.peek(head).generation;
-            mailbox.send(Message::Progress { slot: *slot, generation, node });
-            false
-        });
-        let work = before - progressed.len();
-        self.progressed = progressed;
-        work
     }
 }

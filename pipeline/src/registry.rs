@@ -164,15 +164,16 @@ impl Registry {
             return Err(OpenRefusal::BadAccess);
         }
         let collection = self.collections.of_name(name).ok_or(OpenRefusal::UnknownCollection)?;
-        let waits = request.access.read && request.policy == Policy::Wait;
-        if waits && !self.collections.get(collection).wait_allowed {
+        let overload = &self.collections.get(collection).overload;
+        let policy = request.policy.unwrap_or(overload.policy);
+        if request.access.read && !overload.allows(policy) {
             return Err(OpenRefusal::PolicyNotAllowed);
         }
         let (index, is_new) = match self.directory.get(name) {
             Some(index) => (*index as usize, false),
             None => (self.make(name.clone(), collection)?, true),
         };
-        match self.bind(core, open, index, now) {
+        match self.bind(core, open, index, policy, now) {
             Ok(answer) => Ok(answer),
             Err(refusal) => {
                 if is_new {
@@ -188,6 +189,7 @@ impl Registry {
         core: u16,
         open: &Open,
         index: usize,
+        policy: Policy,
         now: Now,
     ) -> Result<(Opened, Option<Evicted>), OpenRefusal> {
         let request = &open.request;
@@ -208,7 +210,7 @@ impl Registry {
                 Some((_, count)) => *count += 1,
                 None => cold.readers.push((core, 1)),
             }
-            if request.policy == Policy::Wait {
+            if policy == Policy::Wait {
                 document.flags |= WAITED_FOR;
                 let waiting = cold.waiting.get_or_insert_default();
                 match waiting.agents.iter_mut().find(|agent| agent.core == core) {
@@ -239,7 +241,7 @@ impl Registry {
             generation: document.generation,
             worker: self.worker,
             access: request.access,
-            policy: request.policy,
+            policy,
             producer,
             origin,
             producer_sequence,
@@ -249,6 +251,9 @@ impl Registry {
             start_sequence: start.sequence,
             gap_from: start.gap_from,
             place: start.place,
+            live_from: document.nodes,
+            position: document.appended,
+            collection: document.collection,
             info: cold.info.clone(),
             kind: collection.schema.kind_name(),
             credit_bytes_max: collection.limits.credit_bytes,
@@ -296,6 +301,7 @@ impl Registry {
             producer_count: 0,
             next_origin: 1,
             floor: 0,
+            missed_deltas: 0,
             idle_since_ns: 0,
         }));
         self.names_bytes += name.len() as u64;
@@ -484,6 +490,15 @@ impl Registry {
         };
         agent.node = node;
         true
+    }
+
+    /// Notes that subscriptions were not sent so many deltas.
+    pub fn missed(&mut self, slot: u32, generation: u32, deltas: u64) {
+        if let Some(index) = self.live_index(slot, generation)
+            && let Some(cold) = &mut self.cold[index]
+        {
+            cold.missed_deltas += deltas;
+        }
     }
 
     /// Gives back the credit of batches that every `wait` subscription has taken: calls

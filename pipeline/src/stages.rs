@@ -259,6 +259,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                     Arc::clone(&parts.memory),
                     marks,
                     worker_cores.clone(),
+                    parts.collections.clone(),
                     &parts.limits,
                 ),
             }
@@ -378,9 +379,9 @@ impl CoreStages {
     }
 
     /// The next bytes for a session whose socket is blocked, to be offered alone; see
-    /// [`CoreStages::took`]. Empty if only control is left.
-    pub fn offer(&mut self, session: SessionId) -> &[u8] {
-        self.sessions.as_mut().map_or(&[], |side| side.propagation.offer(session))
+    /// [`CoreStages::took`]. Empty if only control is left, which it may have added to.
+    pub fn offer(&mut self, session: SessionId, port: &mut impl SessionPort) -> &[u8] {
+        self.sessions.as_mut().map_or(&[], |side| side.propagation.offer(session, port))
     }
 
     /// Whether the session's socket has taken an image in part, or was offered one alone: then
@@ -460,8 +461,8 @@ impl CoreStages {
             clock.propagated();
             let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
             let mut around = Around { port, boxes, propagation, now };
-            while let Some((session, handle)) = around.propagation.take_ended() {
-                side.reception.stream_ended(session, handle, &mut around);
+            while let Some(ended) = around.propagation.take_ended() {
+                side.reception.subscription_ended(ended, &mut around);
             }
             while let Some(session) = around.propagation.take_fault() {
                 around.port.fault(session, SessionFault::SpillLimit);

@@ -77,6 +77,45 @@ impl Place {
     pub const START: Self = Self { node: 0, block: NO_BLOCK, index: 0 };
 }
 
+/// Bytes of images before a place of a stream, in units of 8 and modulo 2³²: what lies between two
+/// places is exact while it is less than 32 GiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position(u32);
+
+impl Position {
+    /// The position `bytes` further on.
+    #[inline]
+    #[must_use]
+    pub fn after(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add((bytes / 8) as u32))
+    }
+
+    /// The position `bytes` before.
+    #[inline]
+    #[must_use]
+    pub fn before(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_sub((bytes / 8) as u32))
+    }
+
+    /// Bytes from `earlier` to here.
+    #[inline]
+    pub fn bytes_since(self, earlier: Self) -> u64 {
+        u64::from(self.0.wrapping_sub(earlier.0)) * 8
+    }
+
+    /// The word that [`Position::from_word`] takes.
+    #[inline]
+    pub(crate) fn to_word(self) -> u32 {
+        self.0
+    }
+
+    /// The position of a word.
+    #[inline]
+    pub(crate) fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+}
+
 /// The blocks of all streams, shared by owners and agents.
 #[derive(Debug)]
 pub struct NodeMemory {

@@ -9,13 +9,28 @@ use std::collections::VecDeque;
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
 
 use crate::message::{Policy, SessionId};
-use crate::stream::Place;
+use crate::stream::{Place, Position};
 
 /// "No subscription".
 pub const NO_SUBSCRIPTION: u32 = u32::MAX;
 
-/// Images copied out of retired chunks, oldest first, and their node numbers.
-pub(crate) type Aside = VecDeque<(u64, Box<[u8]>)>;
+/// "In no list of those with something to send".
+pub const NOT_READY: u32 = u32::MAX - 1;
+
+/// What only a subscription has that stays behind.
+#[derive(Debug, Default)]
+pub(crate) struct Slow {
+    /// Images copied out of retired chunks, oldest first, and their node numbers.
+    pub aside: VecDeque<(u64, Box<[u8]>)>,
+    /// Sequences that have left the window and that it has not been told of; empty if equal.
+    pub missed_from: u64,
+    /// See `missed_from`.
+    pub missed_to: u64,
+    /// Bytes of their images.
+    pub missed_bytes: u64,
+}
+
+const _: () = assert!(size_of::<Slow>() == 56 || cfg!(target_pointer_width = "32"));
 
 /// One session's cursor into one document: one cache line.
 #[repr(align(64))]
@@ -30,13 +45,16 @@ pub(crate) struct Subscription {
     pub handle: u32,
     /// Next subscription of the same document on this core.
     pub next_of_document: u32,
-    /// Next in its session's list of those with something to send.
+    /// Next in its session's list of those with something to send; [`NOT_READY`] outside of it.
     pub next_ready: u32,
+    /// Where in the stream's bytes the cursor stands, or `live_from` as long as that is ahead.
+    pub position: Position,
+    /// The number of the document's collection.
+    pub collection: u16,
     pub policy: Policy,
-    pub is_ready: bool,
-    pub is_used: bool,
-    /// Images copied out of retired chunks, oldest first, and their node numbers.
-    pub aside: Option<Box<Aside>>,
+    /// It was closed, or its policy has ended it: nothing more is sent.
+    pub is_ended: bool,
+    pub slow: Option<Box<Slow>>,
 }
 
 const _: () = assert!(size_of::<Subscription>() == 64);
@@ -55,10 +73,11 @@ unsafe impl Zeroable for Subscription {
             handle: 0,
             next_of_document: 0,
             next_ready: 0,
+            position: Position::default(),
+            collection: 0,
             policy: Policy::Gap,
-            is_ready: false,
-            is_used: false,
-            aside: None,
+            is_ended: false,
+            slow: None,
         }
     }
 }
@@ -68,22 +87,33 @@ const _: () = assert!(Policy::Gap as u8 == 0);
 impl Subscription {
     /// Number of the first node that the socket has not taken.
     pub fn taken_up_to(&self) -> u64 {
-        match &self.aside {
-            Some(aside) => aside.front().map_or(self.place.node, |(node, _)| *node),
-            None => self.place.node,
-        }
+        self.oldest_aside().map_or(self.place.node, |(node, _)| *node)
+    }
+
+    /// The oldest image that was copied for it, and its node number.
+    pub fn oldest_aside(&self) -> Option<&(u64, Box<[u8]>)> {
+        self.slow.as_ref()?.aside.front()
+    }
+
+    /// Bytes copied for it.
+    pub fn aside_bytes(&self) -> u64 {
+        let copies = self.slow.iter().flat_map(|slow| &slow.aside);
+        copies.map(|(_, bytes)| bytes.len() as u64).sum()
     }
 }
 
 /// The subscriptions of one core, and which belong to which document.
 ///
-/// Worst-case memory: 64 bytes each, and 4 bytes a document that was ever read here.
+/// Worst-case memory: 64 bytes each, 56 more for those that stay behind, and 4 bytes a document that was
+/// ever read here.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
     entries: ZeroedArray<Subscription>,
     /// Entries that were ever used.
     fresh: u32,
     free: Vec<u32>,
+    /// How many have a [`Slow`].
+    slow: u32,
     /// By home worker and place: the first subscription.
     heads: Vec<Vec<u32>>,
 }
@@ -91,7 +121,7 @@ pub(crate) struct Subscriptions {
 impl Drop for Subscriptions {
     fn drop(&mut self) {
         for entry in &mut self.entries[..self.fresh as usize] {
-            entry.aside = None;
+            entry.slow = None;
         }
     }
 }
@@ -102,6 +132,7 @@ impl Subscriptions {
             entries: ZeroedArray::new(limit as usize),
             fresh: 0,
             free: Vec::new(),
+            slow: 0,
             heads: vec![Vec::new(); workers],
         }
     }
@@ -118,6 +149,25 @@ impl Subscriptions {
 
     pub fn used(&self) -> u32 {
         self.fresh - self.free.len() as u32
+    }
+
+    /// How many have what only the slow have.
+    pub fn slow_count(&self) -> u32 {
+        self.slow
+    }
+
+    /// What only the slow have; the subscription is one from now on.
+    pub fn slow(&mut self, place: u32) -> &mut Slow {
+        let entry = &mut self.entries[place as usize];
+        self.slow += u32::from(entry.slow.is_none());
+        entry.slow.get_or_insert_default()
+    }
+
+    /// Lets go of it, if nothing is left in it.
+    pub fn calm(&mut self, place: u32) {
+        let slow = &mut self.entries[place as usize].slow;
+        let gone = slow.take_if(|it| it.aside.is_empty() && it.missed_from == it.missed_to);
+        self.slow -= u32::from(gone.is_some());
     }
 
     #[inline]
@@ -177,8 +227,8 @@ impl Subscriptions {
             self.entries[before as usize].next_of_document = next;
         }
         let entry = &mut self.entries[place as usize];
-        entry.is_used = false;
-        entry.aside = None;
+        self.slow -= u32::from(entry.slow.take().is_some());
+        entry.is_ended = true;
         self.free.push(place);
     }
 

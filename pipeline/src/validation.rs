@@ -451,6 +451,7 @@ impl Validation {
         producer.last_sequence = document.next_sequence;
         document.next_sequence += u64::from(fields.count);
         document.nodes += 1;
+        document.appended = document.appended.after(u64::from(range.bytes()));
         document.tail_index += 1;
         if document.flags & GREW == 0 {
             document.flags |= GREW;
@@ -541,6 +542,9 @@ impl Validation {
                     self.settle(slot);
                 }
             }
+            Message::Missed { slot, generation, deltas } => {
+                self.registry.missed(slot, generation, deltas);
+            }
             _ => unreachable!("a message for a session core reached a worker"),
         }
     }
@@ -554,7 +558,8 @@ impl Validation {
         for &slot in &self.grew {
             let index = index(slot);
             let document = &self.registry.documents[index];
-            shared[index].publish(document.nodes, document.flags & DROPPED != 0);
+            let has_ended = document.flags & DROPPED != 0;
+            shared[index].publish(document.nodes, document.appended, has_ended);
         }
         // Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.
         fence(Ordering::SeqCst);

@@ -5,7 +5,9 @@
 #[path = "scenarios/world.rs"]
 mod world;
 
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, Peer, batch};
 use deltaworks_pipeline::message::{BatchRefusal, CloseReason, From, Policy};
 use deltaworks_pipeline::planted::PlantedPanic;
@@ -186,7 +188,7 @@ fn busy(steps_per_delta: u64) -> Inline {
     let collection = |name: &str, schema| Collection {
         name: name.into(),
         schema,
-        wait_allowed: true,
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     };
     let mut config = InlineConfig::fused(

@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 Some(Event::Batch(batch)) => {
                     batch.deltas().for_each(|line| println!("{}", String::from_utf8_lossy(line)));
                 }
-                Some(Event::Gap { from, to }) => println!("# {} lines were missed", to - from),
+                Some(Event::Gap { from, to, .. }) => println!("# {} lines were missed", to - from),
                 Some(Event::Failed(fault)) => return Err(fault.into()),
                 Some(Event::Closed { code }) => println!("# the room was closed ({code})"),
                 Some(Event::Info(_) | Event::EpochChanged { .. }) => {}

@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
             Event::Info(info) => println!("# info of {} bytes", info.map().len()),
-            Event::Gap { from, to } => println!("# {from}..{to} left the server's memory"),
+            Event::Gap { from, to, .. } => println!("# {from}..{to} were missed"),
             Event::EpochChanged { epoch, .. } => println!("# history lost; epoch {epoch}"),
             Event::Closed { code } => println!("# closed ({code})"),
             Event::Failed(fault) => return Err(fault.into()),

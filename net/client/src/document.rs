@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use deltaworks_image::BatchBuilder;
 use deltaworks_protocol::client::{DocumentKey, Fault, OpenedDocument, Outcome, PublishError};
+use deltaworks_protocol::message::Policy;
 use tokio::sync::oneshot;
 
 use crate::batch::{Batch, Info};
@@ -23,12 +24,16 @@ pub enum Event {
     Batch(Batch),
     /// The document has a new info.
     Info(Info),
-    /// Sequences that will not come: they left the server's memory before they were read.
+    /// Sequences that will not come: the subscription was too slow for its policy.
     Gap {
         /// The first missing sequence.
         from: u64,
         /// The first that follows.
         to: u64,
+        /// The policy that left them out.
+        policy: Policy,
+        /// How far behind the subscription was, in bytes; 0 if the server did not tell.
+        behind_bytes: u64,
     },
     /// The document's history was lost; the stream begins anew.
     EpochChanged {

@@ -49,7 +49,7 @@ pub struct OpenOptions {
     pub access: Access,
     /// Where the subscription begins (live).
     pub start: Start,
-    /// What happens when the subscription falls behind the server's memory (gap).
+    /// What happens when the subscription falls behind (what the collection says).
     pub policy: Policy,
     /// The writer's identity: not 0, random, kept over restarts to be recognised.
     pub producer: u64,
@@ -63,7 +63,7 @@ impl OpenOptions {
         OpenOptions {
             access: Access::Read,
             start: Start::Live,
-            policy: Policy::Gap,
+            policy: Policy::OfCollection,
             producer: 0,
             echo: true,
         }
@@ -83,6 +83,12 @@ impl OpenOptions {
     #[must_use]
     pub const fn from(self, start: Start) -> OpenOptions {
         OpenOptions { start, ..self }
+    }
+
+    /// Another policy than the collection's for a subscription that falls behind.
+    #[must_use]
+    pub const fn policy(self, policy: Policy) -> OpenOptions {
+        OpenOptions { policy, ..self }
     }
 
     /// Slow the document's writers rather than miss something.

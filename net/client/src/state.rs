@@ -185,8 +185,8 @@ impl Shared {
                         slot.signals.answer.notify_waiters();
                     }
                 }
-                protocol::Event::Gap { document, from, to } => {
-                    self.push(state, document, Event::Gap { from, to });
+                protocol::Event::Gap { document, from, to, policy, behind_bytes } => {
+                    self.push(state, document, Event::Gap { from, to, policy, behind_bytes });
                 }
                 protocol::Event::EpochChanged { document, epoch, sequence } => {
                     self.push(state, document, Event::EpochChanged { epoch, sequence });

@@ -189,7 +189,7 @@ registry! {
         "Choose a random identity once, keep it, and send it with open.";
     304 PolicyNotAllowed "policy_not_allowed"
         "The collection does not allow this policy."
-        "Subscribe with policy gap.";
+        "Subscribe with policy gap, or with none named.";
     305 SequenceAhead "sequence_ahead"
         "The sequence asked for has not been given yet."
         "Ask for at most the next sequence; if you resumed, read the document anew.";
@@ -208,6 +208,9 @@ registry! {
     310 AlreadyOpen "already_open"
         "This session reads the document already."
         "Use the handle that you have; a session reads a document once.";
+    311 PolicyReserved "policy_reserved"
+        "The policy catch-up is reserved; this server keeps no log to catch up from."
+        "Subscribe with another policy.";
     400 DeltaInvalid "delta_invalid"
         "A delta breaks the collection's schema."
         "Mend the delta that is told, at the place that is told.";
@@ -253,6 +256,9 @@ registry! {
     503 ClosedByLimit "closed_by_limit"
         "The server has as many subscriptions as it may."
         "Send close for the handle; open fewer documents for reading.";
+    504 ClosedByPolicy "closed_by_policy"
+        "The subscription's policy is close, and it was too far behind; gap told how far."
+        "Send close for the handle; open it again from where you want to go on, and read faster.";
 }
 
 impl ErrorCode {

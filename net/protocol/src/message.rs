@@ -102,10 +102,9 @@ pub struct Open<'a> {
     #[n(5)]
     #[cbor(default)]
     pub epoch: u64,
-    /// [`Policy`] as a number.
+    /// [`Policy`] as a number; none: the collection's.
     #[n(6)]
-    #[cbor(default)]
-    pub policy: u8,
+    pub policy: Option<u8>,
     /// The writer's identity; not 0 when writing.
     #[n(7)]
     #[cbor(default)]
@@ -163,13 +162,55 @@ pub enum Start {
     },
 }
 
-/// What happens to a subscription that falls behind the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What happens to a subscription that falls behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Policy {
+    /// What the document's collection says; nothing on the wire.
+    #[default]
+    OfCollection,
     /// It moves to the window's start and is told; 0 on the wire.
     Gap,
     /// The document's writers get no credit until it has read; 1 on the wire.
     Wait,
+    /// It moves to the newest image and is told; 2 on the wire.
+    Skip,
+    /// It is told what it misses, and its handle closes; 4 on the wire.
+    Close,
+}
+
+/// The number of the policy that is to come and that nobody can ask for yet, `catch-up`.
+const CATCH_UP: u8 = 5;
+
+impl Policy {
+    /// Every policy that can be named, with its name.
+    pub const NAMED: [(Policy, &'static str); 4] = [
+        (Policy::Gap, "gap"),
+        (Policy::Wait, "wait"),
+        (Policy::Skip, "skip"),
+        (Policy::Close, "close"),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> Option<&'static str> {
+        Policy::NAMED.iter().find(|(policy, _)| *policy == self).map(|(_, name)| *name)
+    }
+
+    /// Its number on the wire; none if the collection's is meant.
+    pub const fn number(self) -> Option<u8> {
+        match self {
+            Policy::OfCollection => None,
+            Policy::Gap => Some(0),
+            Policy::Wait => Some(1),
+            Policy::Skip => Some(2),
+            Policy::Close => Some(4),
+        }
+    }
+
+    /// The policy of a number that this version knows.
+    pub fn from_number(number: u8) -> Option<Policy> {
+        let named = Policy::NAMED.iter().map(|(policy, _)| *policy);
+        named.into_iter().find(|policy| policy.number() == Some(number))
+    }
 }
 
 /// The checked options of an [`Open`].
@@ -202,7 +243,7 @@ impl<'a> Open<'a> {
             from,
             sequence,
             epoch,
-            policy: u8::from(options.policy == Policy::Wait),
+            policy: options.policy.number(),
             producer: options.producer,
             echo: options.echo,
         }
@@ -211,7 +252,8 @@ impl<'a> Open<'a> {
     /// The options, typed.
     ///
     /// # Errors
-    /// `OptionUnknown` for a number without a meaning, `AccessInvalid` for a writer without producer.
+    /// `OptionUnknown` for a number without a meaning, `PolicyReserved` for the policy to come,
+    /// `AccessInvalid` for a writer without producer.
     pub fn options(&self) -> Result<OpenOptions, ErrorCode> {
         let access = match self.access {
             1 => Access::Read,
@@ -226,9 +268,9 @@ impl<'a> Open<'a> {
             _ => return Err(ErrorCode::OptionUnknown),
         };
         let policy = match self.policy {
-            0 => Policy::Gap,
-            1 => Policy::Wait,
-            _ => return Err(ErrorCode::OptionUnknown),
+            None => Policy::OfCollection,
+            Some(CATCH_UP) => return Err(ErrorCode::PolicyReserved),
+            Some(number) => Policy::from_number(number).ok_or(ErrorCode::OptionUnknown)?,
         };
         if access.writes() && self.producer == 0 {
             return Err(ErrorCode::AccessInvalid);
@@ -277,6 +319,9 @@ pub struct Opened<'a> {
     /// The collection's kind, such as `opaque` or `cbor`.
     #[b(11)]
     pub kind: &'a str,
+    /// The number of the subscription's [`Policy`]; none if it does not read.
+    #[n(12)]
+    pub policy: Option<u8>,
 }
 
 /// Answers a writer's batches, cumulatively.
@@ -371,6 +416,14 @@ pub struct Gap {
     /// The first sequence that follows.
     #[n(2)]
     pub to: u64,
+    /// The number of the [`Policy`] that left them out.
+    #[n(3)]
+    #[cbor(default)]
+    pub policy: u8,
+    /// How far behind the newest image the subscription was, in bytes of images.
+    #[n(4)]
+    #[cbor(default)]
+    pub behind_bytes: u64,
 }
 
 /// Grants bytes outside of an acknowledgement.

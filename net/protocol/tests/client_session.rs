@@ -292,7 +292,8 @@ fn a_gap_is_told_and_the_stream_goes_on_behind_it() {
         let key = reader.open("a", Access::Read, Start::Sequence { sequence: 1, epoch });
         reader.run(&mut server);
         if healing == Healing::On {
-            let gap = Event::Gap { document: key, from: 1, to: 3 };
+            let policy = Policy::Gap;
+            let gap = Event::Gap { document: key, from: 1, to: 3, policy, behind_bytes: 0 };
             assert!(reader.events.contains(&gap), "{:?}", reader.events);
             assert_eq!(reader.deltas(), [b"3"]);
             assert_eq!(reader.session.counters().gaps, 1);

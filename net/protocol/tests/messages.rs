@@ -58,10 +58,11 @@ proptest! {
     fn every_option_of_an_open_comes_back(
         name in "\\PC{1,60}", request: u32, sequence: u64, epoch: u64, producer in 1u64..,
         access in prop::sample::select(vec![Access::Read, Access::Write, Access::Both]),
-        from in 0usize..3, wait: bool, echo: bool,
+        from in 0usize..3, policy in 0usize..5, echo: bool,
     ) {
         let start = [Start::Live, Start::Window, Start::Sequence { sequence, epoch }][from];
-        let policy = if wait { Policy::Wait } else { Policy::Gap };
+        let named = Policy::NAMED.map(|(policy, _)| policy);
+        let policy = named.get(policy).copied().unwrap_or_default();
         let options = OpenOptions { access, start, policy, producer, echo };
         let open = Open::new(request, &name, options);
         let bytes = encoded(&open);
@@ -77,12 +78,12 @@ proptest! {
         let opened = Opened {
             request: a, handle: d, document: b, epoch: c, window_start: b, next_sequence: c,
             start_sequence: b, credit: c, origin: d, producer_sequence: b,
-            info: info.as_deref(), kind: &text,
+            info: info.as_deref(), kind: &text, policy: flag.then_some(2),
         };
         assert_eq!(from_server(&encoded(&opened)), ServerMessage::Opened(opened));
         let ack = Ack { handle: a, producer_sequence: b, sequence: c, credit: b, duplicates: d };
         assert_eq!(from_server(&encoded(&ack)), ServerMessage::Ack(ack));
-        let gap = Gap { handle: a, from: b, to: c };
+        let gap = Gap { handle: a, from: b, to: c, policy: 4, behind_bytes: b };
         assert_eq!(from_server(&encoded(&gap)), ServerMessage::Gap(gap));
         let credit = Credit { handle: a, bytes: b };
         assert_eq!(from_server(&encoded(&credit)), ServerMessage::Credit(credit));
@@ -222,7 +223,7 @@ fn options_without_a_meaning_are_told() {
         from: 0,
         sequence: 0,
         epoch: 0,
-        policy: 0,
+        policy: Some(0),
         producer: 1,
         echo: false,
     };
@@ -231,10 +232,12 @@ fn options_without_a_meaning_are_told() {
         Open { access: 0, ..open },
         Open { access: 4, ..open },
         Open { from: 3, ..open },
-        Open { policy: 2, ..open },
+        Open { policy: Some(6), ..open },
     ] {
         assert_eq!(bad.options(), Err(ErrorCode::OptionUnknown));
     }
+    let reserved = Open { policy: Some(5), ..open };
+    assert_eq!(reserved.options(), Err(ErrorCode::PolicyReserved));
     assert_eq!(Open { producer: 0, ..open }.options(), Err(ErrorCode::AccessInvalid));
     assert!(Open { producer: 0, access: 1, ..open }.options().is_ok());
 }

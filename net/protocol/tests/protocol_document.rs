@@ -123,6 +123,7 @@ fn examples() -> Vec<Example> {
         producer_sequence: 6,
         info: None,
         kind: "cbor",
+        policy: Some(1),
     };
     let ack = Ack { handle: 3, producer_sequence: 7, sequence: 1_000, credit: 72, duplicates: 0 };
     let mut error = ErrorMessage::new(ErrorCode::DeltaInvalid, "no number");
@@ -139,7 +140,11 @@ fn examples() -> Vec<Example> {
         example("opened", &opened, server),
         example("ack", &ack, server),
         example("error", &error, server),
-        example("gap", &Gap { handle: 3, from: 1_002, to: 1_500 }, server),
+        example(
+            "gap",
+            &Gap { handle: 3, from: 1_002, to: 1_500, policy: 2, behind_bytes: 1_048_832 },
+            server,
+        ),
         example("credit", &Credit { handle: 3, bytes: 4_096 }, server),
         example("ping", &Ping { token: 1 }, server),
         example("pong", &Pong { token: 1 }, client),

@@ -62,6 +62,8 @@ pub struct DocumentReport {
     pub subscribers: u32,
     /// Producers that a session writes as.
     pub writers: u32,
+    /// Deltas that subscriptions were told they would not get.
+    pub missed_deltas: u64,
 }
 
 /// What documents are sorted by; the largest comes first, except of names.
@@ -77,6 +79,8 @@ pub enum DocumentSort {
     Window,
     /// Subscriptions.
     Subscribers,
+    /// Deltas that subscriptions were told they would not get.
+    Missed,
     /// The name.
     Name,
 }
@@ -106,6 +110,10 @@ pub struct SessionReport {
     pub backlog_deltas: u64,
     /// Images of them.
     pub backlog_nodes: u64,
+    /// Bytes of those of these that were ordered since their subscription began.
+    pub backlog_bytes: u64,
+    /// Deltas that it was told it would not get.
+    pub missed_deltas: u64,
     /// Whether its socket is full.
     pub is_blocked: bool,
     /// Names of up to four documents that it has open, those that it lags behind first.
@@ -119,6 +127,8 @@ pub enum SessionSort {
     /// Deltas that its socket has not taken, then images.
     #[default]
     Backlog,
+    /// Deltas that it was told it would not get.
+    Missed,
     /// Bytes received.
     Received,
     /// Bytes delivered.
@@ -189,6 +199,7 @@ pub(crate) fn documents(
         last_delta_unix_us: entry.last_image_us,
         subscribers: entry.subscribers,
         writers: entry.writers,
+        missed_deltas: entry.missed_deltas,
     });
     Page { total, rows: rows.collect() }
 }
@@ -207,6 +218,7 @@ fn compare_documents(
         DocumentSort::Last => other.last_image_us.cmp(&one.last_image_us),
         DocumentSort::Window => window(other).cmp(&window(one)),
         DocumentSort::Subscribers => other.subscribers.cmp(&one.subscribers),
+        DocumentSort::Missed => other.missed_deltas.cmp(&one.missed_deltas),
         DocumentSort::Name => Ordering::Equal,
     };
     larger_first.then_with(|| one.name.cmp(&other.name))
@@ -225,6 +237,7 @@ pub(crate) fn sessions(
         let larger_first = match sort {
             SessionSort::Backlog => (other.backlog_deltas, other.backlog_nodes)
                 .cmp(&(one.backlog_deltas, one.backlog_nodes)),
+            SessionSort::Missed => other.missed_deltas.cmp(&one.missed_deltas),
             SessionSort::Received => other.received_bytes.cmp(&one.received_bytes),
             SessionSort::Delivered => other.delivered_bytes.cmp(&one.delivered_bytes),
             SessionSort::Age => other.age_seconds.total_cmp(&one.age_seconds),
@@ -257,6 +270,8 @@ fn session(socket: SocketEntry, sample: &Sample) -> (SessionReport, Vec<(u32, u3
         delivered_bytes: socket.delivered_bytes,
         backlog_deltas: readings.iter().filter_map(behind).sum(),
         backlog_nodes: readings.iter().map(|reading| reading.backlog_nodes).sum(),
+        backlog_bytes: readings.iter().map(|reading| reading.backlog_bytes).sum(),
+        missed_deltas: socket.entry.missed_deltas,
         is_blocked: socket.is_blocked,
         documents: Vec::new(),
     };

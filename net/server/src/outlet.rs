@@ -13,7 +13,7 @@ use std::task::Waker;
 use deltaworks_image::Kind;
 use deltaworks_pipeline::inventory::SessionEntry;
 use deltaworks_pipeline::message::{
-    Access, Ack, BatchRefusal, CloseReason, From, OpenRefusal, OpenRequest, Opened, Policy,
+    Access, Ack, BatchRefusal, CloseReason, From, Missed, OpenRefusal, OpenRequest, Opened, Policy,
     Refusal, SessionId,
 };
 use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
@@ -381,6 +381,7 @@ impl<O: Outgoing, C: Clock> SessionPort for Outlet<O, C> {
             producer_sequence: opened.producer_sequence,
             info: opened.info.as_deref(),
             kind: opened.kind,
+            policy: opened.access.read.then(|| wire_policy(opened.policy).number()).flatten(),
         };
         self.tell(opened.session, &message);
     }
@@ -417,8 +418,10 @@ impl<O: Outgoing, C: Clock> SessionPort for Outlet<O, C> {
         self.tell(refusal.session, &error);
     }
 
-    fn gap(&mut self, id: SessionId, handle: u32, from: u64, to: u64) {
-        self.tell(id, &wire::Gap { handle, from, to });
+    fn gap(&mut self, id: SessionId, handle: u32, missed: Missed) {
+        let Missed { from, to, policy, behind_bytes } = missed;
+        let policy = wire_policy(policy).number().unwrap_or_default();
+        self.tell(id, &wire::Gap { handle, from, to, policy, behind_bytes });
     }
 
     fn credit(&mut self, id: SessionId, handle: u32, bytes: u64) {
@@ -430,6 +433,7 @@ impl<O: Outgoing, C: Clock> SessionPort for Outlet<O, C> {
             CloseReason::Asked | CloseReason::Silent => ErrorCode::Closed,
             CloseReason::Dropped => ErrorCode::ClosedByDrop,
             CloseReason::Fenced => ErrorCode::ClosedByFence,
+            CloseReason::Behind => ErrorCode::ClosedByPolicy,
         };
         self.tell(id, &wire::Closed::new(Some(handle), code, code.meaning()));
     }
@@ -524,10 +528,22 @@ fn open_request(request: u32, name: &str, options: &wire::OpenOptions) -> OpenRe
             wire::Start::Sequence { sequence, epoch } => From::Sequence { sequence, epoch },
         },
         policy: match options.policy {
-            wire::Policy::Gap => Policy::Gap,
-            wire::Policy::Wait => Policy::Wait,
+            wire::Policy::OfCollection => None,
+            wire::Policy::Gap => Some(Policy::Gap),
+            wire::Policy::Wait => Some(Policy::Wait),
+            wire::Policy::Skip => Some(Policy::Skip),
+            wire::Policy::Close => Some(Policy::Close),
         },
         producer: options.producer,
+    }
+}
+
+fn wire_policy(policy: Policy) -> wire::Policy {
+    match policy {
+        Policy::Gap => wire::Policy::Gap,
+        Policy::Wait => wire::Policy::Wait,
+        Policy::Skip => wire::Policy::Skip,
+        Policy::Close => wire::Policy::Close,
     }
 }
 

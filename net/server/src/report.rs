@@ -144,8 +144,14 @@ pub struct CoreReport {
     pub delivered_bytes: u64,
     /// Calls that sent.
     pub sends: u64,
-    /// Subscriptions moved to their window's start, and told so.
+    /// How often subscriptions were told that sequences will not come.
     pub gaps: u64,
+    /// The deltas of these that policy `gap` left out.
+    pub gap_missed_deltas: u64,
+    /// Those that policy `skip` left out.
+    pub skip_missed_deltas: u64,
+    /// Those that policy `close` left out.
+    pub close_missed_deltas: u64,
     /// Images copied for slow subscribers.
     pub spilled_images: u64,
     /// Bytes copied because a read had cut a message off.

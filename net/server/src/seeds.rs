@@ -13,7 +13,9 @@ use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use deltaworks_image::{BatchBuilder, Image, Limits as ImageLimits};
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::stages::{CoreRole, Parts, Tuning, join};
 use deltaworks_protocol::framing::Framing;
@@ -153,7 +155,7 @@ fn stages(dice: &mut Dice) -> deltaworks_pipeline::stages::CoreStages {
     let collection = Collection {
         name: String::new(),
         schema: Schema::Opaque,
-        wait_allowed: true,
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     };
     let limits = Limits {

@@ -197,7 +197,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
             || (!station.stages.has_half(id)
                 && !session.borrow().unsent().is_empty()
                 && !is_planted(Mutant::ImageBeforeControl));
-        let offered = if is_control_next { &[][..] } else { station.stages.offer(id) };
+        let offered = if is_control_next { &[][..] } else { station.offer(id) };
         let is_image = !offered.is_empty();
         let polled = if is_image {
             self.connection.poll_send(offered, context)

@@ -23,12 +23,13 @@ pub const BUDGET_BYTES_MIN: u64 = 32 << 20;
 const IMAGE_BYTES_MIN: u64 = 64;
 
 /// Bytes of a document's state: shared, hot and cold part, its entry in the directory, its marks.
-const DOCUMENT_BYTES: u64 = 32 + 64 + 176 + 64 + 1;
+const DOCUMENT_BYTES: u64 = 32 + 64 + 184 + 64 + 1;
 
-/// Bytes of a producer, a subscription, a handle, a session without handles, a waiting message,
+/// Bytes of a producer, a subscription, what one has more that has missed something, a handle, a session without handles, a waiting message,
 /// an owed credit, the run of nodes of one document in one chunk.
 const PRODUCER_BYTES: u64 = 64;
 const SUBSCRIPTION_BYTES: u64 = 80;
+const SLOW_BYTES: u64 = 64;
 const HANDLE_BYTES: u64 = 144;
 const SESSION_BYTES: u64 = 2048;
 const MESSAGE_BYTES: u64 = 40;
@@ -151,6 +152,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let related = |at_default: u64| scaled(at_default).max(2 * documents);
     let producers = related(200_000);
     let subscriptions = related(200_000);
+    let slow = related(200_000) / 4;
     let handles = related(200_000);
     let sessions = request.sessions.map_or(scaled(4096), u64::from).max(1);
     let owed = scaled(100_000);
@@ -173,6 +175,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         row("names", 1, names_bytes, "open refused (309)"),
         row("producers", PRODUCER_BYTES, producers, "oldest forgotten, or open refused (308, 309)"),
         row("subscriptions", SUBSCRIPTION_BYTES, subscriptions, "open refused (309)"),
+        row("slow subscriptions", SLOW_BYTES, slow, "each miss told at once"),
         row("handles", HANDLE_BYTES, handles, "open refused (307, 309)"),
         row("sessions", SESSION_BYTES, sessions, "connection refused (207)"),
         row("control", 1, control, "session ended (214)"),
@@ -213,6 +216,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         names_bytes_per_worker_max: names_bytes / workers,
         producers_per_worker_max: (producers / workers) as u32,
         subscriptions_per_core_max: per_core(subscriptions) as u32,
+        slow_subscriptions_per_core_max: per_core(slow) as u32,
         handles_per_core_max: per_core(handles) as u32,
         sessions_per_core_max: per_core(sessions).max(1) as u32,
         waiting_messages_max: per_core(waiting) as u32,

@@ -261,6 +261,11 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
         }
     }
 
+    /// What a full socket is to be offered alone; see [`CoreStages::offer`].
+    pub fn offer(&mut self, id: SessionId) -> &[u8] {
+        self.stages.offer(id, &mut self.outlet)
+    }
+
     /// Ends a session whose task has ended, unless its place is already another's.
     pub fn end_own(&mut self, id: SessionId, session: &Rc<RefCell<SocketSession<O>>>) {
         if self.outlet.get(id).is_some_and(|known| Rc::ptr_eq(known, session)) {

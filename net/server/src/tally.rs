@@ -8,6 +8,7 @@
 
 use deltaworks_pipeline::CollectionCounts;
 use deltaworks_pipeline::latency::{BUCKETS, Histogram};
+use deltaworks_pipeline::message::Policy;
 use deltaworks_pipeline::stages::CoreStages;
 use deltaworks_runtime::counters::{CounterReader, CounterWriter, counters};
 
@@ -40,6 +41,9 @@ pub(crate) enum Figure {
     DeliveredBytes,
     Sends,
     Gaps,
+    MissedGap,
+    MissedSkip,
+    MissedClose,
     SpilledImages,
     LiveChunks,
     LiveNodes,
@@ -133,6 +137,9 @@ impl Tally {
             (Figure::DeliveredBytes, propagation.delivered_bytes),
             (Figure::Sends, propagation.sends),
             (Figure::Gaps, propagation.gaps),
+            (Figure::MissedGap, propagation.missed_deltas[Policy::Gap as usize]),
+            (Figure::MissedSkip, propagation.missed_deltas[Policy::Skip as usize]),
+            (Figure::MissedClose, propagation.missed_deltas[Policy::Close as usize]),
             (Figure::SpilledImages, propagation.spilled_images),
             (Figure::LiveChunks, live.chunks),
             (Figure::LiveNodes, live.nodes),

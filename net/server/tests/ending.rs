@@ -7,7 +7,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use deltaworks_image::{BatchBuilder, Kind, Limits};
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::framing::Framing;
 use deltaworks_protocol::message::{
@@ -41,7 +43,7 @@ fn server(cores: u32) -> Server {
     let collection = |name: &str, schema| Collection {
         name: name.into(),
         schema,
-        wait_allowed: true,
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     };
     let config = ServerConfig {

@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use deltaworks_image::{Kind, Limits};
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::framing::Framing;
 use deltaworks_protocol::message::{ClientHello, Ping, Pong, split_control};
@@ -41,7 +43,7 @@ fn server() -> Server {
     let collection = Collection {
         name: String::new(),
         schema: Schema::Opaque,
-        wait_allowed: true,
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     };
     let config = ServerConfig {

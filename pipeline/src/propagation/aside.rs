@@ -14,7 +14,7 @@ impl Propagation {
         let outlet = &self.outlets[session.0 as usize];
         let is_free = matches!(outlet.half, Half::None) && outlet.first_ready != NO_SUBSCRIPTION;
         let place = is_free.then_some(outlet.first_ready)?;
-        self.subscriptions.peek(place).aside.is_some().then_some(place)
+        self.subscriptions.peek(place).oldest_aside().is_some().then_some(place)
     }
 
     /// Sends the oldest copied image of a subscription, behind control that waits. Only when the
@@ -25,8 +25,8 @@ impl Propagation {
         place: u32,
         port: &mut impl SessionPort,
     ) -> (usize, bool) {
-        let aside = self.subscriptions.peek(place).aside.as_ref();
-        let bytes: &[u8] = aside.and_then(|copies| copies.front()).map_or(&[], |(_, bytes)| bytes);
+        let oldest = self.subscriptions.peek(place).oldest_aside();
+        let bytes: &[u8] = oldest.map_or(&[], |(_, bytes)| bytes);
         let length = bytes.len();
         let sent = port.send(session, &[], &[bytes]);
         self.counts.sends += 1;
@@ -35,11 +35,7 @@ impl Propagation {
             self.take_aside(session);
             self.settle_half(session, length, sent.parts_bytes);
         }
-        let outlet = &mut self.outlets[session.0 as usize];
-        outlet.is_blocked = sent.blocked;
-        let goes_on = !sent.blocked
-            && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None));
-        (1, goes_on)
+        (1, self.settle_outlet(session, sent.blocked))
     }
 
     /// Makes the oldest copied image of a ready `wait` subscription the session's half-sent one.
@@ -49,14 +45,11 @@ impl Propagation {
             return;
         }
         let entry = self.subscriptions.get(first);
-        let Some(aside) = &mut entry.aside else { return };
         let slot = entry.slot;
-        if let Some((_, bytes)) = aside.pop_front() {
-            self.outlets[session.0 as usize].half = Half::Copied { bytes, sent: 0 };
-        }
-        if aside.is_empty() {
-            entry.aside = None;
-        }
+        let Some(slow) = &mut entry.slow else { return };
+        let Some((_, bytes)) = slow.aside.pop_front() else { return };
+        self.subscriptions.calm(first);
+        self.outlets[session.0 as usize].half = Half::Copied { bytes, sent: 0 };
         self.progressed.push(slot);
     }
 

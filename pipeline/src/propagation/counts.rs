@@ -8,6 +8,7 @@ use deltaworks_image::Image;
 use super::Propagation;
 use crate::inventory::Reading;
 use crate::latency::Histogram;
+use crate::message::Policy;
 use crate::port::SessionPort;
 
 /// What propagation has counted since it began.
@@ -19,8 +20,10 @@ pub struct PropagationCounts {
     pub delivered_bytes: u64,
     /// Sends.
     pub sends: u64,
-    /// Subscriptions moved to their window's start.
+    /// How often subscriptions were told that sequences will not come.
     pub gaps: u64,
+    /// The deltas of these sequences, by the policy that left them out.
+    pub missed_deltas: [u64; Policy::COUNT],
     /// Images copied because a socket had taken them half, or for `wait`.
     pub spilled_images: u64,
 }
@@ -53,7 +56,7 @@ impl Propagation {
         let entry = self.subscriptions.peek(place);
         let (tail, _) = self.shared.get(entry.slot).tail();
         let first = entry.taken_up_to();
-        let next_sequence = match entry.aside.as_ref().and_then(|aside| aside.front()) {
+        let next_sequence = match entry.oldest_aside() {
             Some((_, copied)) => Image::checked_before(copied).map(|it| it.first_sequence()),
             None if entry.place.node < tail => {
                 let at = self.nodes.normalise(self.resolve(entry));
@@ -62,6 +65,14 @@ impl Propagation {
             None => None,
         };
         let backlog_nodes = tail.saturating_sub(first);
-        Reading { slot: entry.slot, generation: entry.generation, backlog_nodes, next_sequence }
+        let backlog_bytes = self.behind_bytes(entry) + entry.aside_bytes();
+        Reading {
+            slot: entry.slot,
+            generation: entry.generation,
+            policy: entry.policy,
+            backlog_nodes,
+            backlog_bytes,
+            next_sequence,
+        }
     }
 }

@@ -12,8 +12,58 @@ use crate::document::home;
 use crate::mailbox::Mailboxes;
 use crate::message::{Message, Policy, SessionId};
 use crate::port::SessionPort;
-use crate::stream::Place;
+use crate::stream::{Place, Position};
 use crate::subscription::NO_SUBSCRIPTION;
+
+/// Documents of which it is remembered where the last subscription came to.
+const PASSES: usize = 64;
+
+/// Where a cursor came that was moved to its window's start.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    slot: u32,
+    generation: u32,
+    place: Place,
+    position: Position,
+    /// The first sequence there.
+    sequence: u64,
+}
+
+/// Where the last subscription came, by document: thousands of slow ones cost one walk.
+#[derive(Debug)]
+pub(super) struct Passes {
+    /// At the window's start.
+    to_window: [Option<Passed>; PASSES],
+    /// Near the newest node.
+    to_newest: [Option<(u32, u32, Place)>; PASSES],
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Self { to_window: [None; PASSES], to_newest: [None; PASSES] }
+    }
+}
+
+impl Passes {
+    /// The last place noted of the document if it is between `at` and node `to`, else `at`. It is
+    /// behind the window's start as `at` is, so its block is there.
+    pub fn nearest(&self, slot: u32, generation: u32, at: Place, to: u64) -> Place {
+        match self.to_newest[slot as usize % PASSES] {
+            Some((of, in_generation, place))
+                if (of, in_generation) == (slot, generation)
+                    && (at.node..=to).contains(&place.node) =>
+            {
+                place
+            }
+            _ => at,
+        }
+    }
+
+    /// Notes that a subscription of the document came to `place`.
+    pub fn note(&mut self, slot: u32, generation: u32, place: Place) {
+        self.to_newest[slot as usize % PASSES] = Some((slot, generation, place));
+    }
+}
 
 impl Propagation {
     /// Lets go of what `worker` has moved out of its windows, and answers.
@@ -52,7 +102,8 @@ impl Propagation {
         boxes.to(self.worker_cores[worker as usize]).send(Message::Released { chunk });
     }
 
-    /// Moves a cursor that stands before its window, by its policy.
+    /// Moves a cursor that stands before its window, by its policy. What it has missed it is told
+    /// when its socket takes something: until then it merges with what it misses next.
     fn clear_of_window(&mut self, place: u32, port: &mut impl SessionPort) {
         let entry = self.subscriptions.peek(place);
         let (slot, policy, session) = (entry.slot, entry.policy, entry.session);
@@ -63,26 +114,56 @@ impl Propagation {
             self.subscriptions.get(place).place = at;
             return;
         }
-        let to = self.nodes.seek(at, start);
+        let from_sequence = self.nodes.node(at.block, at.index).first_sequence;
+        let passed = self.pass(place, at, start);
         match policy {
-            Policy::Gap => {
-                let from_sequence = self.nodes.node(at.block, at.index).first_sequence;
-                let to_sequence = self.end_of(self.nodes.seek(at, start - 1));
-                // Not if only infos are passed: they have no sequence that could be missed.
-                if from_sequence < to_sequence {
-                    let handle = self.subscriptions.peek(place).handle;
-                    self.counts.gaps += 1;
-                    port.gap(session, handle, from_sequence, to_sequence);
-                }
-            }
             Policy::Wait => self.copy_aside(place, at, start),
+            Policy::Close => self.end_behind(place, port),
+            Policy::Gap | Policy::Skip => {
+                let missed = (from_sequence, passed.sequence);
+                self.note_missed(place, missed, passed.position, port);
+            }
         }
-        self.subscriptions.get(place).place = to;
+        let entry = self.subscriptions.get(place);
+        entry.place = passed.place;
+        entry.position = passed.position;
         self.list(session);
     }
 
+    /// What lies at node `start` of a subscription whose cursor is at `at`, before it. Costs a load
+    /// each node between, unless another subscription of the document has just come there.
+    fn pass(&mut self, place: u32, mut at: Place, start: u64) -> Passed {
+        let entry = self.subscriptions.peek(place);
+        let (slot, generation, live_from) = (entry.slot, entry.generation, entry.live_from);
+        let known = self.passes.to_window[slot as usize % PASSES];
+        if let Some(passed) = known
+            && (passed.slot, passed.generation, passed.place.node) == (slot, generation, start)
+            && start >= live_from
+        {
+            return passed;
+        }
+        let mut position = entry.position;
+        let mut last = at;
+        while at.node < start {
+            at = self.nodes.normalise(at);
+            if at.node >= live_from {
+                let range = self.nodes.node(at.block, at.index).range;
+                position = position.after(u64::from(range.bytes()));
+            }
+            last = at;
+            at.node += 1;
+            at.index += 1;
+        }
+        let (place, sequence) = (self.nodes.normalise(at), self.end_of(last));
+        let passed = Passed { slot, generation, place, position, sequence };
+        if start >= live_from {
+            self.passes.to_window[slot as usize % PASSES] = Some(passed);
+        }
+        passed
+    }
+
     /// The sequence behind the node at `place`, which no retirement answered yet has passed.
-    fn end_of(&self, place: Place) -> u64 {
+    pub(super) fn end_of(&self, place: Place) -> u64 {
         let node = self.nodes.node(place.block, place.index);
         let count =
             Image::checked_before(published(&self.memory, node.range)).map_or(0, |it| it.count());
@@ -98,8 +179,8 @@ impl Propagation {
             let bytes: Box<[u8]> = published(&self.memory, range).into();
             self.spill_bytes += bytes.len() as u64;
             self.counts.spilled_images += 1;
-            let aside = &mut self.subscriptions.get(place).aside;
-            aside.get_or_insert_default().push_back((at.node, bytes));
+            let slow = self.subscriptions.slow(place);
+            slow.aside.push_back((at.node, bytes));
             at.node += 1;
             at.index += 1;
         }

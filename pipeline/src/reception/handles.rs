@@ -6,10 +6,11 @@
 use super::{Around, Handle, Partial, Reception, State, worker_of_name};
 use crate::limits::CREDIT_FLOOR_BYTES;
 use crate::message::{
-    Ack, CloseReason, Message, Open, OpenRefusal, OpenRequest, Opened, SessionId,
+    Ack, CloseReason, Message, Missed, Open, OpenRefusal, OpenRequest, Opened, Policy, SessionId,
 };
 use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::producer::NO_PRODUCER;
+use crate::propagation::Ended;
 use crate::subscription::NO_SUBSCRIPTION;
 
 /// What an open handle stands for.
@@ -107,7 +108,7 @@ impl Reception {
         let entry = Handle {
             state: State::Opening(false),
             access: request.access,
-            policy: request.policy,
+            policy: request.policy.unwrap_or_default(),
             slot: 0,
             generation: 0,
             worker: 0,
@@ -273,6 +274,7 @@ impl Reception {
         handle.generation = opened.generation;
         handle.worker = opened.worker;
         handle.producer = opened.producer;
+        handle.policy = opened.policy;
         let mut granted = 0;
         if opened.access.write {
             let full = self.limits.credit_bytes.min(opened.credit_bytes_max);
@@ -316,7 +318,9 @@ impl Reception {
         }
         around.port.opened(opened, u64::from(granted));
         if let Some(from) = opened.gap_from.filter(|_| opened.access.read) {
-            around.port.gap(id, opened.handle, from, opened.start_sequence);
+            let to = opened.start_sequence;
+            let missed = Missed { from, to, policy: Policy::Gap, behind_bytes: 0 };
+            around.port.gap(id, opened.handle, missed);
         }
     }
 
@@ -370,15 +374,15 @@ impl Reception {
         }
     }
 
-    /// A dropped document's stream has been sent to its end.
-    pub(crate) fn stream_ended<P: SessionPort>(
+    /// A subscription has come to its end: that of its stream, or the one that its policy makes.
+    pub(crate) fn subscription_ended<P: SessionPort>(
         &mut self,
-        id: SessionId,
-        number: u32,
+        ended: Ended,
         around: &mut Around<'_, P>,
     ) {
-        if self.sessions[id.0 as usize].handles[number as usize].state == State::Open {
-            self.close_handle(id, number, CloseReason::Dropped, around);
+        let Ended { session, handle, reason } = ended;
+        if self.sessions[session.0 as usize].handles[handle as usize].state == State::Open {
+            self.close_handle(session, handle, reason, around);
         }
     }
 
@@ -398,7 +402,7 @@ impl Reception {
         }
         let both_closed = session.handles[number as usize].state == State::Closing(true);
         match reason {
-            CloseReason::Dropped | CloseReason::Fenced if !both_closed => {
+            CloseReason::Dropped | CloseReason::Fenced | CloseReason::Behind if !both_closed => {
                 session.handles[number as usize].state = State::Dead;
             }
             _ => self.free_handle(id, number),

@@ -2,10 +2,12 @@
 //! panicking. The includer defines the macro `scenarios!` and makes of this list what it runs:
 //! native tests, or a table for wasm32.
 
+mod account;
 mod image;
 mod input;
 mod latency;
 mod order;
+mod overload;
 mod schema;
 mod slow;
 mod world;
@@ -32,6 +34,17 @@ scenarios! {
         a_close_that_crosses_the_servers_frees_the_handle,
         a_refused_open_is_told_of_nothing_else,
         a_dropped_document_ends_in_order_and_its_name_begins_anew,
+    ],
+    overload: [
+        a_skipping_subscriber_jumps_to_the_newest,
+        a_burst_is_not_skipped,
+        nothing_comes_behind_the_end,
+        a_skipping_subscriber_is_never_far_behind,
+        what_a_frozen_subscriber_misses_is_told_once,
+        a_closing_subscriber_ends_with_its_numbers,
+        history_that_was_asked_for_is_not_skipped,
+        a_collection_says_which_policies_there_are,
+        ten_thousand_slow_subscribers_cost_what_is_said,
     ],
     schema: [
         one_bad_delta_refuses_the_whole_batch,

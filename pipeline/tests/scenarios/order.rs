@@ -1,7 +1,9 @@
 //! Order: of each document, of control and data, with rings of every size.
 
 use super::world::{acknowledged, open, reading, received, world, writing};
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::inline::Event;
 use deltaworks_pipeline::inline::InlineConfig;
 use deltaworks_pipeline::message::{CloseReason, From, OpenRefusal, Policy};
@@ -112,7 +114,7 @@ pub(crate) fn a_slow_batch_holds_no_other_document() {
     let collection = |name: &str, schema| Collection {
         name: name.to_owned(),
         schema,
-        wait_allowed: false,
+        overload: Overload::default().with(Policy::Wait, false),
         limits: CollectionLimits::default(),
     };
     let collections = Collections::new(vec![

@@ -2,7 +2,9 @@
 
 use super::world::{acknowledged, open, reading, received, writing};
 use deltaworks_image::{Limits, builder};
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig};
 use deltaworks_pipeline::message::{BatchRefusal, From, OpenRefusal, Policy};
 use deltaworks_schema::{Kind, Schema as TypedSchema};
@@ -13,7 +15,7 @@ fn notes() -> Inline {
     let collections = Collections::new(vec![Collection {
         name: "notes".to_owned(),
         schema: Schema::Typed(schema),
-        wait_allowed: true,
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     }]);
     let mut config = InlineConfig::fused(1, collections);
@@ -140,7 +142,7 @@ pub(crate) fn a_collection_has_limits_of_its_own() {
     let collection = |name: &str, limits| Collection {
         name: name.to_owned(),
         schema: Schema::Opaque,
-        wait_allowed: false,
+        overload: Overload::default().with(Policy::Wait, false),
         limits,
     };
     let all = vec![collection("small", limits), collection("", CollectionLimits::default())];

@@ -39,7 +39,7 @@ pub(crate) fn a_slow_subscriber_on_another_core_is_told_its_gap() {
     let mut next = 1;
     let mut gaps = 0;
     for event in &slow_events {
-        if let Event::Gap { handle, from, to } = event {
+        if let Event::Gap { handle, from, to, .. } = event {
             assert_eq!((*handle, *from), (reader.handle, next), "told where it stood");
             assert!(to > from);
             next = *to;

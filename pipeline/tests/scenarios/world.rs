@@ -1,6 +1,8 @@
 //! What the scenarios share: a small world of cores, peers and documents.
 
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, Peer, deltas};
 use deltaworks_pipeline::message::{Access, From, OpenRequest, Opened, Policy};
 
@@ -8,20 +10,28 @@ pub(crate) fn opaque() -> Collections {
     Collections::new(vec![Collection {
         name: String::new(),
         schema: Schema::Opaque,
-        wait_allowed: true,
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     }])
 }
 
 pub(crate) fn world(cores: usize, change: impl FnOnce(&mut InlineConfig)) -> Inline {
-    let mut config = InlineConfig::fused(cores, opaque());
+    world_of(cores, opaque(), change)
+}
+
+pub(crate) fn world_of(
+    cores: usize,
+    collections: Collections,
+    change: impl FnOnce(&mut InlineConfig),
+) -> Inline {
+    let mut config = InlineConfig::fused(cores, collections);
     change(&mut config);
     Inline::new(config)
 }
 
 pub(crate) fn reading(name: &str, from: From, policy: Policy) -> OpenRequest {
     let access = Access { read: true, write: false };
-    OpenRequest { request: 1, name: name.into(), access, from, policy, producer: 0 }
+    OpenRequest { request: 1, name: name.into(), access, from, policy: Some(policy), producer: 0 }
 }
 
 pub(crate) fn writing(name: &str, producer: u64) -> OpenRequest {
@@ -30,7 +40,7 @@ pub(crate) fn writing(name: &str, producer: u64) -> OpenRequest {
         name: name.into(),
         access: Access { read: false, write: true },
         from: From::Live,
-        policy: Policy::Gap,
+        policy: None,
         producer,
     }
 }

@@ -14,7 +14,9 @@ mod port;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::stages::{CoreRole, Parts, join};
 use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionSpec};
@@ -61,7 +63,7 @@ fn collections() -> Collections {
     Collections::new(vec![Collection {
         name: String::new(),
         schema: Schema::Opaque,
-        wait_allowed: true,
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     }])
 }

@@ -10,7 +10,9 @@
 
 use deltaworks_pipeline::chunk::ImageRange;
 use deltaworks_pipeline::document::SharedDocuments;
-use deltaworks_pipeline::stream::{BlockPool, NO_BLOCK, NODES_PER_BLOCK, Node, NodeMemory, Place};
+use deltaworks_pipeline::stream::{
+    BlockPool, NO_BLOCK, NODES_PER_BLOCK, Node, NodeMemory, Place, Position,
+};
 use deltaworks_runtime::chunk_memory::{ByteRange, ChunkId, ChunkMemory, RegionSpec};
 use deltaworks_runtime::ring::{Consumer, Producer, ring};
 use deltaworks_runtime::sync::Arc;
@@ -109,16 +111,16 @@ impl Owner {
         for number in 0..images {
             let chunks = number / IMAGES_PER_CHUNK;
             if number.is_multiple_of(IMAGES_PER_CHUNK) && chunks >= u64::from(CHUNKS) {
-                self.shared.documents.get(0).publish(number, false);
+                self.shared.documents.get(0).publish(number, Position::default(), false);
                 self.retire((chunks + 1 - u64::from(CHUNKS)) * IMAGES_PER_CHUNK);
             }
             self.append(number);
             if number - published >= random.below(12) {
                 published = number + 1;
-                self.shared.documents.get(0).publish(published, false);
+                self.shared.documents.get(0).publish(published, Position::default(), false);
             }
         }
-        self.shared.documents.get(0).publish(images, true);
+        self.shared.documents.get(0).publish(images, Position::default(), true);
     }
 }
 

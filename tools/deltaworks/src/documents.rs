@@ -23,7 +23,8 @@ Examples:
   deltaworks docs --limit 1000 --json | jq '.documents[].name'
 
 OWNER is the core that orders the document's deltas. RATE is deltas a second over the sample; WINDOW
-is how many deltas a subscriber can still begin at.
+is how many deltas a subscriber can still begin at; MISSED how many all subscribers together were told
+they would not get.
 
 Exit codes:
   0  the documents were told
@@ -60,6 +61,8 @@ pub enum DocumentSort {
     Window,
     /// Subscribers
     Subscribers,
+    /// Deltas that subscribers were told they would not get
+    Missed,
     /// Name
     Name,
 }
@@ -72,6 +75,7 @@ impl DocumentSort {
             DocumentSort::Last => "last",
             DocumentSort::Window => "window",
             DocumentSort::Subscribers => "subscribers",
+            DocumentSort::Missed => "missed",
             DocumentSort::Name => "name",
         }
     }
@@ -83,7 +87,8 @@ impl DocumentSort {
             DocumentSort::Rate => DocumentSort::Last,
             DocumentSort::Last => DocumentSort::Window,
             DocumentSort::Window => DocumentSort::Subscribers,
-            DocumentSort::Subscribers => DocumentSort::Name,
+            DocumentSort::Subscribers => DocumentSort::Missed,
+            DocumentSort::Missed => DocumentSort::Name,
             DocumentSort::Name => DocumentSort::Rate,
         }
     }
@@ -125,6 +130,8 @@ pub struct DocumentRow {
     pub subscribers: u64,
     /// Writers.
     pub writers: u64,
+    /// Deltas that subscribers were told they would not get.
+    pub missed_deltas: u64,
 }
 
 impl DocumentRow {
@@ -181,6 +188,7 @@ impl DocumentsCommand {
             ("WINDOW", Side::Right),
             ("SUBS", Side::Right),
             ("WRITERS", Side::Right),
+            ("MISSED", Side::Right),
         ];
         let mut table = Table::new(&columns, 0);
         let now = now_unix_us();
@@ -194,6 +202,7 @@ impl DocumentsCommand {
                 quantity::count(document.window_deltas),
                 quantity::count(document.subscribers),
                 quantity::count(document.writers),
+                quantity::count(document.missed_deltas),
             ]);
         }
         let mut lines = table.lines(crate::table::terminal_width());

@@ -19,7 +19,8 @@ Examples:
   deltaworks sessions --watch 2
   deltaworks sessions --json | jq '.sessions[] | select(.is_blocked)'
 
-BEHIND is how many deltas wait for the session in its documents; BLOCKED says that its socket takes
+BEHIND is how many deltas wait for the session in its documents, BYTES how much of that came since it
+subscribed, MISSED how many deltas it was told it would not get; BLOCKED says that its socket takes
 nothing at present. DOCUMENTS names up to four of those that it has open.
 
 Exit codes:
@@ -47,6 +48,8 @@ pub enum SessionSort {
     /// Deltas that wait for it
     #[default]
     Backlog,
+    /// Deltas that it was told it would not get
+    Missed,
     /// Bytes that it sent
     Received,
     /// Bytes that it got
@@ -60,6 +63,7 @@ impl SessionSort {
     pub const fn word(self) -> &'static str {
         match self {
             SessionSort::Backlog => "backlog",
+            SessionSort::Missed => "missed",
             SessionSort::Received => "received",
             SessionSort::Delivered => "delivered",
             SessionSort::Age => "age",
@@ -70,7 +74,8 @@ impl SessionSort {
     #[must_use]
     pub const fn next(self) -> SessionSort {
         match self {
-            SessionSort::Backlog => SessionSort::Received,
+            SessionSort::Backlog => SessionSort::Missed,
+            SessionSort::Missed => SessionSort::Received,
             SessionSort::Received => SessionSort::Delivered,
             SessionSort::Delivered => SessionSort::Age,
             SessionSort::Age => SessionSort::Backlog,
@@ -114,6 +119,10 @@ pub struct SessionRow {
     pub backlog_deltas: u64,
     /// Batches that wait for it.
     pub backlog_nodes: u64,
+    /// Bytes of those that were ordered since it subscribed.
+    pub backlog_bytes: u64,
+    /// Deltas that it was told it would not get.
+    pub missed_deltas: u64,
     /// Whether its socket takes nothing at present.
     pub is_blocked: bool,
     /// Up to four of its documents.
@@ -155,6 +164,8 @@ impl SessionsCommand {
             ("SENT", Side::Right),
             ("GOT", Side::Right),
             ("BEHIND", Side::Right),
+            ("BYTES", Side::Right),
+            ("MISSED", Side::Right),
             ("BLOCKED", Side::Left),
             ("DOCUMENTS", Side::Left),
         ];
@@ -169,6 +180,8 @@ impl SessionsCommand {
                 quantity::bytes(session.received_bytes),
                 quantity::bytes(session.delivered_bytes),
                 quantity::count(session.backlog_deltas),
+                quantity::bytes(session.backlog_bytes),
+                quantity::count(session.missed_deltas),
                 if session.is_blocked { "yes" } else { "" }.to_owned(),
                 session.documents.join(" "),
             ]);

@@ -47,9 +47,9 @@ pub struct SubscribeCommand {
     /// Where to begin: live, start (the oldest in memory), or SEQUENCE@EPOCH
     #[arg(long, value_name = "PLACE", default_value = "live")]
     from: From,
-    /// What happens to a reader that falls behind the server's memory
-    #[arg(long, value_enum, default_value = "gap")]
-    policy: Policy,
+    /// What happens to a reader that falls behind; by default what the collection says
+    #[arg(long, value_enum)]
+    policy: Option<Policy>,
     /// Prints one line of JSON for each event
     #[arg(long)]
     json: bool,
@@ -65,6 +65,21 @@ enum Policy {
     Gap,
     /// The document's publishers are slowed
     Wait,
+    /// It goes on with the newest, and is told what it missed
+    Skip,
+    /// It is told what it missed, and ends
+    Close,
+}
+
+impl core::convert::From<Policy> for deltaworks_client::Policy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Gap => Self::Gap,
+            Policy::Wait => Self::Wait,
+            Policy::Skip => Self::Skip,
+            Policy::Close => Self::Close,
+        }
+    }
 }
 
 /// Where a subscription begins, as the command line writes it.
@@ -104,10 +119,8 @@ impl SubscribeCommand {
 
     async fn subscribe(self) -> Result<ExitCode, String> {
         let client = publish::connect(&self.server).await?;
-        let mut options = OpenOptions::read().from(self.from.0);
-        if matches!(self.policy, Policy::Wait) {
-            options = options.wait();
-        }
+        let policy = self.policy.map(Into::into).unwrap_or_default();
+        let options = OpenOptions::read().from(self.from.0).policy(policy);
         let document = client
             .open(&self.document, options)
             .await
@@ -184,11 +197,20 @@ impl Printer {
                     self.text(&format!("info {map}"));
                 }
             }
-            Event::Gap { from, to } => {
+            Event::Gap { from, to, policy, behind_bytes } => {
+                let policy = policy.name();
                 if self.json {
-                    self.line(&json!({ "event": "gap", "from": from, "to": to }));
+                    self.line(&json!({
+                        "event": "gap", "from": from, "to": to, "deltas": to - from,
+                        "policy": policy, "behind_bytes": behind_bytes,
+                    }));
                 } else {
-                    self.text(&format!("gap: sequences {from} to {} will not come", to - 1));
+                    let (policy, last) = (policy.unwrap_or("gap"), to - 1);
+                    let deltas = crate::quantity::things(to - from, "delta");
+                    self.text(&format!(
+                        "{policy}: sequences {from} to {last} will not come: {deltas}, \
+                         {behind_bytes} bytes behind"
+                    ));
                 }
             }
             Event::EpochChanged { epoch, sequence } => {

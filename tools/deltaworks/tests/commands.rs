@@ -169,7 +169,11 @@ fn what_has_left_memory_is_told_as_a_gap() {
     let from = format!("1@{epoch}");
     let mut sub = Sub::start("big", &tcp, &["--from", &from, "--count", "1"]);
     let gap = sub.next().expect("a gap");
-    assert_eq!(gap, json!({ "event": "gap", "from": 1, "to": window_start }));
+    let expected = json!({
+        "event": "gap", "from": 1, "to": window_start, "deltas": window_start - 1, "policy": "gap",
+        "behind_bytes": 0,
+    });
+    assert_eq!(gap, expected);
     assert_eq!(sub.next().expect("a delta")["sequence"], window_start);
     assert_eq!(sub.end().0, Some(0));
     daemon.stop();

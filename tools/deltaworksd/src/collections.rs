@@ -1,6 +1,9 @@
 //! Collections as the pipeline has them, from those of the configuration: schemas are read here.
 
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
+use deltaworks_pipeline::message::Policy;
 use deltaworks_schema::Kind;
 
 use crate::config::{CollectionConfig, CollectionTable};
@@ -26,7 +29,7 @@ pub fn load(table: &CollectionTable, workers: usize) -> Result<Collections, Vec<
         all.push(Collection {
             name: String::new(),
             schema: Schema::Opaque,
-            wait_allowed: true,
+            overload: Overload::default(),
             limits: CollectionLimits::default(),
         });
     }
@@ -49,7 +52,15 @@ fn load_one(name: &str, config: &CollectionConfig, workers: usize) -> Result<Col
         }
     };
     let limits = limits(config, workers);
-    Ok(Collection { name: name.to_owned(), schema, wait_allowed: config.wait_allowed, limits })
+    Ok(Collection { name: name.to_owned(), schema, overload: overload(config), limits })
+}
+
+fn overload(config: &CollectionConfig) -> Overload {
+    Overload {
+        policy: config.policy.0,
+        allowed: Policy::ALL.map(|policy| config.allows(policy)),
+        behind_bytes: config.behind_bytes,
+    }
 }
 
 fn limits(config: &CollectionConfig, workers: usize) -> CollectionLimits {
@@ -71,6 +82,24 @@ fn limits(config: &CollectionConfig, workers: usize) -> CollectionLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PolicyName;
+
+    #[test]
+    fn policies_are_those_of_the_configuration() {
+        let config = CollectionConfig {
+            skip_allowed: false,
+            policy: PolicyName(Policy::Close),
+            behind_bytes: Some(4096),
+            ..CollectionConfig::default()
+        };
+        let expected = Overload {
+            policy: Policy::Close,
+            allowed: Policy::ALL.map(|policy| policy != Policy::Skip),
+            behind_bytes: Some(4096),
+        };
+        assert_eq!(overload(&config), expected);
+        assert_eq!(overload(&CollectionConfig::default()), Overload::default());
+    }
 
     #[test]
     fn limits_are_those_of_the_configuration_and_documents_are_shared() {

@@ -21,7 +21,7 @@ pub mod value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use collection::{CollectionConfig, CollectionTable};
+pub use collection::{CollectionConfig, CollectionTable, PolicyName};
 pub use keys::{Config, KEYS};
 pub use layers::{FileLayer, Flags, Layers};
 pub use source::{Mistake, Mistakes, Origin};

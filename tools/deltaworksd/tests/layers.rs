@@ -337,6 +337,12 @@ fn collections_need_what_their_kind_needs() {
     let told = mistakes("[collections.a]\nkind = \"cbor\"\n[collections.b]\nschema = \"x\"\n");
     assert!(told[0].contains("/etc/d.toml:2") && told[0].contains("\"a\" needs a schema"));
     assert!(told[1].contains("\"b\" is opaque"), "{told:?}");
+    let told = mistakes("[collections.a]\npolicy = \"skip\"\nskip_allowed = false\n");
+    assert!(told[0].contains("\"a\" has policy skip and does not allow it"), "{told:?}");
+    let told = mistakes("[collections.a]\npolicy = \"catch-up\"\n");
+    assert!(told[0].contains("/etc/d.toml:2") && told[0].contains("reserved"), "{told:?}");
+    let told = mistakes("[collections.a]\npolicy = \"drop\"\n");
+    assert!(told[0].contains("one of gap, wait, skip"), "{told:?}");
     assert!(mistakes("[collections.\"a/b\"]\nkind = \"opaque\"\n")[0].contains("'/'"));
     assert!(mistakes("[collections.\"a\\nb\"]\nkind = \"opaque\"\n")[0].contains("control"));
 }

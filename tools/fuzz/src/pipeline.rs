@@ -12,7 +12,9 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Unstructured};
 use deltaworks_image::builder::info;
 use deltaworks_image::{BatchBuilder, Limits as ImageLimits};
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig};
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::message::{Access, From, OpenRequest, Policy};
@@ -176,7 +178,7 @@ impl<'p, P: Plant> World<'p, P> {
                     access: Access { read: access != 1, write: access != 2 },
                     from: [From::Live, From::Start, From::Sequence { sequence, epoch }]
                         [usize::from(from) % 3],
-                    policy: if wait { Policy::Wait } else { Policy::Gap },
+                    policy: wait.then_some(Policy::Wait),
                     producer,
                 };
                 self.peers[place].finish(&mut self.inline);
@@ -360,7 +362,7 @@ impl<'p, P: Plant> World<'p, P> {
                 name: name.into(),
                 access: Access { read: true, write: true },
                 from: From::Live,
-                policy: Policy::Gap,
+                policy: None,
                 producer: 1,
             },
         );
@@ -393,7 +395,7 @@ fn collections() -> Collections {
     let collection = |name: &str, schema| Collection {
         name: name.to_owned(),
         schema,
-        wait_allowed: !name.starts_with("rows"),
+        overload: Overload::default().with(Policy::Wait, !name.starts_with("rows")),
         limits: CollectionLimits {
             image_bytes_max: if name == "cbor" { 10 << 10 } else { u32::MAX },
             ..CollectionLimits::default()

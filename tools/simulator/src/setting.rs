@@ -2,8 +2,11 @@
 //!
 //! Everything is small, so that rings fill, chunks come round and budgets run out all the time.
 
-use deltaworks_pipeline::collection::{Collection, CollectionLimits, Collections, Schema};
+use deltaworks_pipeline::collection::{
+    Collection, CollectionLimits, Collections, Overload, Schema,
+};
 use deltaworks_pipeline::limits::{Limits, TurnBounds};
+use deltaworks_pipeline::message::Policy;
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_schema::{Kind, Schema as TypedSchema};
 
@@ -162,7 +165,7 @@ impl Setting {
         let collection = |name: &str, schema, limits| Collection {
             name: name.to_owned(),
             schema,
-            wait_allowed: name != "narrow",
+            overload: Overload::default().with(Policy::Wait, name != "narrow"),
             limits,
         };
         let all = CollectionLimits::default();

@@ -5,7 +5,7 @@ use core::fmt;
 use deltaworks_image::{BuildError, ImageError};
 
 use crate::error_code::ErrorCode;
-use crate::message::{DURABILITY_MEMORY, ErrorMessage, ServerHello};
+use crate::message::{DURABILITY_MEMORY, ErrorMessage, Policy, ServerHello};
 
 /// A document that a client opened; valid until it is forgotten, over all reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -149,7 +149,7 @@ pub enum Event {
         /// What became of it.
         outcome: Outcome,
     },
-    /// Sequences will not come: they left the server's memory before they were read.
+    /// Sequences will not come: the subscription was too slow for its policy.
     Gap {
         /// The document.
         document: DocumentKey,
@@ -157,6 +157,10 @@ pub enum Event {
         from: u64,
         /// The first that follows.
         to: u64,
+        /// The policy that left them out.
+        policy: Policy,
+        /// How far behind the subscription was, in bytes; 0 if the server did not tell.
+        behind_bytes: u64,
     },
     /// The document's history was lost; the stream begins anew.
     EpochChanged {

@@ -13,7 +13,7 @@ use super::outbox::Answer;
 use super::{Healing, Received, Session, State, slot};
 use crate::error_code::{Effect, ErrorCode};
 use crate::message::{
-    Ack, Close, Control, ErrorMessage, Gap, Opened, ServerMessage, split_control,
+    Ack, Close, Control, ErrorMessage, Gap, Opened, Policy, ServerMessage, split_control,
 };
 
 impl Session {
@@ -222,7 +222,10 @@ impl Session {
         }
         document.cursor = to;
         document.may_start_inside = false;
-        self.events.push_back(Event::Gap { document: key, from: expected, to });
+        let policy = Policy::from_number(gap.policy).unwrap_or_default();
+        let behind_bytes = gap.behind_bytes;
+        let event = Event::Gap { document: key, from: expected, to, policy, behind_bytes };
+        self.events.push_back(event);
         Ok(())
     }
 

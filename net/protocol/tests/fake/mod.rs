@@ -244,10 +244,12 @@ impl FakeServer {
             producer_sequence,
             info: document.info.as_deref(),
             kind: "opaque",
+            policy: options.policy.number(),
         }
         .encode_to(&mut there.out);
         if let Some(from) = gap_from {
-            Gap { handle, from, to: start_sequence }.encode_to(&mut there.out);
+            let gap = Gap { handle, from, to: start_sequence, policy: 0, behind_bytes: 0 };
+            gap.encode_to(&mut there.out);
         }
         if options.access.reads() {
             for image in &document.images[document.window..] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deltaworks_image::{BatchBuilder, Limits as ImageLimits};
-use deltaworks_pipeline::message::{Access, From, OpenRequest, Policy, SessionId};
+use deltaworks_pipeline::message::{Access, From, OpenRequest, SessionId};
 use deltaworks_pipeline::port::ControlAction;
 use deltaworks_pipeline::stages::CoreStages;
 use deltaworks_runtime::clock::{Clock, SystemClock};
@@ -160,7 +160,7 @@ impl Core {
                 name: format!("document-{document}").into(),
                 access: Access { read: producer.is_none(), write: producer.is_some() },
                 from,
-                policy: Policy::Gap,
+                policy: None,
                 producer: producer.unwrap_or(0),
             };
             let action = ControlAction::Open(request);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use deltaworks_image::{Image, PRELUDE_BYTES};
-use deltaworks_pipeline::message::{Ack, CloseReason, OpenRefusal, Opened, Refusal, SessionId};
+use deltaworks_pipeline::message::{
+    Ack, CloseReason, Missed, OpenRefusal, Opened, Refusal, SessionId,
+};
 use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
 use deltaworks_runtime::clock::Now;
 use deltaworks_stress_tests::content;
@@ -228,10 +230,10 @@ impl SessionPort for Port {
     fn refused(&mut self, refusal: &Refusal) {
         panic!("a batch was refused: {refusal:?}");
     }
-    fn gap(&mut self, session: SessionId, handle: u32, from: u64, to: u64) {
+    fn gap(&mut self, session: SessionId, handle: u32, missed: Missed) {
         self.gaps += 1;
         if let Some(session) = self.sessions.get_mut(&session.0) {
-            session.control.push((handle, from, to));
+            session.control.push((handle, missed.from, missed.to));
         }
     }
     fn credit(&mut self, session: SessionId, handle: u32, bytes: u64) {

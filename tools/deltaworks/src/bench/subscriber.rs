@@ -221,7 +221,7 @@ fn take(
                 }
             }
             Event::Info(_) => {}
-            Event::Gap { from, to } => {
+            Event::Gap { from, to, .. } => {
                 tally.missed.add(reader.skip(from, to)?);
                 tally.gaps.add(1);
             }

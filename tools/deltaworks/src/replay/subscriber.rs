@@ -59,7 +59,7 @@ fn handle(reader: &mut Reader, event: Event) -> Result<(), What> {
                 .try_for_each(|(place, delta)| reader.take(first + place as u64, delta))
         }
         Event::Info(_) => Ok(()),
-        Event::Gap { from, to } => Err(What::Gap { from, to }),
+        Event::Gap { from, to, .. } => Err(What::Gap { from, to }),
         Event::EpochChanged { .. } => Err(What::EpochChanged),
         Event::Closed { code } => Err(What::Closed(code)),
         Event::Failed(fault) => Err(What::Session(fault.to_string())),

@@ -14,6 +14,7 @@ use super::rates::{CoreRates, Rates};
 use super::sample::{Sample, Sorting};
 use crate::documents::now_unix_us;
 use crate::quantity::{bytes, count, micros, rate, seconds, things};
+use crate::status::Core;
 use crate::table::{escaped, shortened};
 
 /// The least rows of a section: its headings and one line.
@@ -99,12 +100,13 @@ impl View {
         let cores = &self.rates.cores;
         let sum = |pick: fn(&CoreRates) -> f64| cores.iter().map(pick).sum::<f64>();
         let totals = format!(
-            "{}, {}; {} deltas/s, {}/s in, {}/s out",
+            "{}, {}; {} deltas/s, {}/s in, {}/s out; {} missed",
             things(status.documents, "document"),
             things(status.sessions, "session"),
             rate(sum(|core| core.accepted_deltas_per_second)),
             bytes(sum(|core| core.received_bytes_per_second) as u64),
             bytes(sum(|core| core.delivered_bytes_per_second) as u64),
+            count(status.cores.iter().map(Core::missed_deltas).sum()),
         );
         let (live, budget) = (status.live_bytes.sum(), status.budget_bytes);
         let part = if budget > 0 { live as f64 / budget as f64 } else { 0.0 };
@@ -201,7 +203,7 @@ impl View {
 fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
     let page = &sample.documents;
     let name = part("DOCUMENT", area, page.total);
-    let names = [&name, "OWNER", "RATE/s", "LAST", "WINDOW", "SUBS", "WRITERS"];
+    let names = [&name, "OWNER", "RATE/s", "LAST", "WINDOW", "SUBS", "WRITERS", "MISSED"];
     let widths = [
         Constraint::Fill(1),
         Constraint::Length(5),
@@ -210,8 +212,9 @@ fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
         Constraint::Length(8),
         Constraint::Length(7),
         Constraint::Length(7),
+        Constraint::Length(7),
     ];
-    let name_columns = usize::from(area.width.saturating_sub(5 + 8 + 8 + 8 + 7 + 7 + 6));
+    let name_columns = usize::from(area.width.saturating_sub(5 + 8 + 8 + 8 + 7 + 7 + 7 + 7));
     let now = now_unix_us();
     let rows = page.documents.iter().map(|document| {
         Row::new([
@@ -222,6 +225,7 @@ fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
             count(document.window_deltas),
             count(document.subscribers),
             count(document.writers),
+            count(document.missed_deltas),
         ])
     });
     section(frame, area, names, rows, &widths);
@@ -230,7 +234,7 @@ fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
 fn draw_sessions(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
     let page = &sample.sessions;
     let peer = part("PEER", area, page.total);
-    let names = ["SESSION", &peer, "AGE", "BEHIND", "GOT", "SENT", "DOCUMENTS"];
+    let names = ["SESSION", &peer, "AGE", "BEHIND", "MISSED", "GOT", "SENT", "DOCUMENTS"];
     let widths = [
         Constraint::Length(8),
         Constraint::Length(21),
@@ -238,9 +242,10 @@ fn draw_sessions(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
         Constraint::Length(8),
         Constraint::Length(8),
         Constraint::Length(8),
+        Constraint::Length(8),
         Constraint::Fill(1),
     ];
-    let name_columns = usize::from(area.width.saturating_sub(8 + 21 + 7 + 8 + 8 + 8 + 6));
+    let name_columns = usize::from(area.width.saturating_sub(8 + 21 + 7 + 8 + 8 + 8 + 8 + 7));
     let rows = page.sessions.iter().map(|session| {
         let style = if session.is_blocked { Style::new().fg(Color::Yellow) } else { Style::new() };
         let names: Vec<String> = session.documents.iter().map(|name| escaped(name)).collect();
@@ -249,6 +254,7 @@ fn draw_sessions(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
             shortened(&escaped(&session.full_peer()), 21),
             seconds(session.age_seconds),
             count(session.backlog_deltas),
+            count(session.missed_deltas),
             bytes(session.delivered_bytes),
             bytes(session.received_bytes),
             shortened(&names.join(" "), name_columns),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use deltaworks_pipeline::limits::CREDIT_FLOOR_BYTES;
+use deltaworks_pipeline::message::Policy;
 use deltaworks_schema::Kind;
 use serde_json::Value as Json;
 
@@ -44,6 +45,35 @@ keys! {
             unit "true or false";
             range Any;
             memory "`wait` copies are bounded as spills; of the budget";
+            Restart(JOINED), Works;
+
+        /// Whether subscriptions may ask to jump to the newest when they are too far behind.
+        skip_allowed: bool = true;
+            unit "true or false";
+            range Any;
+            memory "none";
+            Restart(JOINED), Works;
+
+        /// Whether subscriptions may ask to be closed when they are too far behind.
+        close_allowed: bool = true;
+            unit "true or false";
+            range Any;
+            memory "none";
+            Restart(JOINED), Works;
+
+        /// What happens to subscriptions that fall behind and were opened without a policy.
+        policy: PolicyName = PolicyName::default();
+            unit "gap, wait, skip or close";
+            range Any;
+            memory "none";
+            Restart(JOINED), Works;
+
+        /// From how many bytes behind on policy skip jumps and policy close closes, also within the
+        /// window. "auto" is 1,048,576 for skip; close then acts behind the window alone.
+        behind_bytes: Option<u64> = None;
+            unit "bytes";
+            range Whole(4096, 1 << 34);
+            memory "none";
             Restart(JOINED), Works;
 
         /// Bytes of one batch with its header at most; a larger one is refused (410).
@@ -115,6 +145,44 @@ impl Value for CollectionKind {
     }
 }
 
+/// A policy of subscriptions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyName(pub Policy);
+
+impl Value for PolicyName {
+    const SHAPE: Shape = Shape::One;
+
+    fn read(raw: &Raw, range: Range) -> Result<Self, String> {
+        let text = String::read(raw, range)?;
+        let found = Policy::ALL.into_iter().find(|policy| policy.name() == text);
+        found.map(Self).ok_or_else(|| match text.as_str() {
+            "catch-up" => {
+                "policy catch-up is reserved: there is no log to catch up from".to_owned()
+            }
+            _ => {
+                let names = Policy::ALL.map(Policy::name).join(", ");
+                format!("expected one of {names}, found {text:?}")
+            }
+        })
+    }
+
+    fn json(&self) -> Json {
+        Json::String(self.0.name().to_owned())
+    }
+}
+
+impl CollectionConfig {
+    /// Whether subscriptions may ask for `policy`.
+    pub fn allows(&self, policy: Policy) -> bool {
+        match policy {
+            Policy::Gap => true,
+            Policy::Wait => self.wait_allowed,
+            Policy::Skip => self.skip_allowed,
+            Policy::Close => self.close_allowed,
+        }
+    }
+}
+
 /// `NAME=KIND[:SCHEMA-FILE]`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlagCollection {
@@ -163,6 +231,10 @@ pub(super) fn fault(name: &str, collection: &CollectionConfig) -> Option<String>
             "collection {name:?} needs a schema: `schema = \"FILE\"`, or KIND:SCHEMA-FILE"
         )),
         (false, true) => Some(format!("collection {name:?} is opaque, so it has no schema")),
+        _ if !collection.allows(collection.policy.0) => {
+            let policy = collection.policy.0.name();
+            Some(format!("collection {name:?} has policy {policy} and does not allow it"))
+        }
         _ => None,
     }
 }

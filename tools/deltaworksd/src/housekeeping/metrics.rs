@@ -48,7 +48,7 @@ struct Scrape {
 /// A figure of a core: name, unit, meaning, where it stands in the report.
 type OfCore = (&'static str, Option<Unit>, &'static str, fn(&CoreReport) -> u64);
 
-const CORE_COUNTERS: [OfCore; 21] = [
+const CORE_COUNTERS: [OfCore; 24] = [
     ("core_turns", None, "Turns of the core's loop", |core| core.turns),
     ("core_work", None, "Messages, marks and images that turns dealt with", |core| core.work),
     ("core_io_looks", None, "Looks at sockets", |core| core.io_looks),
@@ -80,7 +80,16 @@ const CORE_COUNTERS: [OfCore; 21] = [
         core.delivered_bytes
     }),
     ("sends", None, "Calls that sent to a socket", |core| core.sends),
-    ("gaps", None, "Subscriptions that were told a gap", |core| core.gaps),
+    ("gaps", None, "Times that subscriptions were told of missing deltas", |core| core.gaps),
+    ("gap_missed_deltas", None, "Deltas that policy gap left out, as told", |core| {
+        core.gap_missed_deltas
+    }),
+    ("skip_missed_deltas", None, "Deltas that policy skip left out, as told", |core| {
+        core.skip_missed_deltas
+    }),
+    ("close_missed_deltas", None, "Deltas that policy close left out, as told", |core| {
+        core.close_missed_deltas
+    }),
     ("spilled_images", None, "Images copied for slow subscribers", |core| core.spilled_images),
 ];
 

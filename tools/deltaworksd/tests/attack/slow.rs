@@ -40,7 +40,7 @@ fn read_to(reader: &mut Peer, handle: u32, mut next: u64, last: u64) -> u32 {
     let mut gaps = 0;
     while next <= last {
         match reader.next() {
-            Told::Gap { handle: of, from, to } => {
+            Told::Gap { handle: of, from, to, .. } => {
                 assert_eq!((of, from), (handle, next), "told where it stood");
                 assert!(to > from && to <= last + 1);
                 next = to;
@@ -83,6 +83,52 @@ fn a_subscriber_that_never_reads_is_told_a_gap_later() {
         for (reader, handle) in &mut slow {
             read_to(reader, *handle, last + 1, flow.number);
         }
+        witness.finish();
+        daemon.stop();
+    }
+}
+
+/// A reader of policy `skip` that reads nothing for a while comes to the newest by one jump, and one of
+/// policy `close` is told how far it is behind and ends, while its session goes on: of both, what
+/// was sent and told is everything that was published.
+#[test]
+fn policies_act_on_a_reader_that_stands_still() {
+    for cores in ["1", "2"] {
+        let daemon = start(&["--cores", cores]);
+        let witness = Witness::start(&daemon);
+        let mut skips = Peer::unix(&daemon);
+        let skipping = skips.read("d", Start::Live, Policy::Skip).handle;
+        let mut closes = Peer::tcp(&daemon);
+        let closing = closes.read("d", Start::Live, Policy::Close).handle;
+        let going_on = closes.read("other", Start::Live, Policy::Gap).handle;
+        let mut publisher = Peer::unix(&daemon);
+        let mut flow = Flow::open(&mut publisher, "d", 1);
+        flow_through(&mut publisher, &mut flow, 5 * POOL_BYTES);
+        let published = flow.number;
+
+        assert_eq!(read_to(&mut skips, skipping, 1, published), 1, "one jump");
+        let mut next = 1;
+        let missed = loop {
+            match closes.next() {
+                Told::Batch(batch) => {
+                    assert_eq!(batch.first_sequence, next);
+                    next += 1;
+                }
+                Told::Gap { handle, from, to, policy: 4, behind_bytes } => {
+                    assert_eq!((handle, from), (closing, next));
+                    assert!(behind_bytes > (to - from) * DELTA_BYTES as u64);
+                    break to - from;
+                }
+                told => panic!("a reader was told {told:?}"),
+            }
+        };
+        assert!(missed > 0 && next + missed <= published + 1);
+        assert_eq!(closes.next(), Told::Closed { handle: Some(closing), code: 504 });
+        let mut publisher = Peer::unix(&daemon);
+        let mut other = Flow::open(&mut publisher, "other", 1);
+        flow_through(&mut publisher, &mut other, 4 * DELTA_BYTES as u64);
+        assert_eq!(read_to(&mut closes, going_on, 1, 4), 0, "the session goes on");
+
         witness.finish();
         daemon.stop();
     }

@@ -210,7 +210,7 @@ impl Peer {
             Event::Refused(refusal) => {
                 self.told(refusal.handle);
             }
-            Event::Gap { handle, from, to } => {
+            Event::Gap { handle, from, to, .. } => {
                 let handle = self.told(*handle);
                 assert!(from < to && handle.access.read);
                 // At its start it may stand inside of a batch, with which the gap begins then.

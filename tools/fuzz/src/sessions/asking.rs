@@ -223,6 +223,7 @@ impl<W: Writer> World<'_, W> {
                 producer_sequence: if last == 255 { u64::MAX } else { u64::from(last % 32) },
                 info: None,
                 kind: "opaque",
+                policy: None,
             }
             .encode_to(&mut bytes),
             Say::Ack { handle, number, sequence, credit } => Ack {
@@ -246,8 +247,8 @@ impl<W: Writer> World<'_, W> {
             }
             .encode_to(&mut bytes),
             Say::Gap { handle, from, to } => {
-                Gap { handle: u32::from(handle % 8), from: u64::from(from), to: u64::from(to) }
-                    .encode_to(&mut bytes);
+                let (handle, from, to) = (u32::from(handle % 8), u64::from(from), u64::from(to));
+                Gap { handle, from, to, policy: 0, behind_bytes: 0 }.encode_to(&mut bytes);
             }
             Say::Credit { handle, bytes: credit } => {
                 Credit { handle: u32::from(handle % 8), bytes: credit }.encode_to(&mut bytes);
@@ -345,7 +346,7 @@ impl<W: Writer> World<'_, W> {
                         seen.next = None;
                     }
                 }
-                Event::Gap { document, from, to } => {
+                Event::Gap { document, from, to, .. } => {
                     assert!(from < to);
                     let seen = self.documents.entry(document).or_default();
                     assert!(seen.next.is_none_or(|next| next == from), "told where it stood");

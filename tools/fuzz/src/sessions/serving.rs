@@ -77,7 +77,7 @@ impl<W: Writer> World<'_, W> {
                 from: from % 4,
                 sequence: 0,
                 epoch: 0,
-                policy: policy % 3,
+                policy: Some(policy % 6),
                 producer: u64::from(*producer),
                 echo: true,
             }),
