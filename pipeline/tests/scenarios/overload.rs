@@ -286,6 +286,8 @@ pub(crate) fn ten_thousand_slow_subscribers_cost_what_is_said() {
     const SLOW: u64 = 10_000;
     let collections = Collections::new(vec![collection("", Overload::default())]);
     let mut world = world_of(2, collections, |config| {
+        config.chunk_bytes = 16 << 10;
+        config.limits.image_bytes_max = 4 << 10;
         config.limits.sessions_per_core_max = SLOW as u32 + 2;
         config.limits.subscriptions_per_core_max = SLOW as u32;
     });
@@ -317,7 +319,7 @@ pub(crate) fn ten_thousand_slow_subscribers_cost_what_is_said() {
         .collect();
     let mut number = 0;
     let mut most = 0;
-    for _ in 0..12 {
+    for _ in 0..5 {
         for _ in 0..200 {
             number += 1;
             world.publish(publisher, writer.handle, number, &[&[3; 200]]);
