@@ -29,14 +29,14 @@ pub const MODELS: &[Model] = &[Model {
         Mutant {
             fault: "(1) its stream does not end",
             file: VALIDATION,
-            text: "shared[index].publish(document.nodes, document.flags & DROPPED != 0);",
-            replacement: "shared[index].publish(document.nodes, false);",
+            text: "let has_ended = document.flags & DROPPED != 0;",
+            replacement: "let has_ended = false;",
         },
         Mutant {
             fault: "(2) the end of a stream closes no handle",
             file: HANDLES,
-            text: "self.close_handle(id, number, CloseReason::Dropped, around);",
-            replacement: "",
+            text: "self.close_handle(session, handle, reason, around);",
+            replacement: "let _ = reason;",
         },
         Mutant {
             fault: "(3) the slot is free before its readers have closed",
