@@ -91,6 +91,7 @@ mod models {
     use crate::explore::every_order;
     use deltaworks_pipeline::document::SharedDocuments;
     use deltaworks_pipeline::pending::Pending;
+    use deltaworks_pipeline::stream::Position;
     use deltaworks_runtime::doorbell::{Doorbell, doorbell};
     use deltaworks_runtime::parking::parker;
     use deltaworks_runtime::sync::atomic::{Ordering, fence};
@@ -106,7 +107,7 @@ mod models {
     impl<const N: usize> Owner<N> {
         /// What an owner does at the end of a turn in which one document grew.
         fn grow(&self, document: usize, nodes: u64) {
-            self.shared.get(self.places[document]).publish(nodes, false);
+            self.shared.get(self.places[document]).publish(nodes, Position::default(), false);
             fence(Ordering::SeqCst);
             if self.marks.set(self.places[document] as usize) {
                 self.bell.ring();

@@ -73,7 +73,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a reader does not move its cursor over what was sent",
                 file: PROPAGATION,
-                text: "                self.move_cursor(group.subscription, group.after);\n",
+                text: "                self.move_cursor(group.subscription, group.after, group.live_bytes);\n",
                 replacement: "",
             },
         ],
@@ -90,8 +90,8 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "what a full socket did not take is forgotten",
                 file: PROPAGATION,
-                text: "            self.move_cursor(group.subscription, at);\n            self.make_ready(group.subscription);",
-                replacement: "            self.move_cursor(group.subscription, at);",
+                text: "            self.move_cursor(group.subscription, at, live_bytes);\n            self.make_ready(group.subscription);",
+                replacement: "            self.move_cursor(group.subscription, at, live_bytes);",
             },
         ],
     },
@@ -128,7 +128,7 @@ mod models {
     use deltaworks_pipeline::document::SharedDocuments;
     use deltaworks_pipeline::message::{From, Policy, SessionId};
     use deltaworks_pipeline::stream::{
-        BlockPool, NO_BLOCK, NODES_PER_BLOCK, Node, NodeMemory, Place,
+        BlockPool, NO_BLOCK, NODES_PER_BLOCK, Node, NodeMemory, Place, Position,
     };
     use deltaworks_runtime::chunk_memory::ChunkId;
     use deltaworks_runtime::sync::Arc;
@@ -187,7 +187,7 @@ mod models {
         }
 
         fn publish(&self) {
-            self.shared.get(0).publish(self.nodes, false);
+            self.shared.get(0).publish(self.nodes, Position::default(), false);
         }
 
         fn append(&mut self) {

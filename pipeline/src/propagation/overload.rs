@@ -41,8 +41,7 @@ impl Propagation {
     #[inline]
     pub(super) fn judge(&mut self, place: u32, port: &mut impl SessionPort) -> bool {
         let entry = self.subscriptions.peek(place);
-        let has_left_window =
-            entry.slow.as_ref().is_some_and(|slow| slow.missed_from < slow.missed_to);
+        let has_left_window = entry.slow.is_some();
         match entry.policy {
             Policy::Wait => false,
             Policy::Gap => has_left_window && self.tell_gap(place, port),
@@ -155,7 +154,7 @@ impl Propagation {
         let (from, to) = (slow.missed_from, slow.missed_to);
         (slow.missed_from, slow.missed_bytes) = (to, 0);
         self.subscriptions.calm(place);
-        (from < to).then_some((from, to))
+        Some((from, to))
     }
 
     fn behind_with_missed(&self, place: u32) -> u64 {
@@ -184,6 +183,7 @@ impl Propagation {
         behind_bytes: u64,
         port: &mut impl SessionPort,
     ) -> bool {
+        // Not if only infos are passed: they have no sequence that could be missed.
         if from >= to {
             return false;
         }

@@ -40,8 +40,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "off-by-one end: a gap is told one image too short",
         file: "pipeline/src/propagation/retiring.rs",
-        text: "let to_sequence = self.end_of(self.nodes.seek(at, start - 1));",
-        replacement: "let to_sequence = self.end_of(self.nodes.seek(at, start - 1)) - 1;",
+        text: "(self.nodes.normalise(at), self.end_of(last));",
+        replacement: "(self.nodes.normalise(at), self.end_of(last) - 1);",
     },
     Mutant {
         fault: "double ack: it is encoded twice, and its credit with it",
@@ -208,8 +208,8 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         fault: "found: a gap from a sequence to itself is told",
-        file: "pipeline/src/propagation/retiring.rs",
-        text: "if from_sequence < to_sequence {",
-        replacement: "if from_sequence <= to_sequence {",
+        file: "pipeline/src/propagation/overload.rs",
+        text: "if from >= to {",
+        replacement: "if from > to {",
     },
 ];
