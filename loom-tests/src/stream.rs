@@ -272,18 +272,20 @@ mod models {
         });
     }
 
+    /// The owner learns of the reader before, in, or behind the turn that appends the second batch.
     #[test]
     fn history_and_live_have_no_seam() {
         few_preemptions(3, || {
             let (mut all, writing) = joined(1);
             append(&mut all[0], writing, 1);
-            let reading = read(&mut all[1], From::Start);
-            let [mut owner, reader]: [Core; 2] = all.try_into().ok().unwrap();
+            let [mut owner, mut reader]: [Core; 2] = all.try_into().ok().unwrap();
             let end = owner.end();
             let owner = spawn(move || {
+                owner.turn();
                 append(&mut owner, writing, 2);
                 owner.run();
             });
+            let reading = read(&mut reader, From::Start);
             reads(reader, reading, 3).join().unwrap();
             end.tell();
             owner.join().unwrap();
