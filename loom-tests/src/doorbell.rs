@@ -117,7 +117,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "(3) no fence between the sleep and the last look",
                 file: DOORBELL,
-                text: "// Pairs with the fence of whoever rings; see the drawing above.\n        fence(Ordering::SeqCst);",
+                text: "// Pairs with the fence in `ring` or `ring_all`; see the drawing above.\n        fence(Ordering::SeqCst);",
                 replacement: "",
             },
             Mutant {
