@@ -94,7 +94,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "(4) the bitmap seems clear when it is not",
                 file: PENDING,
-                text: "self.summary.iter().all(|summary| summary.load(Ordering::Acquire) == 0)",
+                text: "self.summary.iter().all(|summary| summary.load(Ordering::Relaxed) == 0)",
                 replacement: "true",
             },
             Mutant {

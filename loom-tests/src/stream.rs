@@ -275,7 +275,7 @@ mod models {
     /// The owner learns of the reader before, in, or behind the turn that appends the second batch.
     #[test]
     fn history_and_live_have_no_seam() {
-        few_preemptions(3, || {
+        few_preemptions(2, || {
             let (mut all, writing) = joined(1);
             append(&mut all[0], writing, 1);
             let [mut owner, mut reader]: [Core; 2] = all.try_into().ok().unwrap();

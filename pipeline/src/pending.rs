@@ -109,8 +109,8 @@ impl Pending {
 
     /// Whether no mark stands. Meant for the look before parking, behind the doorbell's fence.
     pub fn is_clear(&self) -> bool {
-        // Acquire: pairs with the AcqRel in `set`; the doorbell's fence orders it anyway.
-        self.summary.iter().all(|summary| summary.load(Ordering::Acquire) == 0)
+        // Relaxed: the doorbell's fence orders it, and nothing is read on its strength.
+        self.summary.iter().all(|summary| summary.load(Ordering::Relaxed) == 0)
     }
 }
 
