@@ -17,6 +17,7 @@ pub mod control;
 pub mod counters;
 pub mod doorbell;
 pub mod ending;
+pub mod handover;
 pub mod order;
 pub mod pending;
 pub mod publication;
@@ -37,6 +38,7 @@ pub const STORIES: &[&[table::Model]] = &[
     retirement::MODELS,
     reuse::MODELS,
     order::MODELS,
+    handover::MODELS,
     ending::MODELS,
     counters::MODELS,
     control::MODELS,
