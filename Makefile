@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants sanitize test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,12 @@ sim: ## The simulator: 10,000 seeds, or SEEDS=0..1000000
 
 sim-mutants: ## Plants bugs in the server one at a time: a seed of the simulator must find each
 	$(CARGO) run --locked --profile sim -p deltaworks-simulator --bin sim-mutants
+
+stress-mutants: ## Plants faults of logic, and wants the stress tests to find each
+	$(CARGO) run --locked -p deltaworks-stress-tests --bin stress-mutants
+
+sanitize: ## Stress, inline pipeline and daemon under sanitizers and valgrind: STEPS="thread address memcheck helgrind"
+	@scripts/sanitize $(STEPS)
 
 test-wasm: ## The pipeline's inline form on wasm32, under Node
 	@scripts/test-wasm

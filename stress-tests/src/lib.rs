@@ -2,9 +2,11 @@
 //!
 //! The tests are bounded by operations, not by time: some seconds in all as they stand, and so many
 //! times as long as `DELTAWORKS_STRESS` says. This library is what they have in common: rounds,
-//! contents, chance, and how to sleep and wake. `src/bin/planted.rs` holds the faults that a sanitizer must find, or
-//! it was not looking.
+//! contents, chance, and how to sleep and wake. `mutants` lists the faults that they must find, and
+//! `src/bin/planted.rs` holds those that a sanitizer must find, or it was not looking.
 #![forbid(unsafe_code)]
+
+pub mod mutants;
 
 pub mod rest;
 

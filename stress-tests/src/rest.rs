@@ -6,7 +6,19 @@ use deltaworks_runtime::doorbell::{Doorbell, Sleeper, doorbell};
 use deltaworks_runtime::parking::{Parker, parker};
 
 /// Nobody that is woken waits so long, not even under a sanitizer on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits, and leaves the CPU to others, until `is_so`.
+///
+/// # Panics
+/// If it does not become so although whoever should see to it had the time to fail first.
+pub fn wait_until(is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < 2 * PATIENCE, "waited in vain");
+        std::thread::yield_now();
+    }
+}
 
 /// A sleeper and its parker.
 #[derive(Debug)]

@@ -58,9 +58,9 @@ fn leak() {
 }
 
 fn uninitialised() {
-    let words = Box::new([std::mem::MaybeUninit::<u64>::uninit(); 4]);
+    let word = Box::<u64>::new_uninit();
     // SAFETY: there is none: that is the fault.
-    let word = unsafe { std::ptr::read_volatile(words[2].as_ptr()) };
+    let word = unsafe { std::ptr::read_volatile(word.as_ptr()) };
     // A branch hangs on it: only then does it matter.
     println!("{}", if word == 7 { "seven" } else { "another" });
 }

@@ -1,6 +1,4 @@
 //! Counters: every word that a reader sees was published once, and never goes back.
-//!
-//! Seen to fail: with a `publish` that stores the lower half of a word, then the whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

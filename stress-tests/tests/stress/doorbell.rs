@@ -1,12 +1,9 @@
 //! Doorbells and parking: who sleeps is woken for everything that was left for it.
-//!
-//! Seen to fail (a wake was lost): without the fence in `Doorbell::ring`, and with `may_sleep` that
-//! does not look again.
 
 use deltaworks_runtime::ring::{Consumer, ring};
 use deltaworks_stress_tests::{Random, content, rounds};
 
-use deltaworks_stress_tests::rest::Rest;
+use deltaworks_stress_tests::rest::{Rest, wait_until};
 
 const PRODUCERS: usize = 2;
 
@@ -25,6 +22,10 @@ fn a_sleeper_gets_everything_from_all_who_ring() {
                     std::thread::yield_now();
                 }
                 bell.ring();
+                if random.one_in(8) {
+                    // Nobody rings after this: if the wake is lost, it stays lost.
+                    wait_until(|| producer.free_slots() == producer.capacity());
+                }
                 random.pause_one_in(50);
             }
         })

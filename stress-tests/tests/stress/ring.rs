@@ -1,7 +1,4 @@
 //! Rings: every value once, in order and whole, however it is pushed and taken.
-//!
-//! Seen to fail: with `drain` told to give `take` every value twice, and with `push_all` that drops
-//! what it could not publish (`values.next()` once more).
 
 use deltaworks_runtime::ring::{Consumer, Producer, ring};
 use deltaworks_stress_tests::{Random, content, rounds};

@@ -4,9 +4,6 @@
 //! Three threads, one of which only owns documents. Every reader must get a sequence without a hole
 //! that it was not told of, each writer's batches in order and once, and the bytes that were
 //! written; every writer its answers; and nobody may sleep through what was left for it.
-//!
-//! Seen to fail: with `publish_tails` that rings nobody (a wake was lost), with a retirement that
-//! asks one agent too few (the bytes of a batch), and with `took` that forgets a half image.
 
 mod core;
 mod port;

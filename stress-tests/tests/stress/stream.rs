@@ -3,10 +3,6 @@
 //!
 //! The protocol is that of the stages, by hand: the owner asks every agent to let go of a chunk,
 //! waits for the answers, poisons its bytes and its nodes, and fills it again.
-//!
-//! Seen to fail: with agents that answer before they have moved their cursor, with an owner that
-//! waits for one answer too few, with a tail that is published before its node is written, and with
-//! a `give_back` that keeps a block's successor out of the free list.
 
 use deltaworks_pipeline::chunk::ImageRange;
 use deltaworks_pipeline::document::SharedDocuments;
@@ -16,6 +12,7 @@ use deltaworks_pipeline::stream::{
 use deltaworks_runtime::chunk_memory::{ByteRange, ChunkId, ChunkMemory, RegionSpec};
 use deltaworks_runtime::ring::{Consumer, Producer, ring};
 use deltaworks_runtime::sync::Arc;
+use deltaworks_stress_tests::rest::wait_until;
 use deltaworks_stress_tests::{Random, content, rounds};
 
 const AGENTS: usize = 3;
@@ -85,13 +82,8 @@ impl Owner {
             ask.push(start).expect("one question at a time");
         }
         for answer in &mut self.answers {
-            let answered = loop {
-                match answer.pop() {
-                    Some(answered) => break answered,
-                    None => std::thread::yield_now(),
-                }
-            };
-            assert_eq!(answered, start);
+            wait_until(|| !answer.is_empty());
+            assert_eq!(answer.pop(), Some(start));
         }
         let whole = ByteRange::new(range(start - 1).chunk, 0, CHUNK_BYTES as u32);
         // SAFETY: all agents have answered.

@@ -1,8 +1,5 @@
 //! The mailbox of a core under stress: every question that was put is answered once and in order,
 //! and the core need not look while nobody asks.
-//!
-//! Seen to fail: with a count of the waiting that `take` leaves too low (a question is never taken),
-//! and with a teller that does not wake who waits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

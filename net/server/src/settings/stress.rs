@@ -1,7 +1,4 @@
 //! Settings under stress: always of one change, never an older one, and the last is seen.
-//!
-//! Seen to fail: with a version that is raised before the settings are there (the last is not seen),
-//! and with a lock for each half of them (of two changes).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -1,0 +1,188 @@
+//! The faults that the stress tests must find, each in a copy of the sources: see `stress-mutants`.
+//!
+//! A missing fence or a weakened ordering is the models' to find (`loom-tests`): this machine may
+//! never show it. Here stand faults of logic, which threads meet soon.
+
+use deltaworks_mutants::mutant::Mutant;
+
+/// A fault, and the test that must find it.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Whether the test is the server's own.
+    pub is_of_server: bool,
+    /// The test's path, module included.
+    pub test: &'static str,
+    /// The fault.
+    pub mutant: Mutant,
+}
+
+const RING: &str = "ring::every_value_arrives_once_in_order_and_whole";
+const DOORBELL: &str = "doorbell::a_sleeper_gets_everything_from_all_who_ring";
+const COUNTERS: &str = "counters::a_word_is_never_torn_and_never_goes_back";
+const PENDING: &str = "pending::no_document_of_many_is_left_behind";
+const STREAM: &str = "stream::agents_of_all_speeds_see_every_image_that_the_window_holds";
+const STAGES: &str = "stages::whole_stages_keep_order_bytes_and_memory_and_end_in_order";
+const SETTINGS: &str = "settings::stress::every_reader_sees_whole_settings_and_the_last";
+const DESK: &str = "desk::stress::every_question_is_answered_once_and_in_order";
+
+/// All of them, in the order of the tests.
+pub const ROWS: &[Row] = &[
+    of(
+        RING,
+        Mutant {
+            fault: "a run loses its first value",
+            file: "runtime/src/ring.rs",
+            text: "chunk.into_iter().for_each(take);",
+            replacement: "chunk.into_iter().skip(1).for_each(take);",
+        },
+    ),
+    of(
+        RING,
+        Mutant {
+            fault: "a run that is cut takes one value too many",
+            file: "runtime/src/ring.rs",
+            text: "Ok(chunk) => chunk.fill_from_iter(values),",
+            replacement: "Ok(chunk) => {\n let count = chunk.fill_from_iter(&mut *values);\n values.next();\n count\n }",
+        },
+    ),
+    of(
+        DOORBELL,
+        Mutant {
+            fault: "the sleeper does not look before it sleeps",
+            file: "runtime/src/doorbell.rs",
+            text: "        if look() {",
+            replacement: "        let _ = look;\n        if false {",
+        },
+    ),
+    of(
+        DOORBELL,
+        Mutant {
+            fault: "a wake before the sleep is forgotten",
+            file: "runtime/src/parking.rs",
+            text: "        if !*stored {",
+            replacement: "        *stored = false;\n        {",
+        },
+    ),
+    of(
+        COUNTERS,
+        Mutant {
+            fault: "a word is published by halves",
+            file: "runtime/src/counters.rs",
+            text: "self.shared[index].store(self.local[index], Ordering::Relaxed);",
+            replacement: "self.shared[index].store(self.local[index] >> 32 << 32, Ordering::Relaxed);\n self.shared[index].store(self.local[index], Ordering::Relaxed);",
+        },
+    ),
+    of(
+        PENDING,
+        Mutant {
+            fault: "only the first documents keep an agent awake",
+            file: "pipeline/src/pending.rs",
+            text: "self.summary.iter().all(",
+            replacement: "self.summary.iter().take(1).all(",
+        },
+    ),
+    of(
+        PENDING,
+        Mutant {
+            fault: "marks that come while they are taken are lost",
+            file: "pipeline/src/pending.rs",
+            text: "let mut bits = self.words[word].swap(0, Ordering::AcqRel);",
+            replacement: "let mut bits = self.words[word].load(Ordering::Acquire);\n for _ in 0..100 { core::hint::spin_loop(); }\n self.words[word].store(0, Ordering::Release);",
+        },
+    ),
+    of(
+        STREAM,
+        Mutant {
+            fault: "a tail is published before its node is written",
+            file: "pipeline/src/document.rs",
+            text: "self.tail.store(nodes | if",
+            replacement: "self.tail.store((nodes + u64::from(!ended)) | if",
+        },
+    ),
+    of(
+        STREAM,
+        Mutant {
+            fault: "a chain that comes back is cut off behind its first block",
+            file: "pipeline/src/stream.rs",
+            text: "            block.next.store(self.free, Ordering::Relaxed);",
+            replacement: "            block.next.store(NO_BLOCK, Ordering::Relaxed);",
+        },
+    ),
+    of(
+        STREAM,
+        Mutant {
+            fault: "a cursor that is moved stands one node short",
+            file: "pipeline/src/stream.rs",
+            text: "            let step = node - place.node;",
+            replacement: "            let node = node - 1;\n            let step = node - place.node;",
+        },
+    ),
+    of(
+        STAGES,
+        Mutant {
+            fault: "an agent answers without moving its cursors",
+            file: "pipeline/src/propagation/retiring.rs",
+            text: "                    self.clear_of_window(next, port);",
+            replacement: "                    let _ = &port;",
+        },
+    ),
+    of(
+        STAGES,
+        Mutant {
+            fault: "nobody is woken for a document that grew",
+            file: "pipeline/src/mailbox.rs",
+            text: "    pub fn nudge(&mut self) {\n        if let Way::Ring { unrung, .. } = &mut self.way {\n            *unrung = true;",
+            replacement: "    pub fn nudge(&mut self) {\n        if let Way::Ring { unrung, .. } = &mut self.way {\n            *unrung |= false;",
+        },
+    ),
+    of(
+        STAGES,
+        Mutant {
+            fault: "a half-sent image is not copied out of its chunk",
+            file: "pipeline/src/propagation/retiring.rs",
+            text: "                self.copy_half(SessionId(session), port);",
+            replacement: "                let _ = &port;",
+        },
+    ),
+    of_server(
+        SETTINGS,
+        Mutant {
+            fault: "the version rises before the settings are there",
+            file: "net/server/src/settings.rs",
+            text: "        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;\n",
+            replacement: "        self.version.fetch_add(1, Ordering::Release);\n        std::thread::yield_now();\n        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;\n        return;\n        #[expect(unreachable_code, reason = \"the fault\")]\n",
+        },
+    ),
+    of_server(
+        DESK,
+        Mutant {
+            fault: "one question less waits than there are",
+            file: "net/server/src/desk.rs",
+            text: "        self.waiting.store(questions.len(), Ordering::Relaxed);\n        question",
+            replacement: "        self.waiting.store(questions.len().saturating_sub(1), Ordering::Relaxed);\n        question",
+        },
+    ),
+];
+
+const fn of(test: &'static str, mutant: Mutant) -> Row {
+    Row { is_of_server: false, test, mutant }
+}
+
+const fn of_server(test: &'static str, mutant: Mutant) -> Row {
+    Row { is_of_server: true, test, mutant }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn every_row_matches_once() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for Row { mutant, .. } in ROWS {
+            let whole = std::fs::read_to_string(top.join(mutant.file)).expect("a source");
+            mutant.apply(&whole).expect("once");
+        }
+    }
+}
