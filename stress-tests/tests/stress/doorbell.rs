@@ -10,7 +10,8 @@ const PRODUCERS: usize = 2;
 #[test]
 fn a_sleeper_gets_everything_from_all_who_ring() {
     let values = rounds(2_000);
-    let (mut rest, bell) = Rest::new();
+    let (rest, bell) = Rest::new();
+    let mut rest = rest.dithering();
     let (producers, mut consumers): (Vec<_>, Vec<Consumer<u64>>) =
         (0..PRODUCERS).map(|_| ring(2)).unzip();
     let pushing = producers.into_iter().enumerate().map(|(number, mut producer)| {

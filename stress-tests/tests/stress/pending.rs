@@ -79,7 +79,8 @@ fn nobody_is_left_behind(documents: usize) {
         seen: AtomicU64::new(0),
         is_over: AtomicBool::new(false),
     });
-    let (mut rest, bell) = Rest::new();
+    let (rest, bell) = Rest::new();
+    let mut rest = rest.dithering();
     let owned = shared.clone();
     let owner = std::thread::spawn(move || own(&owned, &bell, rounds(2_000)));
     let seen = follow(&shared, &mut rest);

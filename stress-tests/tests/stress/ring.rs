@@ -60,7 +60,7 @@ fn take(mut consumer: Consumer<Value>, mut random: Random) -> u64 {
 
 #[test]
 fn every_value_arrives_once_in_order_and_whole() {
-    for (capacity, values) in [(1, 500), (2, 1_000), (3, 1_000), (64, 20_000)] {
+    for (capacity, values) in [(1, 100), (2, 300), (3, 300), (64, 20_000)] {
         let values = rounds(values);
         let (producer, consumer) = ring(capacity);
         let pushing = std::thread::spawn(move || push(producer, values, Random::new(1)));

@@ -100,7 +100,7 @@ fn run(ring_capacity: usize, batches: u64, seed: u64) -> Told {
 #[test]
 fn whole_stages_keep_order_bytes_and_memory_and_end_in_order() {
     let mut told = Told::default();
-    for (seed, (ring_capacity, batches)) in [(1, 10), (4, 40), (256, 80)].into_iter().enumerate() {
+    for (seed, (ring_capacity, batches)) in [(1, 3), (4, 15), (256, 60)].into_iter().enumerate() {
         let run = run(ring_capacity, rounds(batches), seed as u64);
         assert_eq!(run.ends.len(), DOCUMENTS as usize, "all readers come to the same end: {run:?}");
         told = told.and(run);

@@ -18,7 +18,8 @@ const ASKERS: u32 = 3;
 fn every_question_is_answered_once_and_in_order() {
     let questions = rounds(700) as u32;
     let mailbox = question_box();
-    let (mut rest, bell) = Rest::new();
+    let (rest, bell) = Rest::new();
+    let mut rest = rest.dithering();
     let ended = AtomicUsize::new(0);
     thread::scope(|scope| {
         for asker in 0..ASKERS {
