@@ -68,8 +68,8 @@ pub const ROWS: &[Row] = &[
         Mutant {
             fault: "a word is published by halves",
             file: "runtime/src/counters.rs",
-            text: "self.shared[index].store(self.local[index], Ordering::Relaxed);",
-            replacement: "self.shared[index].store(self.local[index] >> 32 << 32, Ordering::Relaxed);\n self.shared[index].store(self.local[index], Ordering::Relaxed);",
+            text: "word.store(copy[index], Ordering::Relaxed);",
+            replacement: "word.store(copy[index] >> 32 << 32, Ordering::Relaxed);",
         },
     ),
     of(
@@ -140,26 +140,26 @@ pub const ROWS: &[Row] = &[
         Mutant {
             fault: "a half-sent image is not copied out of its chunk",
             file: "pipeline/src/propagation/retiring.rs",
-            text: "                self.copy_half(SessionId(session), port);",
-            replacement: "                let _ = &port;",
+            text: "                self.copy_half(SessionId(session));",
+            replacement: "",
         },
     ),
     of_server(
         SETTINGS,
         Mutant {
-            fault: "the version rises before the settings are there",
-            file: "net/server/src/settings.rs",
-            text: "        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;\n",
-            replacement: "        self.version.fetch_add(1, Ordering::Release);\n        std::thread::yield_now();\n        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;\n        return;\n        #[expect(unreachable_code, reason = \"the fault\")]\n",
+            fault: "the version rises, and the settings stay",
+            file: "runtime/src/versioned.rs",
+            text: "        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = value;\n",
+            replacement: "",
         },
     ),
     of_server(
         DESK,
         Mutant {
             fault: "one question less waits than there are",
-            file: "net/server/src/desk.rs",
-            text: "        self.waiting.store(questions.len(), Ordering::Relaxed);\n        question",
-            replacement: "        self.waiting.store(questions.len().saturating_sub(1), Ordering::Relaxed);\n        question",
+            file: "runtime/src/letterbox.rs",
+            text: "        self.waiting.store(letters.len(), Ordering::Relaxed);\n        letter",
+            replacement: "        self.waiting.store(letters.len().saturating_sub(1), Ordering::Relaxed);\n        letter",
         },
     ),
 ];
