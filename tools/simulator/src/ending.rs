@@ -82,6 +82,10 @@ impl World {
             }
         }
         for client in self.clients.iter().filter(|client| client.wire.is_some()) {
+            for handle in client.handles.values() {
+                let was_ended = self.model.document(handle.id).was_ended;
+                assert!(!was_ended, "client {} is not told that it was dropped", client.place);
+            }
             for (number, handle) in client.handles.iter().filter(|(_, handle)| handle.reads) {
                 let (end, _) = ends.get(&handle.id).expect("what is open is there");
                 assert_eq!(

@@ -34,6 +34,8 @@ pub struct Document {
     refused: BTreeMap<Key, u16>,
     /// Somebody asked for its drop.
     pub is_dropped: bool,
+    /// Somebody was told that it was dropped: then everybody must be.
+    pub was_ended: bool,
     /// Where its stream ended, as a reader was told.
     end: Option<u64>,
 }
@@ -112,6 +114,7 @@ impl Model {
             order: BTreeMap::new(),
             refused: BTreeMap::new(),
             is_dropped: false,
+            was_ended: false,
             end: None,
         });
         assert_eq!((document.name, document.epoch), (name, epoch), "an id means one life");

@@ -92,10 +92,14 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "if ring.free_slots() == 0 {\n            waiting.push_back(message);",
     },
     Mutant {
-        fault: "before: a half-sent image is copied only if it lies in the chunk itself",
+        fault: "before: a cursor before the window moves only if it stands in the chunk itself",
         file: "pipeline/src/propagation/retiring.rs",
-        text: "(range.chunk() == chunk || node < self.shared.get(slot).window_start())",
-        replacement: "(range.chunk() == chunk && node != u64::MAX)",
+        text: "                if home(self.subscriptions.peek(next).slot) == worker as usize {\n",
+        replacement: "                let at = self.nodes.normalise(self.resolve(self.subscriptions.peek(next)));
+                let is_inside = at.index < crate::stream::NODES_PER_BLOCK
+                    && at.block != crate::stream::NO_BLOCK
+                    && self.nodes.node(at.block, at.index).range.chunk() == chunk;
+                if is_inside && home(self.subscriptions.peek(next).slot) == worker as usize {\n",
     },
     Mutant {
         fault: "close_spill: a half-sent image stays where it is when its subscription ends",
