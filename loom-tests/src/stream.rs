@@ -56,6 +56,23 @@ pub const MODELS: &[Model] = &[
         ],
     },
     Model {
+        name: "stream::models::bytes_are_told_of_the_tail_that_they_lie_below",
+        mutants: &[
+            Mutant {
+                fault: "bytes are told whatever tail they belong to",
+                file: DOCUMENT,
+                text: "(word as u32 == nodes as u32).then_some(",
+                replacement: "(word as u32 >= nodes as u32).then_some(",
+            },
+            Mutant {
+                fault: "bytes are told behind the tail that they belong to",
+                file: DOCUMENT,
+                text: "        // Relaxed: who acquires the tail sees it.\n        self.measure.store(measure, Ordering::Relaxed);\n        // Release: pairs with `tail`.\n        self.tail.store(nodes | if ended { ENDED } else { 0 }, Ordering::Release);",
+                replacement: "        self.tail.store(nodes | if ended { ENDED } else { 0 }, Ordering::Release);\n        self.measure.store(measure, Ordering::Relaxed);",
+            },
+        ],
+    },
+    Model {
         name: "stream::models::every_image_is_seen_once_across_a_blocks_end",
         mutants: &[
             Mutant {
@@ -187,13 +204,18 @@ mod models {
         }
 
         fn publish(&self) {
-            self.shared.get(0).publish(self.nodes, Position::default(), false);
+            self.shared.get(0).publish(self.nodes, behind(self.nodes), false);
         }
 
         fn append(&mut self) {
             self.write();
             self.publish();
         }
+    }
+
+    /// Where so many nodes of eight bytes end.
+    fn behind(nodes: u64) -> Position {
+        Position::default().after(8 * nodes)
     }
 
     fn node(number: u64) -> Node {
@@ -230,6 +252,26 @@ mod models {
             });
             (0..NODES).for_each(|_| writer.append());
             agent.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn bytes_are_told_of_the_tail_that_they_lie_below() {
+        every_order(|| {
+            let shared = SharedDocuments::new(1, 1);
+            shared.get(0).reset();
+            let published = shared.clone();
+            let owner = spawn(move || {
+                (1..=2).for_each(|nodes| published.get(0).publish(nodes, behind(nodes), false));
+            });
+            for _ in 0..2 {
+                let (tail, _) = shared.get(0).tail();
+                let appended = shared.get(0).appended();
+                assert!(appended.bytes_since(behind(0)) >= 8 * tail, "all below the tail");
+                let below = shared.get(0).appended_below(tail);
+                assert!(below.is_none_or(|position| position == behind(tail)), "of this tail");
+            }
+            owner.join().unwrap();
         });
     }
 
