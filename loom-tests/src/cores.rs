@@ -185,6 +185,10 @@ impl Core {
             if is_done(self) {
                 return;
             }
+            if work == 1 && self.stages.last_inbox() == 0 {
+                // What waits for room in a ring counts as work: its reader has to go on.
+                yield_now();
+            }
             if work > 0 {
                 continue;
             }

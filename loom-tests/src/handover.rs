@@ -85,7 +85,9 @@ mod models {
     use crate::explore::{few_preemptions, spawn};
     use deltaworks_pipeline::chunk::ImageRange;
     use deltaworks_pipeline::document::{SharedDocuments, slot};
-    use deltaworks_pipeline::stream::{BlockPool, NODES_PER_BLOCK, Node, NodeMemory, Place};
+    use deltaworks_pipeline::stream::{
+        BlockPool, NODES_PER_BLOCK, Node, NodeMemory, Place, Position,
+    };
     use deltaworks_runtime::chunk_memory::{
         ByteRange, CHUNK_BYTES_MIN, ChunkId, ChunkMemory, RegionSpec,
     };
@@ -258,7 +260,7 @@ mod models {
             blocks.write(tail.block, tail.index, node);
             tail.node += 1;
             tail.index += 1;
-            shared.publish(tail.node, false);
+            shared.publish(tail.node, Position::default(), false);
             self.session.send(Message::Grew);
         }
 
