@@ -118,30 +118,16 @@ pub const MODELS: &[Model] = &[
                 text: "let turns = cores.map(|core| core.told().turns);",
                 replacement: "let turns = told.iter().map(|told| told.turns);",
             },
-            Mutant {
-                fault: "a turn that was under way counts as a whole one",
-                file: STILLNESS,
-                text: "const A_WHOLE_TURN: u32 = 2;",
-                replacement: "const A_WHOLE_TURN: u32 = 1;",
-            },
         ],
     },
     Model {
         name: "ending::models::nothing_is_still_while_an_answer_is_on_its_way",
-        mutants: &[
-            Mutant {
-                fault: "a turn that has sent something is quiet",
-                file: STILLNESS,
-                text: "quiet_in: if has_worked { 0 } else { quiet_in },",
-                replacement: "quiet_in,",
-            },
-            Mutant {
-                fault: "work since the first look does not count",
-                file: STILLNESS,
-                text: "told.working_turns == since.working_turns",
-                replacement: "told.quiet_in == since.quiet_in",
-            },
-        ],
+        mutants: &[Mutant {
+            fault: "work since the first look does not count",
+            file: STILLNESS,
+            text: "told.working_turns == since.working_turns",
+            replacement: "told.quiet_in == since.quiet_in",
+        }],
     },
     Model {
         name: "ending::models::what_was_accepted_has_arrived_when_all_is_still",
@@ -151,12 +137,6 @@ pub const MODELS: &[Model] = &[
                 file: "pipeline/src/propagation.rs",
                 text: "outlet.is_open\n            && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))",
                 replacement: "outlet.is_open\n            && !matches!(outlet.half, Half::None)",
-            },
-            Mutant {
-                fault: "a turn that found something in its rings has not worked",
-                file: "pipeline/src/stages.rs",
-                text: "work += self.drain_inbox(port, now);\n        if let Some(validation) = &mut self.validation {\n            work += validation.end_turn(&mut self.boxes, now);\n        }",
-                replacement: "self.drain_inbox(port, now);\n        if let Some(validation) = &mut self.validation {\n            validation.end_turn(&mut self.boxes, now);\n        }",
             },
             Mutant {
                 fault: "that all are quiet is enough",
