@@ -485,8 +485,9 @@ impl Propagation {
                 return work;
             }
         }
+        // More is there to be sent: that is work, also if nothing was sent yet.
         self.list(session);
-        work
+        work.max(1)
     }
 
     fn send_once(&mut self, session: SessionId, port: &mut impl SessionPort) -> (usize, bool) {

@@ -199,18 +199,6 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "        if self.next_aside(session).is_some() {\n            self.take_aside(session);\n        }\n",
     },
     Mutant {
-        fault: "found: an image that was next is dropped at the end, and the gap behind it told",
-        file: "pipeline/src/propagation.rs",
-        text: "            Half::InChunk { range, sent, .. } => {\n                port.remainder",
-        replacement: "            Half::InChunk { sent: 0, .. } => {}\n            Half::InChunk { range, sent, .. } => {\n                port.remainder",
-    },
-    Mutant {
-        fault: "found: a subscription that waits is opened, and its owner thinks it further back",
-        file: "pipeline/src/propagation.rs",
-        text: "        if opened.policy == Policy::Wait {\n            // One that",
-        replacement: "        if false {\n            // One that",
-    },
-    Mutant {
         fault: "found: a gap from a sequence to itself is told",
         file: "pipeline/src/propagation/overload.rs",
         text: "if from >= to {",
