@@ -19,6 +19,7 @@ use crate::table::{Model, Mutant};
 
 const VALIDATION: &str = "pipeline/src/validation.rs";
 const PROPAGATION: &str = "pipeline/src/propagation.rs";
+const SETTLING: &str = "pipeline/src/propagation/settling.rs";
 const REGISTRY: &str = "pipeline/src/registry.rs";
 const DOCUMENT: &str = "pipeline/src/document.rs";
 const STREAM: &str = "pipeline/src/stream.rs";
@@ -89,7 +90,7 @@ pub const MODELS: &[Model] = &[
             },
             Mutant {
                 fault: "a reader does not move its cursor over what was sent",
-                file: PROPAGATION,
+                file: SETTLING,
                 text: "                self.move_cursor(group.subscription, group.after, group.live_bytes);\n",
                 replacement: "",
             },
@@ -106,7 +107,7 @@ pub const MODELS: &[Model] = &[
             },
             Mutant {
                 fault: "what a full socket did not take is forgotten",
-                file: PROPAGATION,
+                file: SETTLING,
                 text: "            self.move_cursor(group.subscription, at, live_bytes);\n            self.make_ready(group.subscription);",
                 replacement: "            self.move_cursor(group.subscription, at, live_bytes);",
             },

@@ -10,6 +10,8 @@ use deltaworks_schema::{Kind, Machine as SchemaMachine, Progress, Schema as Type
 
 pub use deltaworks_schema::{SchemaError, ValidationError};
 
+pub use crate::conflation::ConflationKey;
+
 use crate::message::{BatchRefusal, Policy};
 
 /// How the deltas of a collection are checked.
@@ -69,23 +71,28 @@ impl Default for CollectionLimits {
 
 /// What happens to a collection's subscriptions that fall behind. By default every policy may be
 /// asked for, and who asks for none gets gaps, which harm nobody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overload {
     /// The policy of an open that names none.
     pub policy: Policy,
     /// Which policies may be asked for, by their numbers.
     pub allowed: [bool; Policy::COUNT],
-    /// From how many bytes behind on `skip` and `close` act, before the window is left; `None`: `skip`
-    /// from [`BEHIND_BYTES`] on, `close` only behind the window.
+    /// From how many bytes behind on `skip`, `conflate` and `close` act, before the window is left;
+    /// `None`: from [`SKIP_BYTES`] and [`CONFLATE_BYTES`] on, and `close` only behind the window.
     pub behind_bytes: Option<u64>,
+    /// What `conflate` tells values apart by; without it nobody can ask for that policy.
+    pub key: Option<ConflationKey>,
 }
 
 /// How far a `skip` subscription may be behind, unless its collection says otherwise.
-pub const BEHIND_BYTES: u64 = 1 << 20;
+pub const SKIP_BYTES: u64 = 1 << 20;
+
+/// How far a `conflate` subscription may be behind, unless its collection says otherwise.
+pub const CONFLATE_BYTES: u64 = 64 << 10;
 
 impl Default for Overload {
     fn default() -> Self {
-        Self { policy: Policy::Gap, allowed: [true; Policy::COUNT], behind_bytes: None }
+        Self { policy: Policy::Gap, allowed: [true; Policy::COUNT], behind_bytes: None, key: None }
     }
 }
 
@@ -99,7 +106,7 @@ impl Overload {
 
     /// Whether `policy` may be asked for.
     pub fn allows(&self, policy: Policy) -> bool {
-        self.allowed[policy as usize]
+        self.allowed[policy as usize] && (policy != Policy::Conflate || self.key.is_some())
     }
 
     /// From more than how many bytes behind on a subscription of `policy` is too far behind.
@@ -107,7 +114,8 @@ impl Overload {
     pub(crate) fn behind_bytes_max(&self, policy: Policy) -> u64 {
         match policy {
             Policy::Gap | Policy::Wait => u64::MAX,
-            Policy::Skip => self.behind_bytes.unwrap_or(BEHIND_BYTES),
+            Policy::Skip => self.behind_bytes.unwrap_or(SKIP_BYTES),
+            Policy::Conflate => self.behind_bytes.unwrap_or(CONFLATE_BYTES),
             Policy::Close => self.behind_bytes.unwrap_or(u64::MAX),
         }
     }

@@ -45,6 +45,8 @@ pub mod propagation;
 
 mod subscription;
 
+mod conflation;
+
 pub mod inventory;
 
 pub mod stages;

@@ -50,16 +50,20 @@ pub enum Policy {
     Wait,
     /// Too many bytes behind, or behind the window, it moves to the newest image.
     Skip,
+    /// Too many bytes behind, or behind the window, it gets no image each of whose values a later one
+    /// replaces.
+    Conflate,
     /// Too many bytes behind, or behind the window, it ends.
     Close,
 }
 
 impl Policy {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// All of them, by number.
-    pub const ALL: [Self; Self::COUNT] = [Self::Gap, Self::Wait, Self::Skip, Self::Close];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Gap, Self::Wait, Self::Skip, Self::Conflate, Self::Close];
 
     /// Its name, in configurations and figures.
     pub const fn name(self) -> &'static str {
@@ -67,6 +71,7 @@ impl Policy {
             Self::Gap => "gap",
             Self::Wait => "wait",
             Self::Skip => "skip",
+            Self::Conflate => "conflate",
             Self::Close => "close",
         }
     }

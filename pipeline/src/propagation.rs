@@ -11,11 +11,14 @@
 //! ```
 
 mod aside;
+mod conflating;
 mod counts;
 mod offer;
 mod overload;
 mod retiring;
+mod settling;
 
+use conflating::Conflations;
 pub use counts::PropagationCounts;
 use overload::Missing;
 use retiring::Passes;
@@ -34,7 +37,7 @@ use crate::limits::{Limits, TurnBounds};
 use crate::mailbox::Mailboxes;
 use crate::message::{CloseReason, Opened, Policy, SessionId};
 use crate::pending::Pending;
-use crate::port::{Sent, SessionPort};
+use crate::port::SessionPort;
 use crate::stream::{NO_BLOCK, NodeMemory, Place};
 use crate::subscription::{NO_SUBSCRIPTION, NOT_READY, Slow, Subscription, Subscriptions};
 
@@ -127,6 +130,7 @@ pub struct Propagation {
     passes: Passes,
     /// Subscriptions that were seen too far behind for their policy.
     overdue: Vec<u32>,
+    conflations: Conflations,
     spill_bytes: u64,
     spill_bytes_max: u64,
     slow_subscriptions_max: u32,
@@ -168,6 +172,7 @@ impl Propagation {
             missing: Missing::default(),
             passes: Passes::default(),
             overdue: Vec::new(),
+            conflations: Conflations::default(),
             spill_bytes: 0,
             spill_bytes_max: limits.spill_bytes_per_core_max,
             slow_subscriptions_max: limits.slow_subscriptions_per_core_max,
@@ -190,7 +195,7 @@ impl Propagation {
 
     /// Bytes copied out of chunks that sockets have not taken yet.
     pub fn spill_bytes(&self) -> u64 {
-        self.spill_bytes
+        self.spill_bytes + self.conflations.bytes()
     }
 
     /// Whether no owner has marked a document. Meant for the look before parking.
@@ -204,6 +209,7 @@ impl Propagation {
             && self.is_clear()
             && self.progressed.is_empty()
             && self.missing.is_empty()
+            && self.conflations.is_idle()
     }
 
     /// Whether progress found no room in a ring.
@@ -335,7 +341,7 @@ impl Propagation {
     pub(crate) fn unsubscribe(&mut self, place: u32) {
         let entry = self.subscriptions.get(place);
         let was_ready = entry.next_ready != NOT_READY;
-        let (slot, session) = (entry.slot, entry.session);
+        let (slot, generation, session) = (entry.slot, entry.generation, entry.session);
         self.spill_bytes -= entry.aside_bytes();
         if matches!(self.outlets[session.0 as usize].half, Half::InChunk { slot: of, .. } if of == slot)
         {
@@ -348,6 +354,7 @@ impl Propagation {
             self.progressed.push(slot);
         }
         self.subscriptions.remove(home(slot), index(slot), place);
+        self.conflations.look_at((slot, generation));
     }
 
     #[inline]
@@ -400,7 +407,7 @@ impl Propagation {
         for worker in 0..self.pending.len() {
             work += self.take_marks(worker, self.bounds.marks_per_owner);
         }
-        work += self.end_overdue(port);
+        work += self.end_overdue(port) + self.advance_conflations();
         for _ in 0..self.listed.len() {
             let Some(session) = self.listed.pop_front() else { break };
             self.outlets[session as usize].is_listed = false;
@@ -462,9 +469,12 @@ impl Propagation {
                 while next != NO_SUBSCRIPTION {
                     self.make_ready(next);
                     let entry = self.subscriptions.peek(next);
-                    if entry.policy == Policy::Close && self.is_too_far_behind(entry) {
-                        self.overdue.push(next);
+                    match entry.policy {
+                        Policy::Close if self.is_too_far_behind(entry) => self.overdue.push(next),
+                        Policy::Conflate if self.is_too_far_behind(entry) => self.conflate(next),
+                        _ => {}
                     }
+                    let entry = self.subscriptions.peek(next);
                     self.nodes.prefetch(entry.place.block, entry.place.index);
                     next = entry.next_of_document;
                 }
@@ -498,6 +508,9 @@ impl Propagation {
         let mut group_count = 0;
         // A copied image of a `wait` subscription goes alone.
         if let Some(place) = self.next_aside(session) {
+            self.tell_before_aside(place, port);
+        }
+        if let Some(place) = self.next_aside(session) {
             return self.send_aside(session, place, port);
         }
         if !matches!(self.outlets[session.0 as usize].half, Half::Copied { .. }) {
@@ -515,6 +528,10 @@ impl Propagation {
                 if group.nodes != 0 {
                     groups[group_count] = group;
                     group_count += 1;
+                } else if group.more {
+                    // More is to be left out than one look passes over.
+                    self.make_ready(place);
+                    break;
                 }
             }
         }
@@ -542,7 +559,11 @@ impl Propagation {
         let outlet = &mut self.outlets[session.0 as usize];
         outlet.is_blocked = is_blocked;
         let is_behind = outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None);
-        outlet.is_lagging = is_behind && (is_blocked || outlet.is_lagging);
+        let was_lagging = outlet.is_lagging;
+        outlet.is_lagging = is_behind && (is_blocked || was_lagging);
+        if was_lagging && !is_behind {
+            self.conflations.look_at_all();
+        }
         !is_blocked && is_behind
     }
 
@@ -560,9 +581,13 @@ impl Propagation {
         let mut at = self.resolve(entry);
         let mut run: Option<(ImageRange, u32)> = None;
         let mut newest = None;
+        let conflation = self.conflation(entry);
         let (first, mut bytes, mut history_bytes) = (at.node, 0, 0);
         let TurnBounds { images_per_send, bytes_per_send, .. } = self.bounds;
         while at.node < tail && at.node - first < images_per_send && bytes < bytes_per_send {
+            if conflation.is_some_and(|newest| newest.is_superseded(at.node)) {
+                break;
+            }
             at = self.nodes.normalise(at);
             let range = self.nodes.node(at.block, at.index).range;
             match &mut run {
@@ -599,7 +624,7 @@ impl Propagation {
         if nodes == 0 && ended {
             self.ended.push(Ended { session, handle, reason: CloseReason::Dropped });
         }
-        let more = at.node < tail || ended;
+        let more = at.node < tail || (ended && nodes > 0);
         let live_bytes = u64::from(bytes - history_bytes);
         let bytes = bytes as usize;
         Group { subscription: place, nodes, bytes, live_bytes, after: at, newest, more }
@@ -616,83 +641,5 @@ impl Propagation {
             }
         }
         place
-    }
-
-    fn settle_half(&mut self, session: SessionId, length: usize, taken: usize) {
-        if length == 0 {
-            return;
-        }
-        let outlet = &mut self.outlets[session.0 as usize];
-        if taken < length {
-            match &mut outlet.half {
-                Half::None => {}
-                Half::InChunk { sent, .. } => *sent += taken as u32,
-                Half::Copied { sent, .. } => *sent += taken,
-            }
-            return;
-        }
-        self.counts.delivered_images += 1;
-        match core::mem::replace(&mut outlet.half, Half::None) {
-            Half::Copied { bytes, .. } => self.give_back_copy(bytes.len()),
-            Half::InChunk { .. } | Half::None => {}
-        }
-    }
-
-    /// Moves the cursors over what the socket took; what it took half is remembered. Returns how
-    /// many images went whole, and the last of them if it was ordered since its subscription began.
-    fn settle_groups(
-        &mut self,
-        session: SessionId,
-        groups: &[Group],
-        sent: Sent,
-    ) -> (usize, Option<ImageRange>) {
-        let mut rest = sent.parts_bytes;
-        let (mut images, mut newest) = (0, None);
-        for group in groups {
-            if rest >= group.bytes {
-                rest -= group.bytes;
-                images += group.nodes as usize;
-                newest = group.newest;
-                self.move_cursor(group.subscription, group.after, group.live_bytes);
-                if group.more {
-                    self.make_ready(group.subscription);
-                }
-                continue;
-            }
-            let mut at = self.resolve(self.subscriptions.peek(group.subscription));
-            let mut live_bytes = 0;
-            while rest > 0 {
-                at = self.nodes.normalise(at);
-                let range = self.nodes.node(at.block, at.index).range;
-                let entry = self.subscriptions.peek(group.subscription);
-                let (slot, is_live) = (entry.slot, at.node >= entry.live_from);
-                live_bytes += if is_live { u64::from(range.bytes()) } else { 0 };
-                if rest < range.bytes() as usize {
-                    self.outlets[session.0 as usize].half =
-                        Half::InChunk { range, sent: rest as u32, slot, node: at.node };
-                    rest = 0;
-                } else {
-                    rest -= range.bytes() as usize;
-                    images += 1;
-                    newest = is_live.then_some(range);
-                }
-                at.node += 1;
-                at.index += 1;
-            }
-            self.move_cursor(group.subscription, at, live_bytes);
-            self.make_ready(group.subscription);
-        }
-        (images, newest)
-    }
-
-    #[inline]
-    fn move_cursor(&mut self, place: u32, to: Place, live_bytes: u64) {
-        let entry = self.subscriptions.get(place);
-        entry.place = to;
-        entry.position = entry.position.after(live_bytes);
-        if entry.policy == Policy::Wait {
-            let slot = entry.slot;
-            self.progressed.push(slot);
-        }
     }
 }

@@ -174,6 +174,8 @@ pub enum Policy {
     Wait,
     /// It moves to the newest image and is told; 2 on the wire.
     Skip,
+    /// It gets no image each of whose values a later one replaces; 3 on the wire.
+    Conflate,
     /// It is told what it misses, and its handle closes; 4 on the wire.
     Close,
 }
@@ -183,10 +185,11 @@ const CATCH_UP: u8 = 5;
 
 impl Policy {
     /// Every policy that can be named, with its name.
-    pub const NAMED: [(Policy, &'static str); 4] = [
+    pub const NAMED: [(Policy, &'static str); 5] = [
         (Policy::Gap, "gap"),
         (Policy::Wait, "wait"),
         (Policy::Skip, "skip"),
+        (Policy::Conflate, "conflate"),
         (Policy::Close, "close"),
     ];
 
@@ -202,6 +205,7 @@ impl Policy {
             Policy::Gap => Some(0),
             Policy::Wait => Some(1),
             Policy::Skip => Some(2),
+            Policy::Conflate => Some(3),
             Policy::Close => Some(4),
         }
     }

@@ -58,7 +58,7 @@ proptest! {
     fn every_option_of_an_open_comes_back(
         name in "\\PC{1,60}", request: u32, sequence: u64, epoch: u64, producer in 1u64..,
         access in prop::sample::select(vec![Access::Read, Access::Write, Access::Both]),
-        from in 0usize..3, policy in 0usize..5, echo: bool,
+        from in 0usize..3, policy in 0usize..6, echo: bool,
     ) {
         let start = [Start::Live, Start::Window, Start::Sequence { sequence, epoch }][from];
         let named = Policy::NAMED.map(|(policy, _)| policy);

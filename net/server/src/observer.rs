@@ -352,6 +352,7 @@ fn report_core(index: usize, core: &Observed, busy_ratio: f64) -> CoreReport {
         gaps: of(Figure::Gaps),
         gap_missed_deltas: of(Figure::MissedGap),
         skip_missed_deltas: of(Figure::MissedSkip),
+        conflate_missed_deltas: of(Figure::MissedConflate),
         close_missed_deltas: of(Figure::MissedClose),
         spilled_images: of(Figure::SpilledImages),
         carried_bytes: of(Figure::CarriedBytes),

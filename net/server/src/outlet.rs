@@ -532,6 +532,7 @@ fn open_request(request: u32, name: &str, options: &wire::OpenOptions) -> OpenRe
             wire::Policy::Gap => Some(Policy::Gap),
             wire::Policy::Wait => Some(Policy::Wait),
             wire::Policy::Skip => Some(Policy::Skip),
+            wire::Policy::Conflate => Some(Policy::Conflate),
             wire::Policy::Close => Some(Policy::Close),
         },
         producer: options.producer,
@@ -543,6 +544,7 @@ fn wire_policy(policy: Policy) -> wire::Policy {
         Policy::Gap => wire::Policy::Gap,
         Policy::Wait => wire::Policy::Wait,
         Policy::Skip => wire::Policy::Skip,
+        Policy::Conflate => wire::Policy::Conflate,
         Policy::Close => wire::Policy::Close,
     }
 }

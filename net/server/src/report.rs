@@ -150,6 +150,8 @@ pub struct CoreReport {
     pub gap_missed_deltas: u64,
     /// Those that policy `skip` left out.
     pub skip_missed_deltas: u64,
+    /// Those that policy `conflate` left out.
+    pub conflate_missed_deltas: u64,
     /// Those that policy `close` left out.
     pub close_missed_deltas: u64,
     /// Images copied for slow subscribers.

@@ -3,6 +3,8 @@
 //! The part of [`Propagation`] that sends what [`retiring`](super::retiring) has copied. Each goes
 //! alone, behind control that waits.
 
+use deltaworks_image::Image;
+
 use super::{Half, Propagation};
 use crate::message::SessionId;
 use crate::port::SessionPort;
@@ -48,6 +50,9 @@ impl Propagation {
         let slot = entry.slot;
         let Some(slow) = &mut entry.slow else { return };
         let Some((_, bytes)) = slow.aside.pop_front() else { return };
+        if slow.missed_from < slow.missed_to {
+            slow.missed_from = end_of_image(&bytes).min(slow.missed_to);
+        }
         self.subscriptions.calm(first);
         self.outlets[session.0 as usize].half = Half::Copied { bytes, sent: 0 };
         self.progressed.push(slot);
@@ -64,4 +69,9 @@ impl Propagation {
         }
         self.spill_bytes -= bytes as u64;
     }
+}
+
+/// The sequence behind an image.
+fn end_of_image(image: &[u8]) -> u64 {
+    Image::checked_before(image).map_or(0, |it| it.first_sequence() + u64::from(it.count()))
 }

@@ -15,8 +15,11 @@ impl Propagation {
     /// For sockets that tell readiness only by trying to send.
     pub(crate) fn offer(&mut self, session: SessionId, port: &mut impl SessionPort) -> &[u8] {
         while matches!(self.outlets[session.0 as usize].half, Half::None) {
-            if self.next_aside(session).is_some() {
-                self.take_aside(session);
+            if let Some(place) = self.next_aside(session) {
+                // What is told first goes out first.
+                if !self.tell_before_aside(place, port) {
+                    self.take_aside(session);
+                }
                 break;
             }
             let Some(place) = self.pop_ready(session.0) else { break };

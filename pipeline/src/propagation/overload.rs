@@ -48,6 +48,9 @@ impl Propagation {
             Policy::Skip => {
                 (has_left_window || self.is_too_far_behind(entry)) && self.skip(place, port)
             }
+            Policy::Conflate => {
+                (has_left_window && self.tell_gap(place, port)) | self.leave_out(place, port)
+            }
             Policy::Close => {
                 if self.is_too_far_behind(entry) {
                     self.end_behind(place, port);
@@ -157,7 +160,7 @@ impl Propagation {
         Some((from, to))
     }
 
-    fn behind_with_missed(&self, place: u32) -> u64 {
+    pub(super) fn behind_with_missed(&self, place: u32) -> u64 {
         let entry = self.subscriptions.peek(place);
         let missed_bytes = entry.slow.as_ref().map_or(0, |slow| slow.missed_bytes);
         self.behind_bytes(entry) + missed_bytes
@@ -175,7 +178,7 @@ impl Propagation {
     }
 
     /// Tells the session that sequences will not come, and counts them.
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         place: u32,
         from: u64,

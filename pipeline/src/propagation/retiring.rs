@@ -99,6 +99,8 @@ impl Propagation {
                 self.copy_half(SessionId(session));
             }
         }
+        let shared = &self.shared;
+        self.conflations.leave_behind(worker as usize, |slot| shared.get(slot).window_start());
         boxes.to(self.worker_cores[worker as usize]).send(Message::Released { chunk });
     }
 
@@ -119,6 +121,10 @@ impl Propagation {
         match policy {
             Policy::Wait => self.copy_aside(place, at, start),
             Policy::Close => self.end_behind(place, port),
+            Policy::Conflate => {
+                let missed = ((from_sequence, passed.sequence), passed.position);
+                self.copy_newest(place, at, start, missed, port);
+            }
             Policy::Gap | Policy::Skip => {
                 let missed = (from_sequence, passed.sequence);
                 self.note_missed(place, missed, passed.position, port);

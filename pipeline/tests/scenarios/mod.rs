@@ -44,6 +44,7 @@ scenarios! {
         a_closing_subscriber_ends_with_its_numbers,
         history_that_was_asked_for_is_not_skipped,
         a_collection_says_which_policies_there_are,
+        a_conflating_subscriber_ends_with_the_newest_of_every_key,
         ten_thousand_slow_subscribers_cost_what_is_said,
     ],
     schema: [

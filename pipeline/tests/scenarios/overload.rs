@@ -3,7 +3,7 @@
 use super::account::Account;
 use super::world::{open, reading, world_of, writing};
 use deltaworks_pipeline::collection::{
-    Collection, CollectionLimits, Collections, Overload, Schema,
+    Collection, CollectionLimits, Collections, ConflationKey, Overload, Schema,
 };
 use deltaworks_pipeline::inline::{Event, Inline, Peer};
 use deltaworks_pipeline::inventory::Reading;
@@ -351,4 +351,56 @@ pub(crate) fn ten_thousand_slow_subscribers_cost_what_is_said() {
     assert_eq!(told, counted);
     assert_eq!(world.live_bytes(1).subscriptions, SLOW * 64);
     assert_eq!(world.live_bytes(1).spills, 0);
+}
+
+/// A reading of sensor `id`: `{"id": id, "v": value}`.
+fn sensor(id: u8, value: u8) -> Vec<u8> {
+    vec![0xa2, 0x62, b'i', b'd', 0x18, id, 0x61, b'v', 0x18, value]
+}
+
+/// A dashboard that reads slowly never sees an older value of a key after a newer one, ends with the newest
+/// of every key, also of those whose images left the window long ago, and is told of everything else.
+pub(crate) fn a_conflating_subscriber_ends_with_the_newest_of_every_key() {
+    let overload = Overload {
+        behind_bytes: Some(4096),
+        key: Some(ConflationKey::Path(vec!["id".to_owned()])),
+        ..Overload::default()
+    };
+    let mut course = Course::new(Policy::Conflate, overload);
+    let mut newest = std::collections::BTreeMap::new();
+    let mut seen = std::collections::BTreeMap::new();
+    let mut look = |events: &[Event]| {
+        for (_, sequence, delta) in super::world::received(events) {
+            let before = seen.insert(delta[5], (sequence, delta[9]));
+            assert!(before.is_none_or(|(earlier, _)| earlier < sequence));
+        }
+    };
+    for round in 0..4_000_u64 {
+        course.sent += 1;
+        // Keys from 100 on are quiet: one value each, at the beginning.
+        let id = if round < 20 { 100 + round as u8 } else { (round * 7 % 10) as u8 + 30 };
+        let value = 30 + (round % 200) as u8;
+        newest.insert(id, (course.sent, value));
+        let delta = sensor(id, value);
+        course.world.publish(course.publisher, course.writer.handle, course.sent, &[&delta]);
+        course.world.turn();
+        if round % 50 == 49 {
+            course.world.run();
+            course.world.events(course.publisher);
+        }
+        if round == 5 {
+            look(&course.read(0));
+        }
+        if round % 500 == 499 {
+            look(&course.read(200));
+        }
+    }
+    look(&course.read(usize::MAX));
+    assert!(course.world.counts(0).recycled_chunks > 0, "the pool came round");
+    assert_eq!(course.account.delivered + course.account.told, course.sent);
+    assert!(course.account.told > 3_000, "{:?}", course.account);
+    assert_eq!(course.missed(Policy::Conflate), course.account.told);
+    assert_eq!(seen, newest, "the newest of every key");
+    assert_eq!(course.world.live_bytes(1).spills, 0, "nothing is left of it");
+    assert_eq!(course.world.live_bytes(1).subscriptions, 64);
 }

@@ -105,13 +105,17 @@ pub struct Core {
     pub gaps: u64,
     pub gap_missed_deltas: u64,
     pub skip_missed_deltas: u64,
+    pub conflate_missed_deltas: u64,
     pub close_missed_deltas: u64,
 }
 
 impl Core {
     /// Deltas that subscriptions were told they would not get.
     pub fn missed_deltas(&self) -> u64 {
-        self.gap_missed_deltas + self.skip_missed_deltas + self.close_missed_deltas
+        self.gap_missed_deltas
+            + self.skip_missed_deltas
+            + self.conflate_missed_deltas
+            + self.close_missed_deltas
     }
 }
 

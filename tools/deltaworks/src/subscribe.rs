@@ -67,6 +67,8 @@ enum Policy {
     Wait,
     /// It goes on with the newest, and is told what it missed
     Skip,
+    /// It gets the newest value of every key, and is told what it missed
+    Conflate,
     /// It is told what it missed, and ends
     Close,
 }
@@ -77,6 +79,7 @@ impl core::convert::From<Policy> for deltaworks_client::Policy {
             Policy::Gap => Self::Gap,
             Policy::Wait => Self::Wait,
             Policy::Skip => Self::Skip,
+            Policy::Conflate => Self::Conflate,
             Policy::Close => Self::Close,
         }
     }

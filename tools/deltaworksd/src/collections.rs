@@ -60,6 +60,7 @@ fn overload(config: &CollectionConfig) -> Overload {
         policy: config.policy.0,
         allowed: Policy::ALL.map(|policy| config.allows(policy)),
         behind_bytes: config.behind_bytes,
+        key: config.key(),
     }
 }
 
@@ -83,10 +84,14 @@ fn limits(config: &CollectionConfig, workers: usize) -> CollectionLimits {
 mod tests {
     use super::*;
     use crate::config::PolicyName;
+    use crate::config::collection::CollectionKind;
+    use deltaworks_pipeline::collection::ConflationKey;
 
     #[test]
     fn policies_are_those_of_the_configuration() {
         let config = CollectionConfig {
+            kind: CollectionKind(Kind::Cbor),
+            conflate_key: Some("/a/b".to_owned()),
             skip_allowed: false,
             policy: PolicyName(Policy::Close),
             behind_bytes: Some(4096),
@@ -96,9 +101,11 @@ mod tests {
             policy: Policy::Close,
             allowed: Policy::ALL.map(|policy| policy != Policy::Skip),
             behind_bytes: Some(4096),
+            key: Some(ConflationKey::Path(vec!["a".to_owned(), "b".to_owned()])),
         };
         assert_eq!(overload(&config), expected);
-        assert_eq!(overload(&CollectionConfig::default()), Overload::default());
+        let opaque = Overload::default().with(Policy::Conflate, false);
+        assert_eq!(overload(&CollectionConfig::default()), opaque);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use deltaworks_pipeline::collection::ConflationKey;
 use deltaworks_pipeline::limits::CREDIT_FLOOR_BYTES;
 use deltaworks_pipeline::message::Policy;
 use deltaworks_schema::Kind;
@@ -61,15 +62,30 @@ keys! {
             memory "none";
             Restart(JOINED), Works;
 
-        /// What happens to subscriptions that fall behind and were opened without a policy.
-        policy: PolicyName = PolicyName::default();
-            unit "gap, wait, skip or close";
+        /// Whether subscriptions may ask for the newest value of every key when they are too far behind;
+        /// only where deltas have keys: those of `rows`, or those that `conflate_key` leads to.
+        conflate_allowed: bool = true;
+            unit "true or false";
+            range Any;
+            memory "copies and indices are bounded as spills; of the budget";
+            Restart(JOINED), Works;
+
+        /// Where the key of a `cbor` delta stands: names of maps inside each other, each behind a "/".
+        conflate_key: Option<String> = None;
+            unit "text";
             range Any;
             memory "none";
             Restart(JOINED), Works;
 
-        /// From how many bytes behind on policy skip jumps and policy close closes, also within the
-        /// window. "auto" is 1,048,576 for skip; close then acts behind the window alone.
+        /// What happens to subscriptions that fall behind and were opened without a policy.
+        policy: PolicyName = PolicyName::default();
+            unit "gap, wait, skip, conflate or close";
+            range Any;
+            memory "none";
+            Restart(JOINED), Works;
+
+        /// From how many bytes behind on skip, conflate and close act, also within the window. "auto" is
+        /// 1,048,576 for skip and 65,536 for conflate; close then acts behind the window alone.
         behind_bytes: Option<u64> = None;
             unit "bytes";
             range Whole(4096, 1 << 34);
@@ -172,12 +188,25 @@ impl Value for PolicyName {
 }
 
 impl CollectionConfig {
+    /// What the values of its deltas are told apart by.
+    pub fn key(&self) -> Option<ConflationKey> {
+        match (self.kind.0, &self.conflate_key) {
+            (Kind::Rows, _) => Some(ConflationKey::Record),
+            (Kind::Cbor, Some(path)) => {
+                let names = path.strip_prefix('/')?.split('/').map(str::to_owned);
+                Some(ConflationKey::Path(names.collect()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether subscriptions may ask for `policy`.
     pub fn allows(&self, policy: Policy) -> bool {
         match policy {
             Policy::Gap => true,
             Policy::Wait => self.wait_allowed,
             Policy::Skip => self.skip_allowed,
+            Policy::Conflate => self.conflate_allowed && self.key().is_some(),
             Policy::Close => self.close_allowed,
         }
     }
@@ -231,6 +260,13 @@ pub(super) fn fault(name: &str, collection: &CollectionConfig) -> Option<String>
             "collection {name:?} needs a schema: `schema = \"FILE\"`, or KIND:SCHEMA-FILE"
         )),
         (false, true) => Some(format!("collection {name:?} is opaque, so it has no schema")),
+        _ if collection.conflate_key.is_some()
+            && (collection.kind.0 != Kind::Cbor || collection.key().is_none()) =>
+        {
+            Some(format!(
+                "collection {name:?}: conflate_key is for cbor, and begins with \"/\", as \"/sensor/id\""
+            ))
+        }
         _ if !collection.allows(collection.policy.0) => {
             let policy = collection.policy.0.name();
             Some(format!("collection {name:?} has policy {policy} and does not allow it"))

@@ -48,7 +48,7 @@ struct Scrape {
 /// A figure of a core: name, unit, meaning, where it stands in the report.
 type OfCore = (&'static str, Option<Unit>, &'static str, fn(&CoreReport) -> u64);
 
-const CORE_COUNTERS: [OfCore; 24] = [
+const CORE_COUNTERS: [OfCore; 25] = [
     ("core_turns", None, "Turns of the core's loop", |core| core.turns),
     ("core_work", None, "Messages, marks and images that turns dealt with", |core| core.work),
     ("core_io_looks", None, "Looks at sockets", |core| core.io_looks),
@@ -86,6 +86,9 @@ const CORE_COUNTERS: [OfCore; 24] = [
     }),
     ("skip_missed_deltas", None, "Deltas that policy skip left out, as told", |core| {
         core.skip_missed_deltas
+    }),
+    ("conflate_missed_deltas", None, "Deltas that policy conflate left out, as told", |core| {
+        core.conflate_missed_deltas
     }),
     ("close_missed_deltas", None, "Deltas that policy close left out, as told", |core| {
         core.close_missed_deltas
