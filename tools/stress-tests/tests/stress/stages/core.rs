@@ -50,6 +50,9 @@ impl Told {
     }
 }
 
+/// The next guest comes before so many more batches are written.
+const BATCHES_PER_GUEST: u64 = 20;
+
 /// A core that plays.
 pub struct Core {
     number: u64,
@@ -65,6 +68,9 @@ pub struct Core {
     unread: (Vec<u8>, usize),
     /// The reader that comes and goes.
     guest: Option<SessionId>,
+    /// Batches that the writer has begun, and the count above which the next guest comes.
+    written: u64,
+    welcomed: u64,
     sessions: u64,
 }
 
@@ -89,6 +95,8 @@ impl Core {
             writer: None,
             unread: (Vec::new(), 0),
             guest: None,
+            written: 0,
+            welcomed: 0,
             sessions: 0,
         }
     }
@@ -188,7 +196,10 @@ impl Core {
                 self.guest = None;
                 self.stages.end_session(session, &mut self.port, clock.now());
             }
-            None if !is_answered && self.random.one_in(20) => {
+            // By batches and not by turns: otherwise a core that waits for room fills the rings
+            // with what guests ask for, and does the more the longer it waits.
+            None if self.written > self.welcomed && !is_answered => {
+                self.welcomed = self.written + self.random.below(BATCHES_PER_GUEST);
                 self.guest = self.begin(Speed::Fast, None, From::Start, clock);
             }
             _ => {}
@@ -204,6 +215,7 @@ impl Core {
                 return false;
             };
             self.unread = (self.image(document, handle, number), 0);
+            self.written += 1;
         }
         let Some(room) = self.stages.read_room(session) else { return false };
         let rest = &self.unread.0[self.unread.1..];
