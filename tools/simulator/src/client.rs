@@ -71,7 +71,10 @@ pub struct Handle {
     /// It reads, and images of the document are its own.
     pub reads: bool,
     writes: bool,
+    /// The one that it has, whether it was asked for or its collection's.
     policy: Policy,
+    /// Its policy has closed it: it is told so, and reads no more.
+    is_over: bool,
     /// The sequence that must come next, and what was read last.
     pub next: u64,
     at_start: bool,
@@ -249,7 +252,7 @@ impl Client {
             return;
         }
         let waits = around.dice.says(around.setting.waits);
-        let policy = if waits { Policy::Wait } else { Policy::Gap };
+        let policy = if waits { Policy::Wait } else { around.dice.pick(&around.setting.policies) };
         let start = match self.resume.get(&name) {
             Some((epoch, sequence)) if around.dice.says(60) => {
                 Start::Sequence { sequence: *sequence, epoch: *epoch }
@@ -379,6 +382,7 @@ impl Client {
         for (number, handle) in &self.handles {
             let who = format!("client {}, handle {number}", self.place);
             assert!(!handle.is_closing, "{who}: was not told that it is closed");
+            assert!(!handle.is_over, "{who}: was not told that its policy has closed it");
             if !handle.writes {
                 continue;
             }

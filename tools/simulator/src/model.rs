@@ -32,6 +32,10 @@ pub struct Document {
     places: BTreeMap<Key, u64>,
     order: BTreeMap<u64, (Key, u32)>,
     refused: BTreeMap<Key, u16>,
+    /// Where its window has begun while chunks were retired.
+    window_starts: BTreeSet<u64>,
+    /// Sequences at which somebody was told that a gap begins or ends.
+    edges: BTreeSet<u64>,
     /// Somebody asked for its drop.
     pub is_dropped: bool,
     /// Somebody was told that it was dropped: then everybody must be.
@@ -113,12 +117,21 @@ impl Model {
             places: BTreeMap::new(),
             order: BTreeMap::new(),
             refused: BTreeMap::new(),
+            window_starts: BTreeSet::new(),
+            edges: BTreeSet::new(),
             is_dropped: false,
             was_ended: false,
             end: None,
         });
         assert_eq!((document.name, document.epoch), (name, epoch), "an id means one life");
         document
+    }
+
+    /// A document's window begins at `sequence`, whoever was told of it.
+    pub fn window_starts(&mut self, id: u64, sequence: u64) {
+        if let Some(document) = self.documents.get_mut(&id) {
+            document.window_starts.insert(sequence);
+        }
     }
 
     /// The content of a batch.
@@ -181,6 +194,8 @@ impl Model {
         if let Some((at, (other, count))) = document.order.range(..first).next_back() {
             assert!(at + u64::from(*count) <= first, "{key:?} lies over {other:?}");
         }
+        let edge = document.edges.range(first + 1..first + u64::from(count)).next();
+        assert_eq!(edge, None, "a gap begins or ends inside of {key:?}");
         if let Some((at, (other, _))) = document.order.range(first + 1..).next() {
             assert!(first + u64::from(count) <= *at, "{key:?} lies over {other:?}");
         }
@@ -277,6 +292,31 @@ impl Document {
         assert_eq!(known, producer, "an origin means one producer");
         let highest = self.sent.values().copied().max().unwrap_or(0);
         assert!(last <= highest, "{last} was answered, {highest} was sent last by anybody");
+    }
+
+    /// A reader was told that what stands between two sequences was left out: whole batches.
+    pub fn left_out(&mut self, from: u64, to: u64) {
+        for edge in [from, to] {
+            if let Some((at, (key, count))) = self.order.range(..edge).next_back() {
+                assert!(
+                    at + u64::from(*count) <= edge,
+                    "a gap has its edge {edge} inside of {key:?}"
+                );
+            }
+            self.edges.insert(edge);
+        }
+    }
+
+    /// Whether the window has begun between two sequences.
+    pub fn windows_within(&self, from: u64, to: u64) -> bool {
+        self.window_starts.range(from + 1..to).next().is_some()
+    }
+
+    /// Whether an info may stand at `sequence`: one was sent, and is there or nobody knows where.
+    pub fn may_have_info_at(&self, sequence: u64) -> bool {
+        let sent = self.contents.iter().filter(|(key, _)| self.was_sent(**key));
+        let mut infos = sent.filter(|(_, content)| content.is_info && content.refusal.is_none());
+        infos.any(|(key, _)| self.places.get(key).is_none_or(|at| *at == sequence))
     }
 
     /// Whether a batch of this number was sent.

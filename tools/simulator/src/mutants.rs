@@ -173,6 +173,36 @@ pub const MUTANTS: &[Mutant] = &[
         text: "if !is_planted(Mutant::NotResumed) {",
         replacement: "if false {",
     },
+    Mutant {
+        fault: "overload: what is missed next forgets what was missed before",
+        file: "pipeline/src/propagation/overload.rs",
+        text: "        if slow.missed_from == slow.missed_to {\n            slow.missed_from = from;\n        }\n",
+        replacement: "        slow.missed_from = from;\n",
+    },
+    Mutant {
+        fault: "overload: a jump to the newest image tells only what was in the window",
+        file: "pipeline/src/propagation/overload.rs",
+        text: "self.forget_missed(place).map_or(from_sequence, |(from, _)| from);",
+        replacement: "self.forget_missed(place).map_or(from_sequence, |_| from_sequence);",
+    },
+    Mutant {
+        fault: "overload: a handle is closed, and not told what it misses",
+        file: "pipeline/src/propagation/overload.rs",
+        text: "        self.tell(place, from, to, behind_bytes, port);\n        self.ended.push(",
+        replacement: "        let _ = (from, to, behind_bytes, port);\n        self.ended.push(",
+    },
+    Mutant {
+        fault: "overload: a subscription that its policy has ended is sent to",
+        file: "pipeline/src/propagation.rs",
+        text: "                if self.subscriptions.peek(place).is_ended {\n                    continue;\n                }\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "overload: an open that names no policy does not get its collection's",
+        file: "pipeline/src/registry.rs",
+        text: "request.policy.unwrap_or(overload.policy)",
+        replacement: "request.policy.unwrap_or_default()",
+    },
     // What the simulator has found.
     Mutant {
         fault: "found: a core that waits for room in a ring goes to sleep",

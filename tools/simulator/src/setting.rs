@@ -8,6 +8,7 @@ use deltaworks_pipeline::collection::{
 use deltaworks_pipeline::limits::{Limits, TurnBounds};
 use deltaworks_pipeline::message::Policy;
 use deltaworks_pipeline::stages::CoreRole;
+use deltaworks_protocol::message::Policy as WirePolicy;
 use deltaworks_schema::{Kind, Schema as TypedSchema};
 
 use crate::dice::Dice;
@@ -26,6 +27,10 @@ pub enum Check {
     Narrow,
     /// Any bytes, but so slowly that batches are checked in slices.
     Slow,
+}
+
+impl Check {
+    const ALL: [Self; 4] = [Self::Opaque, Self::Typed, Self::Narrow, Self::Slow];
 }
 
 /// A document of the world.
@@ -103,6 +108,10 @@ pub struct Setting {
     pub clients: Vec<Conduct>,
     /// How often, of a hundred, a subscription is one that is waited for.
     pub waits: u32,
+    /// What the others ask for.
+    pub policies: Vec<WirePolicy>,
+    /// What happens to those that fall behind, by collection.
+    pub overloads: [Overload; 4],
     /// How often, of a hundred steps that could lose something, something is lost.
     pub losses: u32,
     /// How it ends.
@@ -125,6 +134,8 @@ impl Setting {
         let names = NAMES[..2 + dice.below(NAMES.len() - 2)].to_vec();
         let count = 2 + dice.below(5);
         let clients = (0..count).map(|place| conduct(&mut dice, place, names.len())).collect();
+        let mut policy_dice = Dice::new(seed ^ 0x0be7_10ad);
+        let waits = dice.pick(&[0, 20, 60]);
         Self {
             roles,
             ring_capacity: dice.pick(&[1, 1, 2, 3, 4, 8]),
@@ -136,7 +147,9 @@ impl Setting {
             delta_bytes: dice.pick(&[24, 200, 600]),
             names,
             clients,
-            waits: dice.pick(&[0, 20, 60]),
+            waits,
+            policies: policies(&mut policy_dice),
+            overloads: Check::ALL.map(|check| overload(&mut policy_dice, check, waits > 0)),
             losses: dice.pick(&[0, 30, 100]),
             ending: dice.pick(&[
                 Ending::Leave,
@@ -157,15 +170,28 @@ impl Setting {
         (0..self.roles.len()).filter(|core| self.roles[*core].serves_sessions)
     }
 
-    /// The collections of every world.
+    /// What happens to those that fall behind in a document of this check.
+    pub fn overload(&self, check: Check) -> &Overload {
+        &self.overloads[check as usize]
+    }
+
+    /// The policy of a subscription that asked for `asked`.
+    pub fn policy(&self, check: Check, asked: WirePolicy) -> WirePolicy {
+        match asked {
+            WirePolicy::OfCollection => WirePolicy::NAMED[self.overload(check).policy as usize].0,
+            named => named,
+        }
+    }
+
+    /// The collections of this world.
     pub fn collections(&self) -> Collections {
         let schema = r#"{"properties":{"n":{"type":"uint32"}},"additionalProperties":true}"#;
         let typed = TypedSchema::compile(Kind::Cbor, schema)
             .unwrap_or_else(|error| panic!("the schema of every world: {error}"));
-        let collection = |name: &str, schema, limits| Collection {
+        let collection = |name: &str, check, schema, limits| Collection {
             name: name.to_owned(),
             schema,
-            overload: Overload::default().with(Policy::Wait, name != "narrow"),
+            overload: self.overload(check).clone(),
             limits,
         };
         let all = CollectionLimits::default();
@@ -176,16 +202,41 @@ impl Setting {
             ..all
         };
         Collections::new(vec![
-            collection("", Schema::Opaque, all),
-            collection("typed", Schema::Typed(typed), all),
-            collection("narrow", Schema::Opaque, narrow),
-            collection("slow", Schema::Busy { steps_per_delta: 300 }, all),
+            collection("", Check::Opaque, Schema::Opaque, all),
+            collection("typed", Check::Typed, Schema::Typed(typed), all),
+            collection("narrow", Check::Narrow, Schema::Opaque, narrow),
+            collection("slow", Check::Slow, Schema::Busy { steps_per_delta: 300 }, all),
         ])
     }
 }
 
 /// The longest image of the narrow collection.
 pub const NARROW_IMAGE_BYTES: u32 = 400;
+
+/// What those ask for that are not waited for.
+fn policies(dice: &mut Dice) -> Vec<WirePolicy> {
+    use WirePolicy::{Close, Gap, OfCollection, Skip};
+    match dice.below(5) {
+        0 => vec![Gap],
+        1 => vec![Gap, OfCollection],
+        2 => vec![Skip, OfCollection],
+        3 => vec![Close, Gap],
+        _ => vec![Gap, Skip, Close, OfCollection],
+    }
+}
+
+fn overload(dice: &mut Dice, check: Check, may_wait: bool) -> Overload {
+    let mut overload = Overload::default()
+        .with(Policy::Wait, check != Check::Narrow)
+        .with(Policy::Skip, dice.says(90))
+        .with(Policy::Close, dice.says(90));
+    overload.behind_bytes = dice.pick(&[None, None, Some(300), Some(2_000)]);
+    let mut defaults = vec![Policy::Gap, Policy::Gap, Policy::Skip, Policy::Close];
+    defaults.extend(may_wait.then_some(Policy::Wait));
+    defaults.retain(|policy| overload.allows(*policy));
+    overload.policy = dice.pick(&defaults);
+    overload
+}
 
 fn roles(dice: &mut Dice) -> Vec<CoreRole> {
     let both = CoreRole { serves_sessions: true, owns_documents: true };
@@ -233,6 +284,7 @@ fn limits(dice: &mut Dice, is_large: bool) -> Limits {
         steps_per_turn: dice.pick(&[256, 1024, 1 << 16]),
         steps_per_batch: dice.pick(&[64, 256, 4096]),
         machines_per_worker: dice.pick(&[2, 4]),
+        slow_subscriptions_per_core_max: dice.pick(&[0, 1, 64, 64]),
         turn,
         ..Limits::default()
     }

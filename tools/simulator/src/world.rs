@@ -78,8 +78,9 @@ pub struct World {
     pub(crate) tells: bool,
     /// Clients that never connect, one bit each.
     muted: u64,
-    recycled: u64,
-    spilled: u64,
+    /// By core, as they were counted last.
+    recycled: Vec<u64>,
+    spilled: Vec<u64>,
     /// The server accepts nobody any more.
     pub(crate) is_ending: bool,
 }
@@ -91,6 +92,7 @@ impl World {
         let (cores, bells): (Vec<_>, Vec<_>) =
             setting.roles.iter().map(|_| CoreLoop::new()).unzip();
         let clock = WorldClock::default();
+        let core_count = setting.roles.len();
         let serving = setting.session_cores().count();
         let regions = vec![RegionSpec { chunks: setting.chunks, numa_node: None }; serving];
         let memory = ChunkMemory::new(&regions, setting.chunk_bytes);
@@ -135,8 +137,8 @@ impl World {
             told: Vec::new(),
             tells,
             muted,
-            recycled: 0,
-            spilled: 0,
+            recycled: vec![0; core_count],
+            spilled: vec![0; core_count],
             is_ending: false,
         };
         let mut dice = Dice::new(mix(seed));
@@ -217,17 +219,24 @@ impl World {
             self.coverage.count(Event::RingFull);
         }
         let is_retiring = stages.retiring_chunks() > 0;
+        if is_retiring {
+            let model = &mut self.model;
+            stages.documents(0, 64, |entry| {
+                let id = u64::from(entry.slot) | u64::from(entry.generation) << 32;
+                model.window_starts(id, entry.window_start);
+            });
+        }
         drop(stages);
         if is_retiring && self.clients.iter().any(|client| !client.asked.is_empty()) {
             self.coverage.count(Event::OpenWhileRetiring);
         }
-        let recycled = std::mem::replace(&mut self.recycled, counts.recycled_chunks);
+        let recycled = std::mem::replace(&mut self.recycled[core], counts.recycled_chunks);
         if counts.recycled_chunks > recycled
             && self.links.iter().any(|it| it.wire.borrow().is_full())
         {
             self.coverage.count(Event::RecycledUnderSlow);
         }
-        let spilled = std::mem::replace(&mut self.spilled, counts.propagation.spilled_images);
+        let spilled = std::mem::replace(&mut self.spilled[core], counts.propagation.spilled_images);
         if counts.propagation.spilled_images > spilled && self.setting.waits == 0 {
             self.coverage.count(Event::HalfCopied);
         }

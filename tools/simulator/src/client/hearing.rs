@@ -11,7 +11,6 @@ use deltaworks_protocol::message::{
 
 use super::{Around, Asked, Client, Handle, full_grant};
 use crate::coverage::Event;
-use crate::setting::Check;
 
 impl Client {
     /// Takes at most `count` bytes of what the server has said; returns how many there were.
@@ -50,6 +49,7 @@ impl Client {
         let (key, count) = around.model.image(id, &image, handle.last);
         let first = image.first_sequence();
         around.tell(|| format!("client {place} reads {key:?} at {first} through {number}"));
+        assert!(!handle.is_over, "nothing comes behind what its policy left out at last");
         around.coverage.count(if count == 0 { Event::Info } else { Event::Image });
         assert_eq!(handle.gap_from, None, "the gap comes before what follows it");
         if handle.at_start {
@@ -132,6 +132,12 @@ impl Client {
             }
             Start::Live | Start::Window => None,
         };
+        let policy = around.setting.policy(around.setting.names[name].check, policy);
+        let told = reads.then(|| policy.number()).flatten();
+        assert_eq!(opened.policy, told, "{asked:?} has its policy, or its collection's");
+        if reads && asked.policy == Policy::OfCollection {
+            around.coverage.count(Event::PolicyOfCollection);
+        }
         let bound_at = opened.producer_sequence;
         // What was not answered is sent again, and sometimes what was.
         let known = self.known.get(&opened.document).copied().unwrap_or(0);
@@ -145,6 +151,7 @@ impl Client {
             reads,
             writes,
             policy,
+            is_over: false,
             next: gap_from.unwrap_or(opened.start_sequence),
             at_start: true,
             last: None,
@@ -202,14 +209,24 @@ impl Client {
                     gap.from,
                     handle.next
                 );
-                assert_eq!(handle.policy, Policy::Gap, "who is waited for loses nothing");
-                around.coverage.count(Event::GapTold);
+                assert_ne!(handle.policy, Policy::Wait, "who is waited for loses nothing");
+                assert_eq!(Some(gap.policy), handle.policy.number(), "its policy left it out");
+                around.coverage.count(match handle.policy {
+                    Policy::Skip => Event::Skipped,
+                    _ => Event::GapTold,
+                });
+                handle.is_over = handle.policy == Policy::Close;
+                let document = around.model.document(handle.id);
+                document.left_out(gap.from, gap.to);
+                if document.windows_within(gap.from, gap.to) {
+                    around.coverage.count(Event::Merged);
+                }
             }
         }
         handle.next = gap.to;
         handle.last = None;
-        // Told at the window's start: infos may stand before the next batch.
-        handle.at_start = true;
+        // What follows begins where the gap ends.
+        handle.at_start = false;
     }
 
     fn failed(&mut self, error: &ErrorMessage<'_>, around: &mut Around<'_>) {
@@ -255,11 +272,12 @@ impl Client {
     }
 
     fn open_refused(&mut self, asked: &Asked, code: u16, around: &mut Around<'_>) {
-        let is_narrow = around.setting.names[asked.name].check == Check::Narrow;
         let event = match code {
             304 => {
-                let waits = asked.policy == Policy::Wait && asked.access.reads();
-                assert!(is_narrow && waits, "wait is allowed");
+                let check = around.setting.names[asked.name].check;
+                let number = asked.policy.number().map_or(0, usize::from);
+                let is_allowed = around.setting.overload(check).allowed[number];
+                assert!(asked.access.reads() && !is_allowed, "{:?} is allowed", asked.policy);
                 Event::OpenRefusedPolicy
             }
             306 => Event::OpenRefusedDocuments,
@@ -302,6 +320,13 @@ impl Client {
                 let may = around.model.may_be_fenced(handle.name, self.conduct.producer);
                 assert!(may, "nobody else writes as it");
                 around.coverage.count(Event::Fenced);
+            }
+            504 => {
+                assert_eq!(handle.policy, Policy::Close, "its policy closes nothing");
+                let document = around.model.document(handle.id);
+                let is_told = handle.is_over || document.may_have_info_at(handle.next);
+                assert!(is_told, "client {}: closed, and not told what is missing", self.place);
+                around.coverage.count(Event::ClosedByPolicy);
             }
             code => panic!("a handle is closed for {code}"),
         }
