@@ -220,12 +220,15 @@ mod models {
         });
     }
 
+    /// Two, so that one can be given back while another is given out.
+    const SEATS: usize = 2;
+
     /// A session, counted by who knows better: not a word of the program.
     struct Session(std::sync::Arc<AtomicUsize>);
 
     impl Session {
         fn begin(sitting: &std::sync::Arc<AtomicUsize>) -> Self {
-            assert_eq!(sitting.fetch_add(1, Ordering::SeqCst), 0, "more than the limit");
+            assert!(sitting.fetch_add(1, Ordering::SeqCst) < SEATS, "more than the limit");
             Self(sitting.clone())
         }
 
@@ -236,12 +239,12 @@ mod models {
 
     #[test]
     fn seats_are_never_more_than_their_limit() {
-        every_order(|| {
+        few_preemptions(2, || {
             let sitting = std::sync::Arc::new(AtomicUsize::new(0));
             let mut seats = Seats::default();
             let mut serving = Vec::new();
-            for _ in 0..2 {
-                let Some(seat) = seats.take(1) else { continue };
+            for _ in 0..=SEATS {
+                let Some(seat) = seats.take(SEATS) else { continue };
                 let session = Session::begin(&sitting);
                 serving.push(thread::spawn(move || {
                     session.end();

@@ -121,6 +121,15 @@ pub const MODELS: &[Model] = &[
         ],
     },
     Model {
+        name: "ending::models::a_turn_that_was_under_way_is_no_whole_one",
+        mutants: &[Mutant {
+            fault: "a turn that was under way counts as a whole one",
+            file: STILLNESS,
+            text: "const A_WHOLE_TURN: u32 = 2;",
+            replacement: "const A_WHOLE_TURN: u32 = 1;",
+        }],
+    },
+    Model {
         name: "ending::models::nothing_is_still_while_an_answer_is_on_its_way",
         mutants: &[Mutant {
             fault: "work since the first look does not count",
@@ -131,20 +140,21 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "ending::models::what_was_accepted_has_arrived_when_all_is_still",
-        mutants: &[
-            Mutant {
-                fault: "a reader whose socket is full is not behind",
-                file: "pipeline/src/propagation.rs",
-                text: "outlet.is_open\n            && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))",
-                replacement: "outlet.is_open\n            && !matches!(outlet.half, Half::None)",
-            },
-            Mutant {
-                fault: "that all are quiet is enough",
-                file: STILLNESS,
-                text: "const A_WHOLE_TURN: u32 = 2;",
-                replacement: "const A_WHOLE_TURN: u32 = 0;",
-            },
-        ],
+        mutants: &[Mutant {
+            fault: "that all are quiet is enough",
+            file: STILLNESS,
+            text: "const A_WHOLE_TURN: u32 = 2;",
+            replacement: "const A_WHOLE_TURN: u32 = 0;",
+        }],
+    },
+    Model {
+        name: "ending::models::a_core_whose_readers_socket_is_full_is_not_still",
+        mutants: &[Mutant {
+            fault: "a reader whose socket is full is not behind",
+            file: "pipeline/src/propagation.rs",
+            text: "outlet.is_open\n            && (outlet.first_ready != NO_SUBSCRIPTION || !matches!(outlet.half, Half::None))",
+            replacement: "outlet.is_open\n            && !matches!(outlet.half, Half::None)",
+        }],
     },
 ];
 
@@ -325,6 +335,35 @@ mod models {
         });
     }
 
+    /// Core a asks core b when b may have begun a turn and found nothing; then a looks.
+    #[test]
+    fn a_turn_that_was_under_way_is_no_whole_one() {
+        every_order(|| {
+            let (mut to_b, mut inbox) = ring(1);
+            let ((mut a, told_by_a), (mut b, told_by_b)) = (restfulness(), restfulness());
+            b.turned(false, ENDING);
+            // The story's judge: known to nobody in it.
+            let was_asked = std::sync::Arc::new(AtomicBool::new(false));
+            let asked = was_asked.clone();
+            let b = thread::spawn(move || {
+                for _ in 0..3 {
+                    let work = inbox.drain(1, |_: u32| asked.store(true, Ordering::SeqCst));
+                    b.turned(work > 0, ENDING);
+                }
+            });
+            to_b.push(1).unwrap();
+            a.turned(true, ENDING);
+            let told = [told_by_a, told_by_b];
+            let mut stillness = Stillness::default();
+            for _ in 0..2 {
+                (0..2).for_each(|_| a.turned(false, ENDING));
+                let is_still = stillness.look(ENDING, told.iter());
+                assert!(!is_still || was_asked.load(Ordering::SeqCst), "on its way");
+            }
+            b.join().unwrap();
+        });
+    }
+
     /// Core b has a question and answers it; core a looks, between turns in which it takes answers.
     #[test]
     fn nothing_is_still_while_an_answer_is_on_its_way() {
@@ -404,6 +443,42 @@ mod models {
                 }
             }
             owner.join().unwrap();
+        });
+    }
+
+    /// A writer and a reader of one core: what is accepted waits for the reader's socket, which
+    /// takes it at last.
+    #[test]
+    fn a_core_whose_readers_socket_is_full_is_not_still() {
+        every_order(|| {
+            let mut all = cores(&[ALL], &Sizes::default());
+            let (writing, reading) = (all[0].connect(), all[0].connect());
+            all[0].open_to_write(writing);
+            all[0].open_to_read(reading, From::Live, Policy::Gap);
+            settle(&mut all);
+            let mut core = all.pop().unwrap();
+            core.client.room_bytes = 0;
+            assert!(core.publish(writing, 0, 1));
+            core.stages.stop_reading();
+            settle(core::slice::from_mut(&mut core));
+            let (mut resting, told) = restfulness();
+            // The story's judge: known to nobody in it.
+            let has_arrived = std::sync::Arc::new(AtomicBool::new(false));
+            let arrived = has_arrived.clone();
+            let core = spawn(move || {
+                (0..3).for_each(|_| drain(&mut core, &mut resting));
+                core.take_all(reading);
+                drain(&mut core, &mut resting);
+                let is_sent = core.client.next_sequence(reading) == 2;
+                arrived.store(is_sent, Ordering::SeqCst);
+                (0..3).for_each(|_| drain(&mut core, &mut resting));
+            });
+            let mut stillness = Stillness::default();
+            let mut look = || stillness.look(ENDING, [&told].into_iter());
+            for _ in 0..2 {
+                assert!(!look() || has_arrived.load(Ordering::SeqCst), "at its reader");
+            }
+            core.join().unwrap();
         });
     }
 }

@@ -114,6 +114,29 @@ pub const MODELS: &[Model] = &[
         ],
     },
     Model {
+        name: "stream::models::an_open_beside_one_append_has_no_seam",
+        mutants: &[
+            Mutant {
+                fault: "a new reader does not look once",
+                file: PROPAGATION,
+                text: "        // The owner's mark may have come before: look once.\n        self.make_ready(place);\n",
+                replacement: "",
+            },
+            Mutant {
+                fault: "a reader is not noted",
+                file: REGISTRY,
+                text: "            document.readers |= 1 << core;\n",
+                replacement: "",
+            },
+            Mutant {
+                fault: "a reader is told where to begin behind what it asked for",
+                file: REGISTRY,
+                text: "From::Start => at_window,",
+                replacement: "From::Start => Start { place: tail, ..at_window },",
+            },
+        ],
+    },
+    Model {
         name: "stream::models::history_and_live_have_no_seam",
         mutants: &[
             Mutant {
@@ -312,6 +335,27 @@ mod models {
             append(&mut owner, writing, 2);
             fast.join().unwrap();
             slow.join().unwrap();
+        });
+    }
+
+    /// The question is on its way; each core turns twice, whenever, the owner once with a batch.
+    #[test]
+    fn an_open_beside_one_append_has_no_seam() {
+        every_order(|| {
+            let (mut all, writing) = joined(1);
+            append(&mut all[0], writing, 1);
+            let reading = read(&mut all[1], From::Start);
+            all[1].turn();
+            let [mut owner, mut reader]: [Core; 2] = all.try_into().ok().unwrap();
+            let owner = spawn(move || {
+                owner.turn();
+                append(&mut owner, writing, 2);
+                owner
+            });
+            (0..2).for_each(|_| _ = reader.turn());
+            let mut all = [owner.join().unwrap(), reader];
+            settle(&mut all);
+            assert_eq!(all[1].client.next_sequence(reading), 3);
         });
     }
 

@@ -19,6 +19,18 @@ pub struct Bench {
     pub build: PathBuf,
 }
 
+impl Bench {
+    /// Deletes the build folder.
+    fn empty(&self) -> Result<(), String> {
+        match std::fs::remove_dir_all(&self.build) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(format!("{}: {error}", self.build.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The benches.
 #[derive(Debug)]
 pub struct Workshop {
@@ -39,15 +51,29 @@ impl Workshop {
         Ok(Self { benches: benches.collect::<io::Result<_>>()? })
     }
 
-    /// Builds at the first bench, and gives the others what it built where they have nothing: what
-    /// the copies share is built once.
+    /// Builds the unchanged sources at the first bench, and gives the others what it built where
+    /// they have nothing: what the copies share is built once. A run that was interrupted can leave
+    /// a build folder with which nothing links any more: one that fails is deleted, and built or
+    /// given once more.
     ///
     /// # Errors
-    /// What `build` says, or why the folder cannot be copied.
-    pub fn prepare<R>(&self, build: impl FnOnce(&Bench) -> Result<R, String>) -> Result<R, String> {
+    /// What `build` says of an empty folder, or why a folder cannot be deleted or copied.
+    pub fn prepare<R>(&self, build: impl Fn(&Bench) -> Result<R, String>) -> Result<R, String> {
         let first = &self.benches[0];
-        let built = build(first)?;
-        for bench in self.benches[1..].iter().filter(|bench| !bench.build.exists()) {
+        let built = match build(first) {
+            Ok(built) => built,
+            Err(_) => {
+                first.empty()?;
+                build(first)?
+            }
+        };
+        for bench in &self.benches[1..] {
+            if bench.build.exists() {
+                if build(bench).is_ok() {
+                    continue;
+                }
+                bench.empty()?;
+            }
             // With their times, by which cargo knows what is fresh.
             let copied = Command::new("cp").arg("-a").args([&first.build, &bench.build]).status();
             if !copied.map_err(|error| format!("cp: {error}"))?.success() {
@@ -118,7 +144,6 @@ mod tests {
         });
         built.unwrap();
         assert!(top.join("benches/1/build/built").exists(), "the second bench got the build");
-        assert!(workshop.prepare(|_| Err::<(), _>("no".to_owned())).is_err());
 
         let jobs = [("a", 0), ("b", 1), ("a", 2), ("b", 3), ("a", 4)];
         let mut told = Vec::new();
@@ -134,6 +159,35 @@ mod tests {
         );
         told.sort_unstable();
         assert_eq!(told, [0, 1, 2, 3, 4]);
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn a_broken_build_folder_is_built_once_more() {
+        let top = std::env::temp_dir().join(format!("mutants-broken-{}", std::process::id()));
+        fs::create_dir_all(top.join("from")).unwrap();
+        let workshop = Workshop::new(&top.join("from"), &top.join("benches"), 3).unwrap();
+        let build = |bench: &Bench| {
+            if bench.build.join("broken").exists() {
+                return Err("does not link".to_owned());
+            }
+            fs::create_dir_all(&bench.build).map_err(|error| error.to_string())?;
+            fs::write(bench.build.join("built"), "").map_err(|error| error.to_string())
+        };
+        for number in [0, 1] {
+            fs::create_dir_all(workshop.benches[number].build.as_path()).unwrap();
+            fs::write(workshop.benches[number].build.join("broken"), "").unwrap();
+        }
+        workshop.prepare(build).unwrap();
+        for bench in &workshop.benches {
+            assert!(bench.build.join("built").exists() && !bench.build.join("broken").exists());
+        }
+        let tries = std::cell::Cell::new(0);
+        let told = workshop.prepare(|_| {
+            tries.set(tries.get() + 1);
+            Err::<(), _>("an error".to_owned())
+        });
+        assert_eq!((told, tries.get()), (Err("an error".to_owned()), 2), "not for ever");
         fs::remove_dir_all(top).unwrap();
     }
 
