@@ -8,6 +8,8 @@
 //! | letters | the count is told under the lock, and looked at again before sleep | telling it outside; no second look |
 //! | answers | who waits leaves its waker under the lock under which it looked | leaving it later |
 //! | seats | one counts up and takes nothing of what others count down | counting up by a store |
+//!
+//! The letters' story has a bound, because its reader sleeps twice: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 

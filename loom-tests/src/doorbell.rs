@@ -11,6 +11,8 @@
 //!
 //! Without one of the fences both may miss each other: the ringer reads an old 0, the sleeper's look
 //! an old emptiness. Each mutant takes away one of the numbers.
+//!
+//! The second story of a sleeper that falls asleep twice has a bound: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 

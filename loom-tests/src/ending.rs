@@ -23,6 +23,8 @@
 //!
 //! With the shipping stages on both cores that means: when all is still, every batch that was taken
 //! off a socket is acknowledged, and has reached the readers that take it.
+//!
+//! The story of the stages at both ends has a bound: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 

@@ -13,6 +13,8 @@
 //!
 //! The document is a value that moves through a ring, so it has one owner at a time. The agent reads
 //! 1, 2: nothing is lost, doubled or overtaken, and no byte is written that it could still read.
+//!
+//! All have a bound, for their length: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 

@@ -9,6 +9,8 @@
 //! The first reader gets images 1 and 2 and then the end. The second began between the batches: it
 //! gets image 2 alone and then the end. In the second story the rings hold one message, so that the
 //! others wait with their senders.
+//!
+//! Both have a bound, since the stages of both cores sleep: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 

@@ -17,6 +17,8 @@
 //! the numbers: then loom sees bytes written while they are read, or the reader gets an image that
 //! is another's. In the last stories the agent learns of the document, lets go of it, or loses its
 //! session while all this goes on.
+//!
+//! All have a bound, since the stages of both cores sleep: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 

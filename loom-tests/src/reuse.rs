@@ -9,6 +9,8 @@
 //! | writes byte 9 into it | if it met the new document: gets byte 9 |
 //!
 //! Slot and generation name a document; nobody may see one's bytes under the other's name.
+//!
+//! The story has a bound, since the stages of both cores sleep: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 

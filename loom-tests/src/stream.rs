@@ -14,6 +14,8 @@
 //! What was appended before the reader was noted lies between where to begin and the tail that it
 //! finds when it looks once; what comes later is marked for it. Nothing is in both, and nothing in
 //! neither: there is no seam.
+//!
+//! The stories of stages that sleep have a bound: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 
