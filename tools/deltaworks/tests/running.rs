@@ -38,7 +38,8 @@ fn status(time: u64) -> Value {
             "core": core, "cpu": core + 4, "numa_node": 0, "serves_sessions": net,
             "owns_documents": !net, "turns": count, "parks": count / 2, "busy_ratio": 0.25,
             "ring_depth": 3 * core, "sessions": 7, "documents": 5, "accepted_deltas": count,
-            "received_bytes": count * 1_024, "delivered_bytes": count * 4_096, "a new field": 1
+            "received_bytes": count * 1_024, "delivered_bytes": count * 4_096, "gap_missed_deltas": 3,
+            "conflate_missed_deltas": 1, "a new field": 1
         })
     };
     json!({
@@ -65,7 +66,7 @@ fn documents() -> Value {
             "collection": if number == 0 { "notes" } else { "default" }, "owner_core": 1,
             "worker": 0, "slot": number, "generation": 1, "epoch": 9, "next_sequence": 5_001,
             "window_start": 1, "window_deltas": 5_000, "rate_deltas_per_second": 1_500.0,
-            "last_delta_unix_us": 0, "subscribers": 12, "writers": 3
+            "last_delta_unix_us": 0, "subscribers": 12, "writers": 3, "missed_deltas": 71
         })
     };
     let documents: Vec<Value> = (0..40).map(document).collect();
@@ -78,7 +79,8 @@ fn sessions() -> Value {
             "id": format!("0:{number}"), "core": 0, "transport": "tcp",
             "peer": "127.0.0.1:50000", "age_seconds": 61.5, "handles": 2, "subscriptions": 1,
             "received_bytes": 100, "delivered_bytes": 2_048, "backlog_deltas": 12_345,
-            "backlog_nodes": 10, "is_blocked": number == 0, "documents": ["a", "b\u{1b}[2J"]
+            "backlog_nodes": 10, "backlog_bytes": 4_096, "missed_deltas": 93,
+            "is_blocked": number == 0, "documents": ["a", "b\u{1b}[2J"]
         })
     };
     let sessions: Vec<Value> = (0..40).map(session).collect();
@@ -116,7 +118,7 @@ fn documents_are_listed_sorted_and_paged() {
     let first = told.lines().nth(1).expect("a document");
     assert!(first.starts_with("notes/a-document-with-a-name-that-is"), "{told}");
     let cells: Vec<&str> = first.split_ascii_whitespace().skip(1).collect();
-    assert_eq!(cells, ["1", "1,500", "never", "5,001", "5,000", "12", "3"], "{told}");
+    assert_eq!(cells, ["1", "1,500", "never", "5,001", "5,000", "12", "3", "71"], "{told}");
     let last = "41 to 80 of 1,234 documents by window over 500 ms; --offset 80 goes on";
     assert_eq!(told.lines().last(), Some(last));
 
@@ -140,7 +142,8 @@ fn sessions_are_listed_and_other_peoples_names_steer_no_terminal() {
     let first: Vec<&str> = told.lines().nth(1).expect("one").split_ascii_whitespace().collect();
     let cells = ["0:0", "tcp:127.0.0.1:50000", "1m", "01s", "2", "1", "100", "B", "2.00", "KiB"];
     assert_eq!(first[..10], cells, "{told}");
-    assert_eq!(first[10..], ["12.3", "k", "yes", "a", "b\\u{1b}[2J"], "{told}");
+    let cells = ["12.3", "k", "4.00", "KiB", "93", "yes", "a", "b\\u{1b}[2J"];
+    assert_eq!(first[10..], cells, "{told}");
     let json = run(&daemon, &["sessions", "--json"]);
     let page: Value = serde_json::from_slice(&json.stdout).expect("one line of JSON");
     assert_eq!(page, sessions());
@@ -163,7 +166,7 @@ fn a_frame_of_top_fits_every_size() {
     let frame = text(&shown);
     for part in [
         "deltaworksd 0.1.0  process ",
-        "serving, in memory only",
+        "serving, in memory only  8 missed\n",
         "1,234 documents, 1,234 sessions; ",
         "memory ███░░░░░░░░░ 25 %  65.0 MiB of 256 MiB  chunks 64.0 MiB, nodes 1.00 MiB,",
         "CORE CPU ROLE BUSY",
@@ -174,8 +177,9 @@ fn a_frame_of_top_fits_every_size() {
         "validation",
         "1.50 µs",
         "1.80 ms",
-        "notes/a-documen…e-shortened-000 1     1,500",
-        "0:0      tcp:127.0.0.1:50000   1m 01s  12.3 k",
+        "/s out\n",
+        "notes/a-doc…ortened-000 1     1,500    never    5,000    12      3       71",
+        "0:0      tcp:127.0.0.1:50000   1m 01s  12.3 k   93 ",
         "q quit  s documents by rate  S sessions by backlog",
     ] {
         assert!(frame.contains(part), "{part:?} is not in\n{frame}");

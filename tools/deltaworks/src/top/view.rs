@@ -90,8 +90,12 @@ impl View {
     fn draw_head(&self, frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
         let status = &sample.status;
         let memory_only = if status.is_durable { "" } else { ", in memory only" };
+        let missed = match status.cores.iter().map(Core::missed_deltas).sum() {
+            0 => String::new(),
+            deltas => format!("  {} missed", count(deltas)),
+        };
         let first = format!(
-            "deltaworksd {}  process {}  up {}  {}{memory_only}",
+            "deltaworksd {}  process {}  up {}  {}{memory_only}{missed}",
             status.version,
             status.pid,
             seconds(status.uptime_seconds),
@@ -100,13 +104,12 @@ impl View {
         let cores = &self.rates.cores;
         let sum = |pick: fn(&CoreRates) -> f64| cores.iter().map(pick).sum::<f64>();
         let totals = format!(
-            "{}, {}; {} deltas/s, {}/s in, {}/s out; {} missed",
+            "{}, {}; {} deltas/s, {}/s in, {}/s out",
             things(status.documents, "document"),
             things(status.sessions, "session"),
             rate(sum(|core| core.accepted_deltas_per_second)),
             bytes(sum(|core| core.received_bytes_per_second) as u64),
             bytes(sum(|core| core.delivered_bytes_per_second) as u64),
-            count(status.cores.iter().map(Core::missed_deltas).sum()),
         );
         let (live, budget) = (status.live_bytes.sum(), status.budget_bytes);
         let part = if budget > 0 { live as f64 / budget as f64 } else { 0.0 };
