@@ -1,11 +1,13 @@
 //! Faults on purpose, one for each kind that a sanitizer is to find: a run of `scripts/sanitize` that
 //! does not end badly here was not looking.
 //!
-//! `planted race | use-after-free | leak | uninitialised`
+//! `planted race | use-after-free | leak | uninitialised | guarded`. The last is no fault: who reports it
+//! does not understand the locks that are used here.
 #![expect(unsafe_code, reason = "the faults are what is wanted")]
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 struct Unguarded(std::cell::UnsafeCell<u64>);
 
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         Some("use-after-free") => use_after_free(),
         Some("leak") => leak(),
         Some("uninitialised") => uninitialised(),
+        Some("guarded") => guarded(),
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS
@@ -63,4 +66,20 @@ fn uninitialised() {
     let word = unsafe { std::ptr::read_volatile(word.as_ptr()) };
     // A branch hangs on it: only then does it matter.
     println!("{}", if word == 7 { "seven" } else { "another" });
+}
+
+/// Two threads take turns at a word, under the standard library's lock.
+fn guarded() {
+    let word = Mutex::new(0_u64);
+    let add = || {
+        for _ in 0..1_000 {
+            *word.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            std::thread::yield_now();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(add);
+        scope.spawn(add);
+    });
+    println!("{}", word.into_inner().unwrap_or_else(PoisonError::into_inner));
 }
