@@ -77,6 +77,9 @@ pub struct Handle {
     is_over: bool,
     /// The sequence that must come next, and what was read last.
     pub next: u64,
+    /// Where it began, and what `conflate` has left out since.
+    begun_at: u64,
+    left_out: Vec<(u64, u64)>,
     at_start: bool,
     last: Option<Key>,
     /// The sequence from which a gap must be told at once.
@@ -369,6 +372,30 @@ impl Client {
         around.tell(|| format!("client {place} sends batch {batch} of {bytes} B through {number}"));
         if let Some(wire) = &self.wire {
             wire.borrow_mut().say(&self.scratch);
+        }
+    }
+
+    /// It has read all there is: of what it conflates it has the newest values.
+    ///
+    /// # Panics
+    /// If one was left out, and there was room.
+    pub fn assert_newest(&self, around: &mut Around<'_>) {
+        for (number, handle) in &self.handles {
+            if !handle.reads || handle.policy != Policy::Conflate {
+                continue;
+            }
+            let newest = around.model.newest(handle.id, handle.begun_at, handle.next);
+            around.coverage.add(Event::NewestJudged, newest.len() as u64);
+            for (from, to) in &handle.left_out {
+                let lost = newest.iter().find(|at| (*from..*to).contains(*at));
+                around.coverage.count(match lost {
+                    Some(_) => Event::ConflateLost,
+                    None => Event::Conflated,
+                });
+                let who = format!("client {}, handle {number}", self.place);
+                let may_lose = lost.is_none() || !around.setting.is_roomy();
+                assert!(may_lose, "{who}: {lost:?} holds a newest value, and was left out");
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Content {
     pub count: u32,
     /// It is an info.
     pub is_info: bool,
+    /// What each delta gives a value to, in a collection that tells values apart.
+    pub values: Vec<Option<u8>>,
     /// The number it must be refused with, and the delta that is to blame.
     pub refusal: Option<(u16, Option<u32>)>,
 }
@@ -52,6 +54,7 @@ impl Content {
             .then(|| (dice.below(count), dice.says(50)));
         let mut builder = BatchBuilder::new(ImageLimits::HARD);
         let mut delta = Vec::new();
+        let mut values = Vec::new();
         for place in 0..count {
             let bytes = 1 + dice.below(bytes_max);
             delta.clear();
@@ -59,7 +62,11 @@ impl Content {
                 Some((index, is_malformed)) if index == place => {
                     delta.extend_from_slice(if is_malformed { b"\xff" } else { b"\xa0" });
                 }
-                _ if source.check == Check::Typed => typed(&mut delta, bytes, dice.next() as u8),
+                _ if source.check == Check::Typed => {
+                    let value = (!dice.says(10)).then(|| dice.below(4) as u8);
+                    typed(&mut delta, bytes, dice.next() as u8, value);
+                    values.push(value);
+                }
                 _ => delta.resize(bytes, dice.next() as u8),
             }
             builder.append(&delta).expect("within the format's limits");
@@ -72,14 +79,15 @@ impl Content {
             }
             None => beyond.then_some((410, None)),
         };
-        Self { image, count: count as u32, is_info: false, refusal }
+        Self { image, count: count as u32, is_info: false, values, refusal }
     }
 
     fn info(dice: &mut Dice, number: u64) -> Self {
         let is_bad = dice.says(10);
         let map = [if is_bad { 0xff } else { 0xa1 }, 0x61, b'k', 0x18, 24 + (number % 200) as u8];
         let image = info(&ImageLimits::HARD, 0, number, &map).expect("a small map");
-        Self { image, count: 0, is_info: true, refusal: is_bad.then_some((407, None)) }
+        let values = Vec::new();
+        Self { image, count: 0, is_info: true, values, refusal: is_bad.then_some((407, None)) }
     }
 
     /// The bytes that the server leaves as they are.
@@ -88,9 +96,13 @@ impl Content {
     }
 }
 
-/// A map that holds to the schema, of about `bytes` bytes.
-fn typed(delta: &mut Vec<u8>, bytes: usize, byte: u8) {
-    delta.extend_from_slice(b"\xa2\x61n\x18\x64\x61x\x59");
+/// A map that holds to the schema, of about `bytes` bytes; behind `k` stands whose value it is.
+fn typed(delta: &mut Vec<u8>, bytes: usize, byte: u8, value: Option<u8>) {
+    match value {
+        Some(value) => delta.extend_from_slice(&[0xa3, 0x61, b'k', value]),
+        None => delta.push(0xa2),
+    }
+    delta.extend_from_slice(b"\x61n\x18\x64\x61x\x59");
     delta.extend_from_slice(&(bytes as u16).to_be_bytes());
     delta.resize(delta.len() + bytes, byte);
 }

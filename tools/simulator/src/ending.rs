@@ -30,6 +30,9 @@ impl World {
         self.send_enough(&mut dice);
         self.assert_answered();
         self.assert_streams();
+        for place in 0..self.clients.len() {
+            self.with_client(place, &mut dice, |client, around| client.assert_newest(around));
+        }
         self.end_sessions(&mut dice);
         self.assert_nothing_left();
         self.count_all();
@@ -241,7 +244,7 @@ impl World {
             coverage.add(Event::ReadingPaused, counts.reception.paused_reads);
             coverage.add(Event::CreditWithheld, counts.reception.withheld_credits);
             coverage.add(Event::Stalled, counts.validation.stalled_batches);
-            if self.setting.waits > 0 {
+            if self.setting.waits > 0 && !self.setting.conflates {
                 coverage.add(Event::SpilledForWait, counts.propagation.spilled_images);
             }
             assert_eq!(counts.reception.failed_sessions, 0, "no input panics");

@@ -148,6 +148,26 @@ impl Model {
         &self.content(id, key).image
     }
 
+    /// Where the newest values of a document stand from `start` to `end`: of as much of its end as
+    /// anybody knows, values that a batch behind them replaces left out.
+    pub fn newest(&mut self, id: u64, start: u64, end: u64) -> Vec<u64> {
+        let known: Vec<(u64, Key, u32)> =
+            self.document(id).order.iter().map(|(at, (key, count))| (*at, *key, *count)).collect();
+        let (mut next, mut replaced, mut newest) = (end, BTreeSet::new(), Vec::new());
+        for (at, key, count) in known.into_iter().rev() {
+            if at < start || at + u64::from(count) != next {
+                break;
+            }
+            next = at;
+            let values = self.content(id, key).values.clone();
+            // A value that has no key is never replaced.
+            let is_newest = values.iter().any(|value| value.is_none_or(|it| replaced.insert(it)));
+            replaced.extend(values.into_iter().flatten());
+            newest.extend(is_newest.then_some(at));
+        }
+        newest
+    }
+
     /// A reader got an image, behind `previous` if it has read of the document before without a
     /// gap since. Returns whose it is and how many deltas it holds.
     pub fn image(&mut self, id: u64, image: &Image<'_>, previous: Option<Key>) -> (Key, u32) {

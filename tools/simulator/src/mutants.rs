@@ -203,6 +203,36 @@ pub const MUTANTS: &[Mutant] = &[
         text: "request.policy.unwrap_or(overload.policy)",
         replacement: "request.policy.unwrap_or_default()",
     },
+    Mutant {
+        fault: "conflate: an image that holds a newest value leaves the window, and is not copied",
+        file: "pipeline/src/propagation/conflating.rs",
+        text: "if fits && !self.is_superseded(document, at.node) {",
+        replacement: "if false {",
+    },
+    Mutant {
+        fault: "conflate: an image that the index has not seen counts as replaced",
+        file: "pipeline/src/conflation.rs",
+        text: "(self.first..self.next.node).contains(&node) && !self.values.contains_key(&node)",
+        replacement: "!self.values.contains_key(&node)",
+    },
+    Mutant {
+        fault: "conflate: a value without a key counts as replaced",
+        file: "pipeline/src/conflation.rs",
+        text: "Change::Unknown => *self.values.entry(node).or_default() += 1,",
+        replacement: "Change::Unknown => {}",
+    },
+    Mutant {
+        fault: "conflate: a copied image counts as missed, too",
+        file: "pipeline/src/propagation/aside.rs",
+        text: "            slow.missed_from = end_of_image(&bytes).min(slow.missed_to);\n",
+        replacement: "            let _ = end_of_image(&bytes);\n",
+    },
+    Mutant {
+        fault: "conflate: what was missed before a copied image is told again behind it",
+        file: "pipeline/src/propagation/conflating.rs",
+        text: "        slow.missed_from = to;\n",
+        replacement: "",
+    },
     // What the simulator has found.
     Mutant {
         fault: "found: a core that waits for room in a ring goes to sleep",

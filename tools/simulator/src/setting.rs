@@ -3,7 +3,7 @@
 //! Everything is small, so that rings fill, chunks come round and budgets run out all the time.
 
 use deltaworks_pipeline::collection::{
-    Collection, CollectionLimits, Collections, Overload, Schema,
+    Collection, CollectionLimits, Collections, ConflationKey, Overload, Schema,
 };
 use deltaworks_pipeline::limits::{Limits, TurnBounds};
 use deltaworks_pipeline::message::Policy;
@@ -112,6 +112,8 @@ pub struct Setting {
     pub policies: Vec<WirePolicy>,
     /// What happens to those that fall behind, by collection.
     pub overloads: [Overload; 4],
+    /// Some of them may conflate.
+    pub conflates: bool,
     /// How often, of a hundred steps that could lose something, something is lost.
     pub losses: u32,
     /// How it ends.
@@ -130,12 +132,18 @@ impl Setting {
         let is_large = dice.says(15);
         let chunk_bytes = if is_large { 32 << 10 } else { 8 << 10 };
         let chunks = 2 + dice.below(4) as u32;
-        let limits = limits(&mut dice, is_large);
+        let mut limits = limits(&mut dice, is_large);
         let names = NAMES[..2 + dice.below(NAMES.len() - 2)].to_vec();
         let count = 2 + dice.below(5);
         let clients = (0..count).map(|place| conduct(&mut dice, place, names.len())).collect();
         let mut policy_dice = Dice::new(seed ^ 0x0be7_10ad);
         let waits = dice.pick(&[0, 20, 60]);
+        let conflates = policy_dice.says(40);
+        if conflates && policy_dice.says(60) {
+            // Room for all that conflate can copy: then no newest value may be lost.
+            limits.spill_bytes_per_core_max = ROOMY_SPILL_BYTES;
+            limits.slow_subscriptions_per_core_max = 64;
+        }
         Self {
             roles,
             ring_capacity: dice.pick(&[1, 1, 2, 3, 4, 8]),
@@ -148,8 +156,10 @@ impl Setting {
             names,
             clients,
             waits,
-            policies: policies(&mut policy_dice),
-            overloads: Check::ALL.map(|check| overload(&mut policy_dice, check, waits > 0)),
+            policies: policies(&mut policy_dice, conflates),
+            overloads: Check::ALL
+                .map(|check| overload(&mut policy_dice, check, waits > 0, conflates)),
+            conflates,
             losses: dice.pick(&[0, 30, 100]),
             ending: dice.pick(&[
                 Ending::Leave,
@@ -173,6 +183,11 @@ impl Setting {
     /// What happens to those that fall behind in a document of this check.
     pub fn overload(&self, check: Check) -> &Overload {
         &self.overloads[check as usize]
+    }
+
+    /// Whether there is room for every copy that anybody could need.
+    pub fn is_roomy(&self) -> bool {
+        self.limits.spill_bytes_per_core_max == ROOMY_SPILL_BYTES
     }
 
     /// The policy of a subscription that asked for `asked`.
@@ -210,12 +225,18 @@ impl Setting {
     }
 }
 
+/// Room for copies that nothing in a world fills.
+const ROOMY_SPILL_BYTES: u64 = 8 << 20;
+
 /// The longest image of the narrow collection.
 pub const NARROW_IMAGE_BYTES: u32 = 400;
 
 /// What those ask for that are not waited for.
-fn policies(dice: &mut Dice) -> Vec<WirePolicy> {
-    use WirePolicy::{Close, Gap, OfCollection, Skip};
+fn policies(dice: &mut Dice, conflates: bool) -> Vec<WirePolicy> {
+    use WirePolicy::{Close, Conflate, Gap, OfCollection, Skip};
+    if conflates {
+        return vec![Gap, Conflate, Conflate, Conflate, OfCollection];
+    }
     match dice.below(5) {
         0 => vec![Gap],
         1 => vec![Gap, OfCollection],
@@ -225,13 +246,17 @@ fn policies(dice: &mut Dice) -> Vec<WirePolicy> {
     }
 }
 
-fn overload(dice: &mut Dice, check: Check, may_wait: bool) -> Overload {
+fn overload(dice: &mut Dice, check: Check, may_wait: bool, conflates: bool) -> Overload {
     let mut overload = Overload::default()
         .with(Policy::Wait, check != Check::Narrow)
         .with(Policy::Skip, dice.says(90))
         .with(Policy::Close, dice.says(90));
     overload.behind_bytes = dice.pick(&[None, None, Some(300), Some(2_000)]);
-    let mut defaults = vec![Policy::Gap, Policy::Gap, Policy::Skip, Policy::Close];
+    if conflates && check == Check::Typed {
+        overload.key = Some(ConflationKey::Path(vec!["k".to_owned()]));
+    }
+    let mut defaults =
+        vec![Policy::Gap, Policy::Gap, Policy::Skip, Policy::Close, Policy::Conflate];
     defaults.extend(may_wait.then_some(Policy::Wait));
     defaults.retain(|policy| overload.allows(*policy));
     overload.policy = dice.pick(&defaults);

@@ -237,8 +237,16 @@ impl World {
             self.coverage.count(Event::RecycledUnderSlow);
         }
         let spilled = std::mem::replace(&mut self.spilled[core], counts.propagation.spilled_images);
-        if counts.propagation.spilled_images > spilled && self.setting.waits == 0 {
+        let copies = counts.propagation.spilled_images - spilled;
+        if copies == 0 || self.setting.waits > 0 {
+            return;
+        }
+        // Each session has at most one half-sent image.
+        let halves = self.links.iter().filter(|link| link.core == core).count() as u64;
+        if !self.setting.conflates {
             self.coverage.count(Event::HalfCopied);
+        } else if copies > halves {
+            self.coverage.count(Event::ConflateCopied);
         }
     }
 

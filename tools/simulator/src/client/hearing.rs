@@ -152,6 +152,8 @@ impl Client {
             writes,
             policy,
             is_over: false,
+            begun_at: opened.start_sequence,
+            left_out: Vec::new(),
             next: gap_from.unwrap_or(opened.start_sequence),
             at_start: true,
             last: None,
@@ -216,6 +218,9 @@ impl Client {
                     _ => Event::GapTold,
                 });
                 handle.is_over = handle.policy == Policy::Close;
+                if handle.policy == Policy::Conflate {
+                    handle.left_out.push((gap.from, gap.to));
+                }
                 let document = around.model.document(handle.id);
                 document.left_out(gap.from, gap.to);
                 if document.windows_within(gap.from, gap.to) {
@@ -276,7 +281,9 @@ impl Client {
             304 => {
                 let check = around.setting.names[asked.name].check;
                 let number = asked.policy.number().map_or(0, usize::from);
-                let is_allowed = around.setting.overload(check).allowed[number];
+                let overload = around.setting.overload(check);
+                let has_key = asked.policy != Policy::Conflate || overload.key.is_some();
+                let is_allowed = overload.allowed[number] && has_key;
                 assert!(asked.access.reads() && !is_allowed, "{:?} is allowed", asked.policy);
                 Event::OpenRefusedPolicy
             }
