@@ -5,7 +5,7 @@
 //! sent. What leaves the window with a newest value in it is copied. Copies and indices share the
 //! room for spills: where that is used up, a subscription is told what it misses instead.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use deltaworks_image::Image;
 
@@ -29,7 +29,7 @@ const LEFT_OUT_AT_ONCE: u64 = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Conflations {
     /// By slot and generation.
-    of: HashMap<(u32, u32), Newest>,
+    of: BTreeMap<(u32, u32), Newest>,
     /// Documents whose index may see more, or may not be needed any more.
     waiting: Vec<(u32, u32)>,
 }
@@ -56,6 +56,12 @@ impl Conflations {
     pub fn look_at_all(&mut self) {
         self.waiting.clear();
         self.waiting.extend(self.of.keys());
+    }
+
+    /// Forgets all of them: what they would have left out is sent.
+    pub fn forget_all(&mut self) {
+        self.of.clear();
+        self.waiting.clear();
     }
 
     /// Forgets the indices that stand before the windows of `worker`'s documents.

@@ -203,9 +203,12 @@ impl Propagation {
         self.check_spills(session);
     }
 
-    /// Notes that a session must end if its copies find no room. It is told at the end of the
-    /// turn, together with its end: until then it is sent to as before.
+    /// Notes that a session must end if its copies find no room, also not in place of the indices. It is
+    /// told at the end of the turn, together with its end: until then it is sent to as before.
     fn check_spills(&mut self, session: SessionId) {
+        if self.spill_bytes() > self.spill_bytes_max {
+            self.conflations.forget_all();
+        }
         if self.spill_bytes > self.spill_bytes_max
             && self.outlets[session.0 as usize].is_open
             && !self.faults.contains(&session)
