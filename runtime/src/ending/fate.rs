@@ -38,7 +38,7 @@ impl Living {
 
 impl Drop for Living {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `Fate`; all that was done in life is seen.
+        // Release: pairs with the Acquire in `Fate::get`; all that was done in life is seen.
         self.word.store(self.last, Ordering::Release);
     }
 }
@@ -61,7 +61,7 @@ impl Fate {
     }
 
     fn get(&self) -> u8 {
-        // Acquire: pairs with the Release in `Living`.
+        // Acquire: pairs with the Release in `Living::drop`.
         self.word.load(Ordering::Acquire)
     }
 }

@@ -39,13 +39,13 @@ pub fn run(
     let outcome = Mutex::new(Outcome::default());
     let work = || {
         while !is_over.load(Ordering::Relaxed) {
-            // Relaxed: a counter of its own.
-            let first = next.fetch_add(SEEDS_AT_ONCE, Ordering::Relaxed);
-            if first >= seeds.end {
-                return;
-            }
+            // Relaxed: a counter of its own. It stays at the end, also at that of all numbers.
+            let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |first| {
+                (first < seeds.end).then(|| seeds.end.min(first.saturating_add(SEEDS_AT_ONCE)))
+            });
+            let Ok(first) = taken else { return };
             let mut part = Outcome::default();
-            for seed in first..seeds.end.min(first + SEEDS_AT_ONCE) {
+            for seed in first..seeds.end.min(first.saturating_add(SEEDS_AT_ONCE)) {
                 match Schedule::run_whole(seed) {
                     Ok(coverage) => {
                         part.passed += 1;

@@ -98,6 +98,12 @@ pub(crate) fn run(test: &Path, model: &str, bench: &Bench, depth: &Depth) -> Out
     command
         .args([model, "--exact", "--nocapture", "--test-threads", "1"])
         .env("RUST_BACKTRACE", "0");
+    // loom's own variables could end an exploration early, and it would look whole.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LOOM_") {
+            command.env_remove(name);
+        }
+    }
     if let Some(preemptions) = depth.preemptions {
         command.env("LOOM_MAX_PREEMPTIONS", preemptions.to_string());
     }

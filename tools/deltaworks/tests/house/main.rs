@@ -288,6 +288,28 @@ fn what_threads_share_is_told_in_the_architecture() {
     assert_none(&sharing::faults(&told.1, &source::shipping(&texts), &models));
 }
 
+/// No crate that ships is left out by the two rules that read what ships.
+#[test]
+fn what_ships_is_read() {
+    let beside: BTreeSet<&str> =
+        LAYERS.iter().filter(|(_, layer)| *layer == BESIDE).map(|(name, _)| *name).collect();
+    let metadata = metadata();
+    let manifests = metadata["packages"].as_array().expect("array").iter().filter(|package| {
+        let name = package["name"].as_str().expect("text");
+        // It plants faults, and ships as little as what it plants them for.
+        !beside.contains(name) && name != "deltaworks-mutants"
+    });
+    let mut folders: Vec<String> = manifests
+        .map(|package| package["manifest_path"].as_str().expect("text").replace('\\', "/"))
+        .collect();
+    assert_eq!(folders.len(), source::SHIPPING.len(), "{folders:?}");
+    folders.retain(|manifest| {
+        let sources = manifest.replace("Cargo.toml", "src/");
+        !source::SHIPPING.iter().any(|shipping| sources.ends_with(&format!("/{shipping}")))
+    });
+    assert_none(&folders);
+}
+
 #[test]
 fn every_ordering_names_its_partner() {
     assert_none(&orderings::faults(&source::shipping(&texts())));

@@ -2,10 +2,11 @@
 //!
 //! The comment stands above the ordering in the same function, with no blank line between; one
 //! comment may serve a run of lines. It calls the ordering by its name (a SeqCst fence a fence), and
-//! unless that is `Relaxed`, says `pairs with` and names the partner in backquotes: a name that the
-//! sources have. Where a file has nothing but figures, its module docs may say `Relaxed: …` for all.
+//! unless that is `Relaxed`, says `pairs with` and names the partner in backquotes: names that the
+//! sources have, one of them a function with an ordering that can be the other side. An ordering is
+//! not renamed. Where a file has nothing but figures, its module docs may say `Relaxed: …` for all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Token, shipping_tokens};
 
@@ -21,20 +22,66 @@ pub fn faults(sources: &[(&str, &str)]) -> Vec<String> {
         .filter(Token::is_name)
         .map(|token| token.text)
         .collect();
-    sources.iter().flat_map(|(path, text)| faults_of(path, text, &names)).collect()
+    let mut sides = Sides::new();
+    for (_, text) in sources {
+        note_sides(&shipping_tokens(text), &mut sides);
+    }
+    let known = Known { names, sides };
+    sources.iter().flat_map(|(path, text)| faults_of(path, text, &known)).collect()
 }
 
-fn faults_of(path: &str, text: &str, names: &BTreeSet<&str>) -> Vec<String> {
+/// Orderings by the function that they stand in, whatever its type.
+type Sides<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+/// What the sources have.
+struct Known<'a> {
+    names: BTreeSet<&'a str>,
+    sides: Sides<'a>,
+}
+
+impl Known<'_> {
+    /// Whether a function `name` has an ordering that can be the other side of `ordering`.
+    fn is_other_side(&self, name: &str, ordering: &str) -> bool {
+        let others: &[&str] = match ordering {
+            "Acquire" => &["Release", "AcqRel", "SeqCst"],
+            "Release" => &["Acquire", "AcqRel", "SeqCst"],
+            "AcqRel" => &["Acquire", "Release", "AcqRel", "SeqCst"],
+            _ => &["SeqCst"],
+        };
+        self.sides.get(name).is_some_and(|sides| others.iter().any(|other| sides.contains(other)))
+    }
+}
+
+fn note_sides<'a>(tokens: &[Token<'a>], sides: &mut Sides<'a>) {
+    let mut function = "";
+    let mut orderings = orderings(tokens).into_iter().peekable();
+    for pair in tokens.windows(2) {
+        if pair[0].text == "fn" && pair[1].is_name() {
+            function = pair[1].text;
+        }
+        if orderings.next_if(|it| std::ptr::eq(it.text, pair[1].text)).is_some() {
+            sides.entry(function).or_default().insert(pair[1].text);
+        }
+    }
+}
+
+fn faults_of(path: &str, text: &str, known: &Known<'_>) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let mut docs = lines.iter().take_while(|line| line.starts_with("//!"));
     let is_all_relaxed = docs.any(|line| line.contains("Relaxed:"));
     let mut faults = Vec::new();
-    for token in orderings(&shipping_tokens(text)) {
+    let tokens = shipping_tokens(text);
+    for triple in tokens.windows(3).filter(|triple| triple[1].text == "as") {
+        if triple[0].text == RELAXED || PAIRED.contains(&triple[0].text) {
+            faults.push(format!("{path}:{}: {} is renamed", triple[0].line, triple[0].text));
+        }
+    }
+    for token in orderings(&tokens) {
         if token.text == RELAXED && is_all_relaxed {
             continue;
         }
         let comment = comment_above(&lines, token.line);
-        if let Some(fault) = fault(token.text, &comment, names) {
+        if let Some(fault) = fault(token.text, &comment, known) {
             faults.push(format!("{path}:{}: {fault}", token.line));
         }
     }
@@ -71,7 +118,7 @@ fn is_head(line: &str) -> bool {
     !line.starts_with("//") && line.split([' ', '(']).any(|word| word == "fn")
 }
 
-fn fault(ordering: &str, comment: &str, names: &BTreeSet<&str>) -> Option<String> {
+fn fault(ordering: &str, comment: &str, known: &Known<'_>) -> Option<String> {
     let is_named = comment.contains(ordering) || ordering == "SeqCst" && comment.contains("fence");
     if !is_named {
         return Some(format!("{ordering} without a comment that calls it so"));
@@ -86,12 +133,15 @@ fn fault(ordering: &str, comment: &str, names: &BTreeSet<&str>) -> Option<String
         let name = partner.rsplit("::").next().unwrap_or(partner);
         name.split(|char: char| !char.is_alphanumeric() && char != '_').next().map(str::to_owned)
     };
-    let mut partners = partners.split('`').skip(1).step_by(2).filter_map(last).peekable();
-    if partners.peek().is_none() {
+    let partners: Vec<String> = partners.split('`').skip(1).step_by(2).filter_map(last).collect();
+    if partners.is_empty() {
         return Some(format!("{ordering} names no partner in backquotes"));
     }
-    let unknown = partners.find(|name| !names.contains(name.as_str()))?;
-    Some(format!("{ordering} pairs with `{unknown}`, which is not there"))
+    if let Some(unknown) = partners.iter().find(|name| !known.names.contains(name.as_str())) {
+        return Some(format!("{ordering} pairs with `{unknown}`, which is not there"));
+    }
+    (!partners.iter().any(|name| known.is_other_side(name, ordering)))
+        .then(|| format!("{ordering} pairs with {partners:?}, where its other side is not"))
 }
 
 #[cfg(test)]
@@ -99,7 +149,11 @@ mod tests {
     use super::*;
 
     fn found(body: &str) -> Vec<String> {
-        faults(&[("a.rs", &format!("fn publish() {{}}\nfn take() {{\n{body}\n}}"))])
+        let publish = "fn publish() {\n// Release: pairs with `acquire`.\na.store(1, Release);\n\
+                       // Pairs with `publish`, as fences do.\nfence(SeqCst);\n}";
+        let acquire = "fn acquire() {\n// Acquire: pairs with `publish`.\na.load(Acquire);\n}";
+        let text = format!("{publish}\n{acquire}\nfn idle() {{}}\nfn take() {{\n{body}\n}}");
+        faults(&[("a.rs", &text)])
     }
 
     #[test]
@@ -110,7 +164,7 @@ mod tests {
             "// Pairs with `S::publish`, as SeqCst\n// fences do.\nlet x = 1;\nfence(Ordering::SeqCst);",
         );
         right("// Relaxed: a figure.\na.load(Relaxed);\nb.load(Relaxed);");
-        right("// Release: pairs with `take`; Relaxed if it fails.\nx(Release, Relaxed);");
+        right("// Release: pairs with `acquire`; Relaxed if it fails.\nx(Release, Relaxed);");
         right("use std::sync::atomic::Ordering::Relaxed;");
         right("#[cfg(test)] mod tests { fn f() { a.load(Ordering::SeqCst) } }");
     }
@@ -137,6 +191,9 @@ mod tests {
         caught("// Relaxed: weakened.\na.load(Acquire);", "without a comment");
         caught("// Acquire: because.\na.load(Acquire);", "pairs with nobody");
         caught("// Acquire: pairs with the other.\na.load(Acquire);", "names no partner");
+        caught("// Acquire: pairs with `idle`.\na.load(Acquire);", "where its other side is not");
+        caught("// SeqCst: pairs with `acquire`.\na.load(SeqCst);", "where its other side is not");
+        caught("use std::sync::atomic::Ordering::Acquire as A;", "Acquire is renamed");
         caught("// Acquire: pairs with `gone`.\na.load(Acquire);", "`gone`, which is not there");
     }
 }

@@ -3,7 +3,8 @@
 //! A *word* is what a source names an atomic, an `UnsafeCell`, a lock or a once-cell: a field, a
 //! static, a type around it, a local; and the type of an `unsafe impl Send` or `Sync`. Signatures
 //! only borrow words that are named elsewhere. Channels of libraries guard themselves. The facade
-//! that gives atomics their names has none of its own.
+//! that gives atomics their names has none of its own. A `static mut`, and a name that an import gives
+//! to such a type, are words that no row should tell.
 
 use std::collections::BTreeSet;
 
@@ -21,9 +22,11 @@ const FACADE: &str = "runtime/src/sync.rs";
 
 /// Whether a name is that of a type that threads share by mutation.
 fn is_shared_type(name: &str) -> bool {
-    let types =
-        ["UnsafeCell", "Mutex", "RwLock", "Condvar", "OnceLock", "LazyLock", "Once", "Barrier"];
-    types.contains(&name) || (name.starts_with("Atomic") && name != "Atomic")
+    let types = ["Condvar", "Once", "OnceCell", "Barrier", "ArcSwap", "ArcSwapOption"];
+    let ends = ["UnsafeCell", "Mutex", "Lock"];
+    types.contains(&name)
+        || ends.iter().any(|end| name.ends_with(end))
+        || (name.starts_with("Atomic") && name != "Atomic")
 }
 
 /// A word of a source.
@@ -43,12 +46,24 @@ fn words(file: &str, text: &str) -> BTreeSet<Word> {
         let token = tokens[at];
         let text = |further: usize| tokens.get(at + further).map_or("", |token| token.text);
         match token.text {
-            "use" => at = skip_to(&tokens, at, &[";"]),
-            "fn" => at = skip_to(&tokens, at, &["{", ";"]),
+            "use" => {
+                let end = skip_to(&tokens, at, &[";"]);
+                names.extend(renamed(&tokens[at..end]));
+                at = end;
+            }
+            // A pointer to a function, whose signature borrows as any other.
+            "fn" if text(1) == "(" => at = skip_to(&tokens, at + 2, &[")"]),
+            "fn" => {
+                name = text(1);
+                at = skip_to(&tokens, at, &["{", ";"]);
+            }
             "impl" => {
                 let end = skip_to(&tokens, at, &["{", ";"]);
                 names.extend(promised(&tokens[at.saturating_sub(1)..end]));
                 at = end;
+            }
+            "static" if text(1) == "mut" => {
+                names.insert(text(2).to_owned());
             }
             "struct" | "enum" | "union" | "type" | "static" => name = text(1),
             "let" => {
@@ -57,7 +72,8 @@ fn words(file: &str, text: &str) -> BTreeSet<Word> {
                 name = binding.map_or("", |token| token.text);
             }
             _ if is_field(&tokens, at) => name = token.text,
-            _ if is_shared_type(token.text) => {
+            // What `Self(…)` is made of, its type has named.
+            _ if is_shared_type(token.text) && !is_own_part(&tokens[..at]) => {
                 names.insert(name.to_owned());
             }
             _ => {}
@@ -65,6 +81,17 @@ fn words(file: &str, text: &str) -> BTreeSet<Word> {
         at += 1;
     }
     names.into_iter().map(|name| Word { file: file.to_owned(), name }).collect()
+}
+
+/// Whether `before` ends in `Self(`.
+fn is_own_part(before: &[Token<'_>]) -> bool {
+    matches!(before, [.., own, opened] if own.text == "Self" && opened.text == "(")
+}
+
+/// The names that an import gives to types that threads share.
+fn renamed(import: &[Token<'_>]) -> Vec<String> {
+    let renamings = import.windows(3).filter(|it| it[1].text == "as" && it[2].text != "_");
+    renamings.filter(|it| is_shared_type(it[0].text)).map(|it| it[2].text.to_owned()).collect()
 }
 
 /// Whether a name and a colon stand at `at`: a field, a static or a typed local.
@@ -232,6 +259,27 @@ mod tests {
         assert_eq!(names("fn f() { let mut x: u8 = 0; Self { all: Mutex::new(x) } }"), ["all"]);
         assert_eq!(names("unsafe impl Sync for Memory {}"), ["Memory"]);
         assert_eq!(names("unsafe impl Zeroable for Block {} impl Send for X {}"), [""; 0]);
+    }
+
+    #[test]
+    fn a_word_in_an_odd_form_is_one() {
+        assert_eq!(names("use std::sync::atomic as a; static N: a::AtomicU8 = x;"), ["N"]);
+        assert_eq!(names("use std::sync::atomic::{AtomicU8 as Count, Ordering};"), ["Count"]);
+        assert_eq!(names("struct S { n: core::sync::atomic::AtomicU8 }"), ["n"]);
+        assert_eq!(names("type Count = AtomicU8; struct S { n: Count }"), ["Count"]);
+        let leaked =
+            "struct S { n: u8 } fn f() -> &'static A { Box::leak(Box::new(AtomicU8::new(0))) }";
+        assert_eq!(names(leaked), ["f"]);
+        assert_eq!(names("fn new() -> Self { Self(AtomicU8::new(0)) }"), [""; 0]);
+        assert_eq!(names("static mut N: u8 = 0;"), ["N"]);
+        assert_eq!(names("struct S { call: fn(&Mutex<u8>) -> u8, n: AtomicU8 }"), ["n"]);
+        assert_eq!(names("struct S { r#type: u8, n: AtomicU8 }"), ["n"]);
+        assert_eq!(names("#[cfg(any(test, unix))] static N: AtomicU8 = x;"), ["N"]);
+        assert_eq!(names("macro_rules! m { ($n:ident) => { static $n: AtomicU8 = x; } }"), ["n"]);
+        assert_eq!(names("thread_local! { static N: OnceCell<u8> = x; }"), ["N"]);
+        for kind in ["parking_lot::RwLock", "crossbeam::AtomicCell", "ShardedLock", "SeqLock"] {
+            assert_eq!(names(&format!("struct S {{ n: {kind}<u8> }}")), ["n"]);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl Token<'_> {
 
 /// Where what ships is written: the crates of the layers, but not those beside them, which nobody
 /// runs but us.
-const SHIPPING: [&str; 9] = [
+pub const SHIPPING: [&str; 9] = [
     "runtime/src/",
     "pipeline/src/",
     "pipeline/image/src/",
@@ -94,7 +94,7 @@ pub fn shipping_tokens(text: &str) -> Vec<Token<'_>> {
 }
 
 /// How many tokens an attribute has, if it keeps what follows to tests or models: a `cfg` that
-/// names `test` or `loom` outside of a `not`.
+/// names `test` or `loom` outside of a `not`, or of an `any` with something else.
 fn unshipped_attribute(tokens: &[Token<'_>]) -> Option<usize> {
     let start = ["#", "[", "cfg", "("];
     if tokens.len() < start.len()
@@ -103,22 +103,29 @@ fn unshipped_attribute(tokens: &[Token<'_>]) -> Option<usize> {
         return None;
     }
     let end = tokens.iter().position(|token| token.text == "]")?;
-    let (mut depth, mut negated_at, mut is_unshipped) = (0, None, false);
-    for pair in tokens[..end].windows(2) {
+    let (mut depth, mut outside_at, mut is_unshipped) = (0, None, false);
+    for (place, pair) in tokens[..end].windows(2).enumerate() {
         match pair[1].text {
             "(" => {
                 depth += 1;
-                if pair[0].text == "not" && negated_at.is_none() {
-                    negated_at = Some(depth);
+                let inner = tokens[place + 2..end].iter().take_while(|token| token.text != ")");
+                let mut inner = inner.map(|token| token.text);
+                let may_ship = match pair[0].text {
+                    "not" => true,
+                    "any" => !inner.all(|text| matches!(text, "test" | "loom" | ",")),
+                    _ => false,
+                };
+                if may_ship && outside_at.is_none() {
+                    outside_at = Some(depth);
                 }
             }
             ")" => {
-                if negated_at == Some(depth) {
-                    negated_at = None;
+                if outside_at == Some(depth) {
+                    outside_at = None;
                 }
                 depth -= 1;
             }
-            "test" | "loom" if negated_at.is_none() => is_unshipped = true,
+            "test" | "loom" if outside_at.is_none() => is_unshipped = true,
             _ => {}
         }
     }
@@ -182,8 +189,9 @@ fn word(rest: &str) -> (usize, bool) {
     let name = name_bytes(rest);
     let after = &rest[name..];
     let raw = matches!(&rest[..name], "r" | "br" | "cr");
-    if raw && after.starts_with(['"', '#']) {
-        let hashes = after.bytes().take_while(|byte| *byte == b'#').count();
+    let hashes = after.bytes().take_while(|byte| *byte == b'#').count();
+    // Not `r#type`, which is a name.
+    if raw && after[hashes..].starts_with('"') {
         let end = format!("\"{}", "#".repeat(hashes));
         let inner = &after[(hashes + 1).min(after.len())..];
         let bytes = inner.find(&end).map_or(rest.len(), |at| name + hashes + 1 + at + end.len());
@@ -224,6 +232,7 @@ mod tests {
     fn comments_strings_and_lifetimes_are_no_names() {
         let text = "a /* x */ b // c\n'd' '\\n' '\\'' &'e f \"g \\\" h\" r#\"i \" j\"# br\"k\" l";
         assert_eq!(words(text), ["a", "b", "&", "f", "\"\"", "\"\"", "\"\"", "l"]);
+        assert_eq!(words("r#type: a, r\"b\""), ["r", "#", "type", ":", "a", ",", "\"\""]);
         assert_eq!(tokens("a\n\"x\ny\"\nb").last().map(|token| token.line), Some(4));
     }
 
@@ -235,6 +244,8 @@ mod tests {
         assert_eq!(ships("#[cfg(all(test, not(loom)))] use x; a"), ["a"]);
         assert_eq!(ships("struct S { #[cfg(loom)] b: [u8; 2], c: u8 }").len(), 7);
         assert_eq!(ships("#[cfg(not(all(unix, not(loom))))] a").len(), 19);
+        assert_eq!(ships("#[cfg(any(test, unix))] a").last(), Some(&"a"));
+        assert_eq!(ships("#[cfg(any(test, loom))] mod a; b"), ["b"]);
         let texts = [
             (
                 "net/server/src/lib.rs".to_owned(),

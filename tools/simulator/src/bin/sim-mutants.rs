@@ -46,6 +46,10 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let rows: Vec<&Mutant> =
         MUTANTS.iter().filter(|row| row.fault.contains(&options.only)).collect();
+    if rows.is_empty() {
+        eprintln!("no bug has {:?} in its name", options.only);
+        return ExitCode::FAILURE;
+    }
     match judge_all(&options, &rows) {
         Ok(missed) => {
             println!("{} found, {missed} not found", rows.len() - missed);
@@ -64,7 +68,10 @@ fn judge_all(options: &Options, rows: &[&Mutant]) -> Result<usize, String> {
     let place = options.place.clone().unwrap_or_else(|| top.join("target/sim-mutants"));
     let workshop = Workshop::new(&top, &place, options.benches)
         .map_err(|error| format!("{}: {error}", place.display()))?;
-    workshop.prepare(build)?;
+    let unplanted = workshop.prepare(build)?;
+    if let Some(seed) = first_failure(options, &unplanted, &place.join("report.json"))? {
+        return Err(format!("seed {seed} fails with no bug planted: nothing would be shown"));
+    }
     let mut missed = 0;
     workshop.each(
         rows,
@@ -94,11 +101,14 @@ fn build(bench: &Bench) -> Result<PathBuf, String> {
 /// The first seed that finds a bug.
 fn judge(options: &Options, bench: &Bench, row: &Mutant) -> Result<Option<u64>, String> {
     let _planted = bench.copy.plant(row)?;
-    let program = build(bench)?;
+    first_failure(options, &build(bench)?, &bench.build.join("report.json"))
+}
+
+/// The first seed that fails in `program`, whose words go through the file `output`.
+fn first_failure(options: &Options, program: &Path, output: &Path) -> Result<Option<u64>, String> {
     let mut command = Command::new(program);
     command.args(["--no-shrink", "--json", "--seeds", &format!("0..{}", options.seeds)]);
-    let ended = bounded::run(&mut command, DEADLINE, &bench.build.join("report.json"))
-        .map_err(|error| error.to_string())?;
+    let ended = bounded::run(&mut command, DEADLINE, output).map_err(|error| error.to_string())?;
     if ended.status.is_none() {
         return Err("it does not end".to_owned());
     }

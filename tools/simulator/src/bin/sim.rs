@@ -1,6 +1,7 @@
 //! Runs the simulator: seeds, one seed, or a schedule that was made small.
 
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -32,18 +33,19 @@ const LINES_SHOWN: usize = 200;
 Exit code: 0 if every seed passed, 1 if one failed or some event never happened, 2 for a usage error."
 )]
 struct Options {
-    /// Runs one seed alone.
-    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    /// Runs one seed alone, the greatest number excepted.
+    #[arg(long, value_name = "N", conflicts_with = "seeds",
+        value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     seed: Option<u64>,
     /// Runs these seeds: the first, and the one behind the last.
     #[arg(long, value_name = "A..B", value_parser = range, default_value = "0..10000")]
     seeds: Range<u64>,
     /// Threads.
     #[arg(long, value_name = "N", default_value_t = cores())]
-    jobs: usize,
+    jobs: NonZeroUsize,
     /// Ends when so many seeds have failed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    failures: usize,
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    failures: NonZeroUsize,
     /// Does not make failing schedules small.
     #[arg(long)]
     no_shrink: bool,
@@ -66,8 +68,8 @@ fn main() -> ExitCode {
     result.unwrap_or(ExitCode::FAILURE)
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -98,16 +100,17 @@ fn run_range(options: &Options, seeds: Range<u64>) -> io::Result<ExitCode> {
     let count = seeds.end - seeds.start;
     let began = Instant::now();
     let bar = progress_bar(count, options.json);
-    let outcome = run(seeds.clone(), options.jobs.max(1), options.failures, |done| bar.inc(done));
+    let outcome =
+        run(seeds.clone(), options.jobs.get(), options.failures.get(), |done| bar.inc(done));
     bar.finish_and_clear();
     let seconds = began.elapsed().as_secs_f64();
     let missing = if count >= SEEDS_FOR_COVERAGE { outcome.coverage.missing() } else { Vec::new() };
-    let is_fine = outcome.failures.is_empty() && missing.is_empty();
+    let is_fine = outcome.passed == count && missing.is_empty();
     if options.json {
         report_json(&seeds, seconds, &outcome, &missing)?;
     } else {
         report(&seeds, seconds, &outcome, &missing)?;
-        for (seed, _) in outcome.failures.iter().take(options.failures) {
+        for (seed, _) in outcome.failures.iter().take(options.failures.get()) {
             if !options.no_shrink {
                 report_shrunk(*seed)?;
             }

@@ -32,6 +32,9 @@ fn all(wanted: &str) -> Result<usize, String> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top.join("target"), PathBuf::from);
     let rows: Vec<&Row> = ROWS.iter().filter(|row| row.test.contains(wanted)).collect();
+    if rows.is_empty() {
+        return Err(format!("no test is named like {wanted:?}"));
+    }
     let workshop = Workshop::new(&top, &target.join("stress-mutants"), 1)
         .map_err(|error| format!("copying the sources: {error}"))?;
     let (mut found, mut missed) = (0, 0);
