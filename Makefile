@@ -75,7 +75,7 @@ sim-mutants: ## Plants bugs in the server one at a time: a seed of the simulator
 stress-mutants: ## Plants faults of logic, and wants the stress tests to find each
 	$(CARGO) run --locked -p deltaworks-stress-tests --bin stress-mutants
 
-sanitize: ## Stress, inline pipeline and daemon under sanitizers and valgrind: STEPS="thread address memcheck helgrind"
+sanitize: ## Stress, inline pipeline and daemon under sanitizers, inline pipeline under memcheck: STEPS="thread address memcheck helgrind"
 	@scripts/sanitize $(STEPS)
 
 test-wasm: ## The pipeline's inline form on wasm32, under Node
