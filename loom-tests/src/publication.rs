@@ -47,6 +47,12 @@ pub const MODELS: &[Model] = &[Model {
             replacement: "shared[index].publish(document.nodes + 1, ",
         },
         Mutant {
+            fault: "(4) no fence between the tails and the tests of the marks",
+            file: VALIDATION,
+            text: "// Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.\n        fence(Ordering::SeqCst);",
+            replacement: "",
+        },
+        Mutant {
             fault: "(4) the reader is marked, but not rung",
             file: VALIDATION,
             text: "woken |= 1 << core;",
