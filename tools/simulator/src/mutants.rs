@@ -235,12 +235,6 @@ pub const MUTANTS: &[Mutant] = &[
     },
     // What the simulator has found.
     Mutant {
-        fault: "conflate: found: copies that must be made come on top of indices that fill the room",
-        file: "pipeline/src/propagation/retiring.rs",
-        text: "            self.conflations.forget_all();\n",
-        replacement: "",
-    },
-    Mutant {
         fault: "found: a core that waits for room in a ring goes to sleep",
         file: "pipeline/src/stages.rs",
         text: "        work + usize::from(self.waits_for_room())",
