@@ -15,7 +15,7 @@ use crate::conflation::Newest;
 use crate::document::{home, index};
 use crate::message::Policy;
 use crate::port::SessionPort;
-use crate::stream::{Place, Position};
+use crate::stream::{NodeMemory, Place, Position};
 use crate::subscription::{NO_SUBSCRIPTION, Subscription};
 
 /// Deltas that all indices of a core take in together in one turn, about.
@@ -64,10 +64,20 @@ impl Conflations {
         self.waiting.clear();
     }
 
-    /// Forgets the indices that stand before the windows of `worker`'s documents.
-    pub fn leave_behind(&mut self, worker: usize, window_start: impl Fn(u32) -> u64) {
+    /// Lets go of what `worker` has moved out of its windows: indices that stand there are forgotten, and
+    /// one at the end of a block goes on to the next, because its own is given back.
+    pub fn leave_behind(
+        &mut self,
+        worker: usize,
+        nodes: &NodeMemory,
+        window_start: impl Fn(u32) -> u64,
+    ) {
         self.of.retain(|(slot, _), newest| {
-            home(*slot) != worker || newest.next.node >= window_start(*slot)
+            if home(*slot) != worker {
+                return true;
+            }
+            newest.next = nodes.normalise(newest.next);
+            newest.next.node >= window_start(*slot)
         });
     }
 }

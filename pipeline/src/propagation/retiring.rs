@@ -100,7 +100,8 @@ impl Propagation {
             }
         }
         let shared = &self.shared;
-        self.conflations.leave_behind(worker as usize, |slot| shared.get(slot).window_start());
+        let window_start = |slot| shared.get(slot).window_start();
+        self.conflations.leave_behind(worker as usize, &self.nodes, window_start);
         boxes.to(self.worker_cores[worker as usize]).send(Message::Released { chunk });
     }
 
