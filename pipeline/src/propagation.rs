@@ -212,9 +212,9 @@ impl Propagation {
             && self.conflations.is_idle()
     }
 
-    /// Whether progress found no room in a ring.
+    /// Whether progress, or counts of what was missed, found no room in a ring.
     pub(crate) fn waits_for_room(&self) -> bool {
-        !self.progressed.is_empty()
+        !self.progressed.is_empty() || !self.missing.is_empty()
     }
 
     /// Whether some session still has something to be sent.
