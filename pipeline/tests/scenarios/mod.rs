@@ -5,6 +5,7 @@
 mod account;
 mod image;
 mod input;
+mod interleaving;
 mod latency;
 mod order;
 mod overload;
@@ -26,10 +27,14 @@ scenarios! {
         unfinished_large_messages_leave_room_for_others,
         without_nodes_a_batch_is_refused,
     ],
+    interleaving: [
+        order_is_kept_for_control_and_data_interleaved_of_many_documents,
+        documents_do_not_block_each_other,
+    ],
     latency: [images_are_timed_from_socket_to_socket],
     order: [
-        interleaved_documents_keep_their_order,
-        control_never_overtakes_data_nor_data_control,
+        order_per_document_is_kept_with_interleaved_documents,
+        a_close_never_overtakes_data_nor_data_a_close,
         a_slow_batch_holds_no_other_document,
         a_close_that_crosses_the_servers_frees_the_handle,
         a_refused_open_is_told_of_nothing_else,

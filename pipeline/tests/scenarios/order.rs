@@ -8,34 +8,42 @@ use deltaworks_pipeline::inline::Event;
 use deltaworks_pipeline::inline::InlineConfig;
 use deltaworks_pipeline::message::{CloseReason, From, OpenRefusal, Policy};
 
-/// 1, 2, 3 of A and 1, 2 of B, interleaved by one session, arrive in order within each.
-pub(crate) fn interleaved_documents_keep_their_order() {
-    let mut world = world(2, |config| config.ring_capacity = 1);
-    let publisher = world.connect(0).expect("room for a session");
-    let subscriber = world.connect(1).expect("room for a session");
-    let (a, _) = open(&mut world, publisher, writing("A", 1));
-    let (b, _) = open(&mut world, publisher, writing("B", 1));
-    for name in ["A", "B"] {
-        open(&mut world, subscriber, reading(name, From::Start, Policy::Gap));
-    }
-    for (document, number) in [(&a, 1_u64), (&b, 1), (&a, 2), (&b, 2), (&a, 3)] {
-        let delta = [document.slot as u8, number as u8];
-        world.publish(publisher, document.handle, number, &[&delta]);
-    }
-    world.run();
-    let got = received(&world.events(subscriber));
-    for (document, count) in [(&a, 3), (&b, 2)] {
-        let of: Vec<_> = got.iter().filter(|(slot, ..)| *slot == document.slot).collect();
-        let expected: Vec<_> = (1..=count)
-            .map(|number| (document.slot, number, vec![document.slot as u8, number as u8]))
-            .collect();
-        assert!(of.iter().copied().eq(&expected), "{of:?}");
+/// 1, 2, 3 of A and 1, 2 of B, interleaved by one session, arrive in order within each: on one core
+/// and over two, on either of them, with rings of one message and of many, and with the other core
+/// making room meanwhile.
+pub(crate) fn order_per_document_is_kept_with_interleaved_documents() {
+    for (cores, core, ring_capacity) in [(1, 0, 64), (2, 0, 64), (2, 0, 1), (2, 1, 1)] {
+        let mut world = world(cores, |config| config.ring_capacity = ring_capacity);
+        let publisher = world.connect(core).expect("room for a session");
+        let subscriber = world.connect(cores - 1).expect("room for a session");
+        let (a, _) = open(&mut world, publisher, writing("A", 1));
+        let (b, _) = open(&mut world, publisher, writing("B", 1));
+        for name in ["A", "B"] {
+            open(&mut world, subscriber, reading(name, From::Start, Policy::Gap));
+        }
+        for (document, number) in [(&a, 1_u64), (&b, 1), (&a, 2), (&b, 2), (&a, 3)] {
+            let delta = [document.slot as u8, number as u8];
+            world.publish(publisher, document.handle, number, &[&delta]);
+            if (document.slot, number) == (b.slot, 2) {
+                world.turn_core(cores - 1 - core);
+            }
+        }
+        world.run();
+        let got = received(&world.events(subscriber));
+        assert_eq!(got.len(), 5, "nothing is missing, nothing comes twice");
+        for (document, count) in [(&a, 3), (&b, 2)] {
+            let of: Vec<_> = got.iter().filter(|(slot, ..)| *slot == document.slot).collect();
+            let expected: Vec<_> = (1..=count)
+                .map(|number| (document.slot, number, vec![document.slot as u8, number as u8]))
+                .collect();
+            assert!(of.iter().copied().eq(&expected), "{cores} cores: {of:?}");
+        }
     }
 }
 
 /// Many documents, rings of one slot, closes between batches: `closed` stands behind every ack,
 /// and what was sent before a close is accepted.
-pub(crate) fn control_never_overtakes_data_nor_data_control() {
+pub(crate) fn a_close_never_overtakes_data_nor_data_a_close() {
     let mut world = world(2, |config| config.ring_capacity = 1);
     let publisher = world.connect(0).expect("room for a session");
     let subscriber = world.connect(1).expect("room for a session");
