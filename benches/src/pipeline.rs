@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
-use deltaworks_pipeline::message::Policy;
 use deltaworks_pipeline::reception::worker_of_name;
 use deltaworks_pipeline::stages::{CoreRole, Parts, join};
 use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionId, RegionSpec};
@@ -191,7 +190,7 @@ fn collection(plant: Option<Plant>) -> Result<Collection, String> {
     Ok(Collection {
         name: String::new(),
         schema,
-        overload: Overload::default().with(Policy::Wait, false),
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     })
 }

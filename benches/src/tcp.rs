@@ -14,6 +14,7 @@ use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
 use deltaworks_pipeline::limits::Limits;
+use deltaworks_pipeline::message::Policy;
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::idle::IdleBudget;
@@ -198,7 +199,7 @@ fn start_server(cpu: usize, measures_latency: bool) -> Result<Server, String> {
     let collection = Collection {
         name: String::new(),
         schema,
-        overload: Overload::default(),
+        overload: Overload::default().with(Policy::Wait, true),
         limits: CollectionLimits::default(),
     };
     let role = CoreRole { serves_sessions: true, owns_documents: true };

@@ -130,7 +130,7 @@ fn collections() -> StdArc<Collections> {
         StdArc::new(Collections::new(vec![Collection {
             name: String::new(),
             schema: Schema::Busy { steps_per_delta: 3 },
-            overload: Overload::default(),
+            overload: Overload::default().with(Policy::Wait, true),
             limits: CollectionLimits::default(),
         }]))
     };

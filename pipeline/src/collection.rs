@@ -69,8 +69,8 @@ impl Default for CollectionLimits {
     }
 }
 
-/// What happens to a collection's subscriptions that fall behind. By default every policy may be
-/// asked for, and who asks for none gets gaps, which harm nobody else.
+/// What happens to a collection's subscriptions that fall behind. By default every policy that harms
+/// nobody else may be asked for, so all but `wait`, and who asks for none gets gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overload {
     /// The policy of an open that names none.
@@ -92,7 +92,8 @@ pub const CONFLATE_BYTES: u64 = 64 << 10;
 
 impl Default for Overload {
     fn default() -> Self {
-        Self { policy: Policy::Gap, allowed: [true; Policy::COUNT], behind_bytes: None, key: None }
+        let allowed = Policy::ALL.map(|policy| policy != Policy::Wait);
+        Self { policy: Policy::Gap, allowed, behind_bytes: None, key: None }
     }
 }
 

@@ -188,7 +188,7 @@ fn busy(steps_per_delta: u64) -> Inline {
     let collection = |name: &str, schema| Collection {
         name: name.into(),
         schema,
-        overload: Overload::default(),
+        overload: Overload::default().with(Policy::Wait, true),
         limits: CollectionLimits::default(),
     };
     let mut config = InlineConfig::fused(

@@ -189,7 +189,7 @@ registry! {
         "Choose a random identity once, keep it, and send it with open.";
     304 PolicyNotAllowed "policy_not_allowed"
         "The collection does not allow this policy."
-        "Subscribe with policy gap, or with none named.";
+        "Subscribe with policy gap, or with none named, or allow it: `wait_allowed` and its like.";
     305 SequenceAhead "sequence_ahead"
         "The sequence asked for has not been given yet."
         "Ask for at most the next sequence; if you resumed, read the document anew.";

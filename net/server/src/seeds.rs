@@ -155,7 +155,7 @@ fn stages(dice: &mut Dice) -> deltaworks_pipeline::stages::CoreStages {
     let collection = Collection {
         name: String::new(),
         schema: Schema::Opaque,
-        overload: Overload::default(),
+        overload: Overload::default().with(deltaworks_pipeline::message::Policy::Wait, true),
         limits: CollectionLimits::default(),
     };
     let limits = Limits {

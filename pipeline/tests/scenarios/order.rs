@@ -122,7 +122,7 @@ pub(crate) fn a_slow_batch_holds_no_other_document() {
     let collection = |name: &str, schema| Collection {
         name: name.to_owned(),
         schema,
-        overload: Overload::default().with(Policy::Wait, false),
+        overload: Overload::default(),
         limits: CollectionLimits::default(),
     };
     let collections = Collections::new(vec![

@@ -142,7 +142,7 @@ pub(crate) fn a_collection_has_limits_of_its_own() {
     let collection = |name: &str, limits| Collection {
         name: name.to_owned(),
         schema: Schema::Opaque,
-        overload: Overload::default().with(Policy::Wait, false),
+        overload: Overload::default(),
         limits,
     };
     let all = vec![collection("small", limits), collection("", CollectionLimits::default())];

@@ -10,7 +10,7 @@ pub(crate) fn opaque() -> Collections {
     Collections::new(vec![Collection {
         name: String::new(),
         schema: Schema::Opaque,
-        overload: Overload::default(),
+        overload: Overload::default().with(Policy::Wait, true),
         limits: CollectionLimits::default(),
     }])
 }

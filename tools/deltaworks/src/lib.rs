@@ -11,6 +11,8 @@ pub mod exit;
 
 pub mod output;
 
+pub mod opening;
+
 pub mod publish;
 
 pub mod subscribe;

@@ -24,12 +24,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaworks_client::{
-    Client, ClientOptions, Document, Endpoint, Healing, OpenOptions, Publisher, Subscription,
+    Client, ClientOptions, Document, Endpoint, Healing, OpenOptions, Policy, Publisher,
+    Subscription,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::editing::Trace;
+use crate::opening;
 use crate::quantity::things;
 use fault::{Fault, Party, What};
 use progress::{Progress, Totals};
@@ -328,7 +330,8 @@ async fn subscribe(
         let document = client
             .open(name, OpenOptions::read().wait())
             .await
-            .map_err(|error| fault(Some(place), started(error.to_string())))?;
+            .map_err(|error| opening::fault(name, Policy::Wait, &error))
+            .map_err(|why| fault(Some(place), started(why)))?;
         let next = document.opened().next_sequence;
         if next != 1 || document.opened().start_sequence != 1 {
             return Err(fault(Some(place), What::NotFresh(next)));

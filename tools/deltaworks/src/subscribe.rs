@@ -13,8 +13,7 @@ use clap::{Args, ValueEnum};
 use deltaworks_client::{Batch, Endpoint, Event, OpenOptions, OpenedDocument, Start};
 use serde_json::{Value, json};
 
-use crate::output;
-use crate::{exit, publish};
+use crate::{exit, opening, output, publish};
 
 /// Events taken at once at most.
 const EVENTS_MAX: usize = 64;
@@ -127,7 +126,8 @@ impl SubscribeCommand {
         let document = client
             .open(&self.document, options)
             .await
-            .map_err(|error| format!("{}: {error}", self.document))?;
+            .map_err(|error| opening::fault(&self.document, policy, &error))
+            .map_err(|why| format!("{}: {why}", self.document))?;
         let opened = document.opened();
         let mut printer = Printer {
             is_cbor: opened.kind != "opaque",

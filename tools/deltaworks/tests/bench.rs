@@ -12,6 +12,9 @@ use folder::deltaworks;
 use proxy::{Proxy, Tamper, Way};
 use serde_json::Value;
 
+/// What lets subscribers of the default collection make its publishers wait.
+const WAIT: [&str; 2] = ["--collection", "=opaque,wait_allowed=true"];
+
 /// How long a program may take to be ready for a signal.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -138,7 +141,7 @@ fn deltas_that_nobody_delivers_end_it_with_a_fault() {
 
 #[test]
 fn more_than_can_be_sent_ends_in_time_and_is_told() {
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start(&WAIT);
     let [tcp, _] = daemon.addresses();
     let load = ["--rate", "100000000", "--seconds", "1", "--batch", "64"];
     let options = ["--warm-up-seconds", "0", "--policy", "wait"];

@@ -10,6 +10,9 @@ use daemon::Daemon;
 use folder::{Folder, deltaworks};
 use serde_json::{Value, json};
 
+/// What lets subscribers of the default collection make its publishers wait.
+const WAIT: [&str; 2] = ["--collection", "=opaque,wait_allowed=true"];
+
 /// A running `deltaworks sub --json`.
 struct Sub {
     child: Child,
@@ -129,7 +132,7 @@ fn what_is_published_is_printed_in_order() {
 
 #[test]
 fn a_subscription_goes_on_where_it_is_told_to() {
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start(&WAIT);
     let [tcp, _] = daemon.addresses();
     let published = publish("notes", &tcp, &[], b"1\n2\n3\n4\n5\n6\n");
     assert_eq!(published.status.code(), Some(0), "{}", stderr(&published));

@@ -16,6 +16,9 @@ use folder::{Folder, deltaworks};
 use proxy::{Proxy, Tamper, Way};
 use serde_json::Value;
 
+/// What lets subscribers of the default collection make its publishers wait.
+const WAIT: [&str; 2] = ["--collection", "=opaque,wait_allowed=true"];
+
 /// A trace with combining and astral characters, and its transactions.
 const TRANSACTIONS: u64 = 1_500;
 
@@ -63,7 +66,7 @@ fn fault_of((code, report): &(i32, Value)) -> String {
 
 #[test]
 fn a_generated_trace_arrives_over_tcp_and_unix_sockets() {
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start(&WAIT);
     let trace = generated(&daemon.folder);
     for server in daemon.addresses() {
         let options = ["--publishers", "3", "--subscribers", "4", "--documents", "2"];
@@ -74,6 +77,22 @@ fn a_generated_trace_arrives_over_tcp_and_unix_sockets() {
         assert_eq!(report["reconnects"], 0, "{report}");
         assert_eq!(report["hashes"].as_array().map(Vec::len), Some(2), "{report}");
     }
+    daemon.stop();
+}
+
+/// A collection that does not allow `wait`, as the default one, is told with the key that allows it.
+#[test]
+fn without_wait_a_replay_says_which_key_allows_it() {
+    let daemon = Daemon::start(&[]);
+    let trace = generated(&daemon.folder);
+    let [tcp, _] = daemon.addresses();
+    let fault = fault_of(&replay(&trace, &tcp, &[]));
+    assert!(fault.contains("304") && fault.contains("wait_allowed = true"), "{fault}");
+    let load = ["bench", "--server", &tcp, "--policy", "wait", "--seconds", "1"];
+    let refused = deltaworks(&load);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("304") && told.contains("wait_allowed = true"), "{told}");
     daemon.stop();
 }
 
@@ -89,7 +108,7 @@ fn a_trace_arrives_through_little_memory_and_rings_of_one() {
         "--cores",
         "2",
     ];
-    let daemon = Daemon::start(&options);
+    let daemon = Daemon::start(&[&WAIT[..], &options].concat());
     let trace = generated(&daemon.folder);
     let options = ["--publishers", "2", "--subscribers", "2", "--documents", "2", "--batch", "7"];
     let [tcp, _] = daemon.addresses();
@@ -103,7 +122,7 @@ fn traces_that_people_typed_arrive() {
     if traces.is_empty() {
         return;
     }
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start(&WAIT);
     for trace in traces {
         for server in daemon.addresses() {
             let options = ["--publishers", "2", "--subscribers", "2", "--documents", "1"];
@@ -136,7 +155,7 @@ fn typed_traces() -> Vec<PathBuf> {
 
 /// A replay with a proxy before the last of three subscribers.
 fn replay_to_a_spoilt_subscriber(tamper: Tamper) -> (i32, Value) {
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start(&WAIT);
     let trace = generated(&daemon.folder);
     let [tcp, unix] = daemon.addresses();
     let proxy = Proxy::start(&tcp, Way::ToClient, tamper, 20);
@@ -215,7 +234,7 @@ fn a_subscribers_lost_connection_is_named() {
 
 /// A replay with a proxy before the last of two publishers, which must verify.
 fn replay_from_a_spoilt_publisher(way: Way, tamper: Tamper) -> Value {
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start(&WAIT);
     let trace = generated(&daemon.folder);
     let [tcp, unix] = daemon.addresses();
     let proxy = Proxy::start(&tcp, way, tamper, 20);
@@ -276,7 +295,7 @@ fn a_publishers_spoilt_batch_is_sent_again() {
 
 #[test]
 fn a_daemon_that_is_killed_ends_the_replay_unverified() {
-    let daemon = Daemon::start(&[]);
+    let daemon = Daemon::start(&WAIT);
     let trace = generated(&daemon.folder).to_string_lossy().into_owned();
     // Silence keeps the replay from finishing before the daemon dies.
     let [tcp, _] = daemon.addresses();

@@ -169,9 +169,9 @@ pub fn command() -> Command {
         .arg(
             Arg::new("collection")
                 .long("collection")
-                .value_name("NAME=KIND[:SCHEMA-FILE]")
+                .value_name("NAME=KIND[:SCHEMA-FILE][,KEY=VALUE]")
                 .action(ArgAction::Append)
-                .help("Adds a collection: opaque, or a JSON Type Definition over CBOR. May be given again"),
+                .help("Adds a collection: opaque, or a JSON Type Definition over CBOR, and keys of it. The default one has no name. May be given again"),
         )
         .args(KEYS.iter().map(flag))
 }
@@ -215,6 +215,7 @@ pub const EXAMPLES: &str = "\
   deltaworksd
   deltaworksd --unix /run/deltaworks.sock --tcp 127.0.0.1:7710
   deltaworksd --collection notes=cbor:note.jtd.json --budget-mib 1024
+  deltaworksd --collection =opaque,wait_allowed=true
   deltaworksd --print-config > deltaworksd.toml
   deltaworksd --config deltaworksd.toml --check
   deltaworksd --print-budget

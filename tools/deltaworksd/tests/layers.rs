@@ -329,7 +329,27 @@ fn a_flag_gives_kind_and_schema_and_the_file_the_rest() {
     let origins: Vec<String> =
         read.collection_origins["notes"].iter().map(ToString::to_string).collect();
     let flag = "flag --collection".to_owned();
-    assert_eq!(origins[..3], [flag.clone(), flag, "file /etc/d.toml:3".to_owned()]);
+    assert_eq!(origins[..3], [flag.clone(), flag.clone(), "file /etc/d.toml:3".to_owned()]);
+    let with_keys = "notes=cbor:/a,b.json,wait_allowed=true,policy=skip";
+    let read = layers(file, &[], &["--collection", with_keys]).combine().expect("right");
+    let notes = &read.config.collections["notes"];
+    assert_eq!(notes.schema, OrOff(Some(PathBuf::from("/a,b.json"))), "a comma of its name");
+    assert_eq!((notes.wait_allowed, notes.policy.0.name()), (true, "skip"));
+    assert_eq!(read.collection_origins["notes"][2].to_string(), flag);
+}
+
+/// A misspelt key, a wrong value and a contradiction of a flag are told.
+#[test]
+fn a_flags_keys_of_a_collection_are_judged_like_the_files() {
+    for (flag, fault) in [
+        ("=opaque,wait_alowed=true", "the nearest known one is `wait_allowed`"),
+        ("=opaque,wait_allowed=maybe", "collection \"\", wait_allowed: expected true or false"),
+        ("=opaque,schema=x", "unknown key `schema`"),
+        ("=opaque,policy=wait", "has policy wait and does not allow it"),
+    ] {
+        let told = layers("", &[], &["--collection", flag]).combine().expect_err("a mistake");
+        assert!(told.to_string().contains(fault), "{flag}: {told}");
+    }
 }
 
 #[test]

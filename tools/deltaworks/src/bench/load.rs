@@ -15,6 +15,7 @@ use super::publisher::{self, Work};
 use super::report::{Measured, Report};
 use super::subscriber;
 use super::tally::{Count, Tally};
+use crate::opening;
 
 /// Between the last connection and the first batch.
 const LEAD: Duration = Duration::from_millis(50);
@@ -99,7 +100,8 @@ pub async fn run(
             let document = client
                 .open(name, options)
                 .await
-                .map_err(|error| format!("subscriber {index}: {name}: {error}"))?;
+                .map_err(|error| opening::fault(name, options.policy, &error))
+                .map_err(|why| format!("subscriber {index}: {name}: {why}"))?;
             let (publisher, subscription) = document.split();
             subscriptions.push((index, place, publisher, subscription));
         }

@@ -1,8 +1,8 @@
-//! Collections of a configuration: `[collections.NAME]` of the file, `NAME=KIND[:SCHEMA-FILE]` of
-//! the command line.
+//! Collections of a configuration: `[collections.NAME]` of the file,
+//! `NAME=KIND[:SCHEMA-FILE][,KEY=VALUE]` of the command line.
 //!
-//! Told apart key by key like everything else: a flag gives kind and schema, what it does not say
-//! stays the file's.
+//! Told apart key by key like everything else: a flag gives kind and schema and the keys that it names;
+//! what it does not say stays the file's.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,8 +41,9 @@ keys! {
             memory "its compiled program";
             Restart(JOINED), Works;
 
-        /// Whether subscriptions may make publishers wait.
-        wait_allowed: bool = true;
+        /// Whether subscriptions may make publishers wait. Off, because one slow subscriber then slows
+        /// every publisher of its document; `deltaworks replay` and `bench --policy wait` need it.
+        wait_allowed: bool = false;
             unit "true or false";
             range Any;
             memory "`wait` copies are bounded as spills; of the budget";
@@ -212,7 +213,7 @@ impl CollectionConfig {
     }
 }
 
-/// `NAME=KIND[:SCHEMA-FILE]`, taken apart.
+/// `NAME=KIND[:SCHEMA-FILE][,KEY=VALUE]`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlagCollection {
     /// The name; empty for the default collection.
@@ -221,6 +222,8 @@ pub struct FlagCollection {
     pub kind: CollectionKind,
     /// Its schema.
     pub schema: OrOff<PathBuf>,
+    /// Its other keys and their values, in order.
+    pub keys: Vec<(String, String)>,
 }
 
 impl FlagCollection {
@@ -229,16 +232,29 @@ impl FlagCollection {
     /// # Errors
     /// A sentence, if it has another form.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('=');
+        let (mut head, mut keys) = (text, Vec::new());
+        // From the end, so that a comma in a file's name is one unless `KEY=` follows it.
+        while let Some((before, last)) = head.rsplit_once(',')
+            && before.contains('=')
+            && let Some((key, value)) = last.split_once('=')
+            && !key.is_empty()
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            keys.push((key.to_owned(), value.to_owned()));
+            head = before;
+        }
+        keys.reverse();
+        let parts = head.split_once('=');
         let (name, kind) =
-            parts.ok_or_else(|| format!("{text:?} is not NAME=KIND[:SCHEMA-FILE]"))?;
+            parts.ok_or_else(|| format!("{text:?} is not NAME=KIND[:SCHEMA-FILE][,KEY=VALUE]"))?;
         let (kind, file) = match kind.split_once(':') {
             Some((kind, file)) => (kind, (!file.is_empty()).then(|| PathBuf::from(file))),
             None => (kind, None),
         };
         let kind = Kind::from_name(kind);
         let kind = kind.map_err(|error| format!("collection {name:?}: {error}"))?;
-        Ok(Self { name: name.to_owned(), kind: CollectionKind(kind), schema: OrOff(file) })
+        let (name, kind) = (name.to_owned(), CollectionKind(kind));
+        Ok(Self { name, kind, schema: OrOff(file), keys })
     }
 }
 

@@ -193,14 +193,32 @@ impl Stack {
     }
 
     fn lay_flag_collection(&mut self, parsed: FlagCollection, origin: &Origin) {
-        let FlagCollection { name, kind, schema } = parsed;
+        let FlagCollection { name, kind, schema, keys } = parsed;
         let (fresh, fresh_origins) = fresh_collection();
         let config = self.effective.config.collections.entry(name.clone()).or_insert(fresh);
         (config.kind, config.schema) = (kind, absolute(schema, Path::new("")));
-        let origins = self.effective.collection_origins.entry(name).or_insert(fresh_origins);
-        for (key, known) in COLLECTION_KEYS.iter().zip(origins) {
+        let origins =
+            self.effective.collection_origins.entry(name.clone()).or_insert(fresh_origins);
+        for (key, known) in COLLECTION_KEYS.iter().zip(origins.iter_mut()) {
             if ["kind", "schema"].contains(&key.name) {
                 *known = origin.clone();
+            }
+        }
+        for (key, value) in keys {
+            let raw = Raw::Words(vec![value]);
+            let place = COLLECTION_KEYS.iter().position(|known| known.name == key);
+            let Some(place) = place.filter(|_| !["kind", "schema"].contains(&key.as_str())) else {
+                let message = unknown_key(&key, COLLECTION_KEYS, &raw);
+                self.mistakes.push(Mistake::at(origin, "", message));
+                continue;
+            };
+            let known = &COLLECTION_KEYS[place];
+            match (known.set)(config, &raw, known.range) {
+                Ok(()) => origins[place] = origin.clone(),
+                Err(message) => {
+                    let message = format!("collection {name:?}, {key}: {message}");
+                    self.mistakes.push(Mistake::at(origin, "", message));
+                }
             }
         }
     }

@@ -16,6 +16,9 @@ pub(crate) const LOOK: Duration = Duration::from_millis(5);
 pub(crate) const SMALL: [&str; 6] =
     ["--budget-mib", "40", "--chunk-bytes", "65536", "--documents", "2000"];
 
+/// What lets subscribers of the default collection make its publishers wait.
+const WAIT: [&str; 2] = ["--collection", "=opaque,wait_allowed=true"];
+
 /// A folder that is removed with this value.
 pub(crate) struct Folder(PathBuf);
 
@@ -67,7 +70,7 @@ impl Daemon {
         Daemon::start_in(Folder::new(), &[&SMALL, options].concat())
     }
 
-    /// A daemon with exactly these options, in `folder`.
+    /// A daemon with exactly these options and a default collection that allows `wait`, in `folder`.
     pub fn start_in(folder: Folder, options: &[&str]) -> Daemon {
         Daemon::start_as(program(), folder, options)
     }
@@ -75,7 +78,7 @@ impl Daemon {
     /// The same by a command of one's own, with its environment.
     pub fn start_as(mut program: Command, folder: Folder, options: &[&str]) -> Daemon {
         program.args(["--tcp", "127.0.0.1:0", "--unix"]).arg(folder.join("socket"));
-        program.args(options).stdout(Stdio::null());
+        program.args(WAIT).args(options).stdout(Stdio::null());
         Daemon::start_bare(program, folder)
     }
 
