@@ -106,6 +106,13 @@ pub struct SessionReport {
     pub received_bytes: u64,
     /// Bytes of images that its socket took.
     pub delivered_bytes: u64,
+    /// Bytes read from its socket between two samples, per second; 0 without a sample.
+    pub received_bytes_per_second: f64,
+    /// Bytes of images that its socket took between two samples, per second; 0 without a sample.
+    pub delivered_bytes_per_second: f64,
+    /// How long its socket needs for `backlog_bytes` at that rate; none if it took nothing, or without a
+    /// sample.
+    pub behind_seconds: Option<f64>,
     /// Deltas that its socket has not taken, over all subscriptions.
     pub backlog_deltas: u64,
     /// Images of them.
@@ -135,6 +142,48 @@ pub enum SessionSort {
     Delivered,
     /// Age.
     Age,
+    /// Bytes received per second: the greediest publishers.
+    Greediest,
+    /// Time that its socket needs for what waits, those first that take nothing: the slowest subscribers.
+    Slowest,
+}
+
+/// What sessions had received and been delivered at some moment.
+#[derive(Debug, Default)]
+pub struct SessionSample {
+    /// By core, place and when they were accepted: a place is given to another session.
+    marks: HashMap<(usize, u32, u64), Counted>,
+}
+
+/// When a core looked at a session, bytes received and bytes delivered.
+type Counted = (u64, u64, u64);
+
+impl SessionSample {
+    pub(crate) fn new(entries: &[SocketEntry]) -> Self {
+        let counted = |socket: &SocketEntry| {
+            let counted = (socket.at_ns, socket.received_bytes, socket.delivered_bytes);
+            (Self::key(socket), counted)
+        };
+        Self { marks: entries.iter().map(counted).collect() }
+    }
+
+    fn key(socket: &SocketEntry) -> (usize, u32, u64) {
+        (socket.core, socket.entry.session.0, socket.began_ns)
+    }
+
+    /// Bytes received and delivered per second since this sample; of one that came later since it came.
+    /// None without a sample of any.
+    fn rates(&self, socket: &SocketEntry) -> Option<(f64, f64)> {
+        let since_it_came = (socket.began_ns, 0, 0);
+        let known = self.marks.get(&Self::key(socket)).copied();
+        let (then_ns, received, delivered) =
+            known.or((!self.marks.is_empty()).then_some(since_it_came))?;
+        let seconds = socket.at_ns.saturating_sub(then_ns) as f64 / 1e9;
+        let rate = |now: u64, then: u64| {
+            if seconds > 0.0 { now.saturating_sub(then) as f64 / seconds } else { 0.0 }
+        };
+        Some((rate(socket.received_bytes, received), rate(socket.delivered_bytes, delivered)))
+    }
 }
 
 /// Documents that a session's row names, at most.
@@ -228,11 +277,18 @@ fn compare_documents(
 pub(crate) fn sessions(
     entries: Vec<SocketEntry>,
     sample: &Sample,
+    before: &SessionSample,
     sort: SessionSort,
     cut: Cut,
 ) -> Page<(SessionReport, Vec<(u32, u32)>)> {
     let total = entries.len();
-    let rows: Vec<_> = entries.into_iter().map(|entry| session(entry, sample)).collect();
+    let rows: Vec<_> = entries.into_iter().map(|entry| session(entry, sample, before)).collect();
+    // One that has a backlog and takes nothing needs for ever.
+    let needs_seconds = |row: &SessionReport| match row.behind_seconds {
+        Some(seconds) => seconds,
+        None if row.backlog_bytes > 0 => f64::INFINITY,
+        None => 0.0,
+    };
     let compare = |(one, _): &(SessionReport, _), (other, _): &(SessionReport, _)| {
         let larger_first = match sort {
             SessionSort::Backlog => (other.backlog_deltas, other.backlog_nodes)
@@ -241,13 +297,26 @@ pub(crate) fn sessions(
             SessionSort::Received => other.received_bytes.cmp(&one.received_bytes),
             SessionSort::Delivered => other.delivered_bytes.cmp(&one.delivered_bytes),
             SessionSort::Age => other.age_seconds.total_cmp(&one.age_seconds),
+            SessionSort::Greediest => {
+                other.received_bytes_per_second.total_cmp(&one.received_bytes_per_second)
+            }
+            SessionSort::Slowest => needs_seconds(other)
+                .total_cmp(&needs_seconds(one))
+                .then_with(|| other.backlog_bytes.cmp(&one.backlog_bytes)),
         };
         larger_first.then_with(|| one.id.cmp(&other.id))
     };
     Page { total, rows: page(rows, cut, compare) }
 }
 
-fn session(socket: SocketEntry, sample: &Sample) -> (SessionReport, Vec<(u32, u32)>) {
+fn session(
+    socket: SocketEntry,
+    sample: &Sample,
+    before: &SessionSample,
+) -> (SessionReport, Vec<(u32, u32)>) {
+    let rates = before.rates(&socket);
+    let (received_rate, delivered_rate) = rates.unwrap_or_default();
+    let age_ns = socket.at_ns.saturating_sub(socket.began_ns);
     let mut readings = socket.entry.readings;
     readings.sort_by_key(|reading| std::cmp::Reverse(reading.backlog_nodes));
     let behind = |reading: &deltaworks_pipeline::inventory::Reading| {
@@ -258,19 +327,23 @@ fn session(socket: SocketEntry, sample: &Sample) -> (SessionReport, Vec<(u32, u3
     let named = readings.iter().map(|reading| (reading.slot, reading.generation));
     let mut named: Vec<_> = named.chain(socket.entry.writings).take(NAMES_MAX).collect();
     named.dedup();
+    let backlog_bytes: u64 = readings.iter().map(|reading| reading.backlog_bytes).sum();
     let report = SessionReport {
         id: format!("{}:{}", socket.core, socket.entry.session.0),
         core: socket.core,
         transport: socket.transport,
         peer: socket.peer,
-        age_seconds: socket.age_seconds,
+        age_seconds: age_ns as f64 / 1e9,
         handles: socket.entry.handles,
         subscriptions: readings.len(),
         received_bytes: socket.received_bytes,
         delivered_bytes: socket.delivered_bytes,
+        received_bytes_per_second: received_rate,
+        delivered_bytes_per_second: delivered_rate,
+        behind_seconds: (delivered_rate > 0.0).then(|| backlog_bytes as f64 / delivered_rate),
         backlog_deltas: readings.iter().filter_map(behind).sum(),
         backlog_nodes: readings.iter().map(|reading| reading.backlog_nodes).sum(),
-        backlog_bytes: readings.iter().map(|reading| reading.backlog_bytes).sum(),
+        backlog_bytes,
         missed_deltas: socket.entry.missed_deltas,
         is_blocked: socket.is_blocked,
         documents: Vec::new(),
@@ -307,6 +380,73 @@ fn page<T>(mut rows: Vec<T>, cut: Cut, compare: impl Fn(&T, &T) -> Ordering) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn socket(place: u32, began_ns: u64, at_ns: u64, received: u64, backlog: u64) -> SocketEntry {
+        let reading = deltaworks_pipeline::inventory::Reading {
+            slot: 0,
+            generation: 0,
+            next_sequence: None,
+            backlog_nodes: backlog / 100,
+            backlog_bytes: backlog,
+            policy: deltaworks_pipeline::message::Policy::Gap,
+        };
+        SocketEntry {
+            core: 0,
+            entry: deltaworks_pipeline::inventory::SessionEntry {
+                session: deltaworks_pipeline::message::SessionId(place),
+                handles: 1,
+                readings: vec![reading],
+                writings: Vec::new(),
+                missed_deltas: 0,
+            },
+            transport: "tcp",
+            peer: String::new(),
+            began_ns,
+            at_ns,
+            received_bytes: received,
+            delivered_bytes: received / 2,
+            is_blocked: false,
+        }
+    }
+
+    fn sorted(
+        before: &SessionSample,
+        now: Vec<SocketEntry>,
+        sort: SessionSort,
+    ) -> Vec<SessionReport> {
+        let cut = Cut { offset: 0, limit: 10 };
+        let page = sessions(now, &Sample::default(), before, sort, cut);
+        page.rows.into_iter().map(|(report, _)| report).collect()
+    }
+
+    /// Totals do not count, nor what another session in the same place had sent.
+    #[test]
+    fn rates_of_sessions_are_between_two_samples() {
+        const SECOND: u64 = 1_000_000_000;
+        let before = [socket(0, 7, 10, 1_000_000, 0), socket(1, 8, 10, 9_000, 0)];
+        let before = SessionSample::new(&before);
+        let at = 10 + 2 * SECOND;
+        // The one in place 0 sent nothing since, another has come to place 1, and place 2 is new.
+        let now = || {
+            vec![
+                socket(0, 7, at, 1_000_000, 5_000),
+                socket(1, at - SECOND, at, 8_000, 2_000),
+                socket(2, at - 2 * SECOND, at, 2_000, 0),
+            ]
+        };
+        let greediest = sorted(&before, now(), SessionSort::Greediest);
+        let told: Vec<_> =
+            greediest.iter().map(|row| (row.id.as_str(), row.received_bytes_per_second)).collect();
+        assert_eq!(told, [("0:1", 8_000.0), ("0:2", 1_000.0), ("0:0", 0.0)]);
+        let slowest = sorted(&before, now(), SessionSort::Slowest);
+        let told: Vec<_> =
+            slowest.iter().map(|row| (row.id.as_str(), row.behind_seconds)).collect();
+        assert_eq!(told, [("0:0", None), ("0:1", Some(0.5)), ("0:2", Some(0.0))]);
+        // Without a sample there is no rate, and who has most before it comes first.
+        let unsampled = sorted(&SessionSample::default(), now(), SessionSort::Slowest);
+        assert_eq!(unsampled[0].id, "0:0");
+        assert!(unsampled.iter().all(|row| row.received_bytes_per_second == 0.0));
+    }
 
     #[test]
     fn pages_put_together_are_the_sorted_whole() {

@@ -42,7 +42,9 @@ pub(crate) struct SocketEntry {
     pub entry: SessionEntry,
     pub transport: &'static str,
     pub peer: String,
-    pub age_seconds: f64,
+    /// When it was accepted, and when its core looked, monotonic.
+    pub began_ns: u64,
+    pub at_ns: u64,
     pub received_bytes: u64,
     pub delivered_bytes: u64,
     pub is_blocked: bool,

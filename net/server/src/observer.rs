@@ -13,7 +13,8 @@ use deltaworks_runtime::core::{CORE_COUNTERS, CoreCounter};
 use deltaworks_runtime::counters::CounterReader;
 
 use crate::census::{
-    self, Cut, DocumentReport, DocumentSort, Page, Sample, SessionReport, SessionSort,
+    self, Cut, DocumentReport, DocumentSort, Page, Sample, SessionReport, SessionSample,
+    SessionSort,
 };
 use crate::desk::Question;
 use crate::doorkeeper::{AcceptCounts, AcceptReader};
@@ -241,12 +242,21 @@ impl Observer {
         Ok(census::documents(entries, sample, collections, &owners, sort, cut))
     }
 
-    /// The page of sessions.
+    /// What every session has received and been delivered, to be compared with what it will have.
+    ///
+    /// # Errors
+    /// If too many questions wait for a core already.
+    pub async fn session_sample(&self) -> Result<SessionSample, Unanswered> {
+        Ok(SessionSample::new(&self.ask(serves, Question::Sessions)?.await))
+    }
+
+    /// The page of sessions, with rates since `before`.
     ///
     /// # Errors
     /// If too many questions wait for a core already.
     pub async fn sessions(
         &self,
+        before: &SessionSample,
         sort: SessionSort,
         cut: Cut,
     ) -> Result<Page<SessionReport>, Unanswered> {
@@ -254,7 +264,7 @@ impl Observer {
         let readings = entries.iter().flat_map(|socket| &socket.entry.readings);
         let lags = readings.into_iter().any(|reading| reading.next_sequence.is_some());
         let sample = if lags { self.sample().await? } else { Sample::default() };
-        let page = census::sessions(entries, &sample, sort, cut);
+        let page = census::sessions(entries, &sample, before, sort, cut);
         let named: Arc<[(u32, u32)]> =
             page.rows.iter().flat_map(|(_, named)| named).copied().collect();
         let names = self.ask(owns, |_, teller| Question::Names(Arc::clone(&named), teller))?;

@@ -15,13 +15,15 @@ use crate::table::{Side, Table};
 const EXAMPLES: &str = "\
 Examples:
   deltaworks sessions
-  deltaworks sessions --sort age --limit 20
+  deltaworks sessions --sort greediest --limit 20
+  deltaworks sessions --sort slowest --sample-ms 2000
   deltaworks sessions --watch 2
   deltaworks sessions --json | jq '.sessions[] | select(.is_blocked)'
 
-BEHIND is how many deltas wait for the session in its documents, BYTES how much of that came since it
-subscribed, MISSED how many deltas it was told it would not get; BLOCKED says that its socket takes
-nothing at present. DOCUMENTS names up to four of those that it has open.
+SENT and GOT are bytes since it came, SENT/s and GOT/s a second over the sample. BEHIND is how many
+deltas wait for the session in its documents, BYTES how much of that came since it subscribed, NEEDS how
+long it takes for these at its rate, MISSED how many deltas it was told it would not get; BLOCKED says that
+its socket takes nothing at present. DOCUMENTS names up to four of those that it has open.
 
 Exit codes:
   0  the sessions were told
@@ -38,6 +40,10 @@ pub struct SessionsCommand {
     /// What comes first
     #[arg(long, value_enum, default_value_t = SessionSort::Backlog)]
     sort: SessionSort,
+    /// Milliseconds over which rates are taken
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 500,
+          value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    sample_ms: u32,
     #[command(flatten)]
     paging: Paging,
 }
@@ -56,6 +62,10 @@ pub enum SessionSort {
     Delivered,
     /// How long it has been connected
     Age,
+    /// Bytes a second that it sends
+    Greediest,
+    /// How long it needs for what waits for it
+    Slowest,
 }
 
 impl SessionSort {
@@ -67,6 +77,8 @@ impl SessionSort {
             SessionSort::Received => "received",
             SessionSort::Delivered => "delivered",
             SessionSort::Age => "age",
+            SessionSort::Greediest => "greediest",
+            SessionSort::Slowest => "slowest",
         }
     }
 
@@ -78,7 +90,9 @@ impl SessionSort {
             SessionSort::Missed => SessionSort::Received,
             SessionSort::Received => SessionSort::Delivered,
             SessionSort::Delivered => SessionSort::Age,
-            SessionSort::Age => SessionSort::Backlog,
+            SessionSort::Age => SessionSort::Greediest,
+            SessionSort::Greediest => SessionSort::Slowest,
+            SessionSort::Slowest => SessionSort::Backlog,
         }
     }
 }
@@ -89,6 +103,8 @@ impl SessionSort {
 pub struct SessionsPage {
     /// Sessions in all.
     pub total: u64,
+    /// Over how long rates were taken.
+    pub sample_ms: u64,
     /// Those of the page.
     pub sessions: Vec<SessionRow>,
 }
@@ -115,6 +131,12 @@ pub struct SessionRow {
     pub received_bytes: u64,
     /// Bytes that it got.
     pub delivered_bytes: u64,
+    /// Bytes a second that it sent over the sample.
+    pub received_bytes_per_second: f64,
+    /// Bytes a second that it got over the sample.
+    pub delivered_bytes_per_second: f64,
+    /// How long it takes for the bytes that wait, at that rate; none if it took nothing.
+    pub behind_seconds: Option<f64>,
     /// Deltas that wait for it.
     pub backlog_deltas: u64,
     /// Batches that wait for it.
@@ -130,6 +152,15 @@ pub struct SessionRow {
 }
 
 impl SessionRow {
+    /// How long it takes for what waits: nothing if nothing does, or at its rate, or for ever.
+    pub fn needs(&self) -> String {
+        match self.behind_seconds {
+            _ if self.backlog_bytes == 0 => "-".to_owned(),
+            Some(needed) => quantity::seconds(needed),
+            None => "ever".to_owned(),
+        }
+    }
+
     /// The transport and the other end.
     pub fn full_peer(&self) -> String {
         format!("{}:{}", self.transport, self.peer)
@@ -137,8 +168,9 @@ impl SessionRow {
 }
 
 /// The request for a page.
-pub fn place(sort: SessionSort, offset: u64, limit: u64) -> String {
-    format!("/v1/sessions?sort={}&offset={offset}&limit={limit}", sort.word())
+pub fn place(sort: SessionSort, offset: u64, limit: u64, sample_ms: u32) -> String {
+    let sort = sort.word();
+    format!("/v1/sessions?sort={sort}&offset={offset}&limit={limit}&sample_ms={sample_ms}")
 }
 
 impl SessionsCommand {
@@ -151,7 +183,8 @@ impl SessionsCommand {
 
     async fn page(&self, admin: &Admin) -> Result<Value, AdminError> {
         let Paging { offset, limit, .. } = self.paging;
-        admin.get(&place(self.sort, offset, limit), Duration::ZERO).await
+        let place = place(self.sort, offset, limit, self.sample_ms);
+        admin.get(&place, Duration::from_millis(u64::from(self.sample_ms))).await
     }
 
     fn text(&self, page: SessionsPage) -> Vec<String> {
@@ -163,8 +196,11 @@ impl SessionsCommand {
             ("READS", Side::Right),
             ("SENT", Side::Right),
             ("GOT", Side::Right),
+            ("SENT/s", Side::Right),
+            ("GOT/s", Side::Right),
             ("BEHIND", Side::Right),
             ("BYTES", Side::Right),
+            ("NEEDS", Side::Right),
             ("MISSED", Side::Right),
             ("BLOCKED", Side::Left),
             ("DOCUMENTS", Side::Left),
@@ -179,16 +215,19 @@ impl SessionsCommand {
                 quantity::count(session.subscriptions),
                 quantity::bytes(session.received_bytes),
                 quantity::bytes(session.delivered_bytes),
+                quantity::bytes(session.received_bytes_per_second as u64),
+                quantity::bytes(session.delivered_bytes_per_second as u64),
                 quantity::count(session.backlog_deltas),
                 quantity::bytes(session.backlog_bytes),
+                session.needs(),
                 quantity::count(session.missed_deltas),
                 if session.is_blocked { "yes" } else { "" }.to_owned(),
                 session.documents.join(" "),
             ]);
         }
         let mut lines = table.lines(crate::table::terminal_width());
-        let (shown, sort) = (page.sessions.len(), self.sort.word());
-        lines.extend(self.paging.footer("sessions", shown, page.total, sort));
+        let sort = format!("{} over {} ms", self.sort.word(), page.sample_ms);
+        lines.extend(self.paging.footer("sessions", page.sessions.len(), page.total, &sort));
         lines
     }
 }

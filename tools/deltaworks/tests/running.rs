@@ -78,13 +78,14 @@ fn sessions() -> Value {
         json!({
             "id": format!("0:{number}"), "core": 0, "transport": "tcp",
             "peer": "127.0.0.1:50000", "age_seconds": 61.5, "handles": 2, "subscriptions": 1,
-            "received_bytes": 100, "delivered_bytes": 2_048, "backlog_deltas": 12_345,
+            "received_bytes": 100, "delivered_bytes": 2_048, "received_bytes_per_second": 3_072.5,
+            "delivered_bytes_per_second": 512.0, "behind_seconds": 8.0, "backlog_deltas": 12_345,
             "backlog_nodes": 10, "backlog_bytes": 4_096, "missed_deltas": 93,
             "is_blocked": number == 0, "documents": ["a", "b\u{1b}[2J"]
         })
     };
     let sessions: Vec<Value> = (0..40).map(session).collect();
-    json!({ "total": TOTAL, "sessions": sessions })
+    json!({ "total": TOTAL, "sample_ms": 500, "sessions": sessions })
 }
 
 const RECORDING: &str = r#"{"displayTimeUnit":"ns","traceEvents":[
@@ -136,14 +137,15 @@ fn sessions_are_listed_and_other_peoples_names_steer_no_terminal() {
     let daemon = daemon(&folder);
     let listed = run(&daemon, &["sessions", "--sort", "age"]);
     assert_eq!(listed.status.code(), Some(0), "{}", stderr(&listed));
-    assert_eq!(daemon.asked(), ["GET /v1/sessions?sort=age&offset=0&limit=100"]);
+    assert_eq!(daemon.asked(), ["GET /v1/sessions?sort=age&offset=0&limit=100&sample_ms=500"]);
     let told = text(&listed);
     assert!(!told.contains('\u{1b}'), "{told:?}");
     let first: Vec<&str> = told.lines().nth(1).expect("one").split_ascii_whitespace().collect();
     let cells = ["0:0", "tcp:127.0.0.1:50000", "1m", "01s", "2", "1", "100", "B", "2.00", "KiB"];
     assert_eq!(first[..10], cells, "{told}");
-    let cells = ["12.3", "k", "4.00", "KiB", "93", "yes", "a", "b\\u{1b}[2J"];
-    assert_eq!(first[10..], cells, "{told}");
+    let cells = ["3.00", "KiB", "512", "B", "12.3", "k", "4.00", "KiB", "8.0", "s"];
+    assert_eq!(first[10..20], cells, "{told}");
+    assert_eq!(first[20..], ["93", "yes", "a", "b\\u{1b}[2J"], "{told}");
     let json = run(&daemon, &["sessions", "--json"]);
     let page: Value = serde_json::from_slice(&json.stdout).expect("one line of JSON");
     assert_eq!(page, sessions());
@@ -179,7 +181,7 @@ fn a_frame_of_top_fits_every_size() {
         "1.80 ms",
         "/s out\n",
         "notes/a-doc…ortened-000 1     1,500    never    5,000    12      3       71",
-        "0:0      tcp:127.0.0.1:50000   1m 01s  12.3 k   93 ",
+        "0:0      tcp:127.0.0.1:50000   8.0 s   12.3 k   93       512 B    3.00 KiB ",
         "q quit  s documents by rate  S sessions by backlog",
     ] {
         assert!(frame.contains(part), "{part:?} is not in\n{frame}");

@@ -11,7 +11,7 @@ use crate::status::Status;
 
 /// Rows of documents and of sessions that are asked for: more than any terminal shows.
 const ROWS_MAX: u64 = 100;
-/// Over how long the daemon takes the rates of documents at most.
+/// Over how long the daemon takes the rates of documents and of sessions at most.
 const SAMPLE_MS_MAX: u32 = 500;
 
 /// By what rows are sorted.
@@ -41,7 +41,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Asks the daemon; rates of documents are taken over no more than `interval`.
+    /// Asks the daemon; rates of documents and sessions are taken over no more than `interval`.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -51,16 +51,17 @@ impl Sample {
         interval: Duration,
     ) -> Result<Sample, AdminError> {
         let sample_ms = (interval.as_millis() as u32).clamp(10, SAMPLE_MS_MAX);
+        let sampled = Duration::from_millis(u64::from(sample_ms));
         let documents = documents::place(sorting.documents, 0, ROWS_MAX, sample_ms);
-        let sessions = sessions::place(sorting.sessions, 0, ROWS_MAX);
+        let sessions = sessions::place(sorting.sessions, 0, ROWS_MAX, sample_ms);
         let status = async {
             let status: Value = admin.get("/v1/status", Duration::ZERO).await?;
             Ok::<_, AdminError>((Instant::now(), status))
         };
         let ((at, status), documents, sessions) = tokio::try_join!(
             status,
-            admin.get::<Value>(&documents, Duration::from_millis(u64::from(sample_ms))),
-            admin.get::<Value>(&sessions, Duration::ZERO),
+            admin.get::<Value>(&documents, sampled),
+            admin.get::<Value>(&sessions, sampled),
         )?;
         Sample::of(at, sorting, [status, documents, sessions])
     }

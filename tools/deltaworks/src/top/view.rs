@@ -237,7 +237,7 @@ fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
 fn draw_sessions(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
     let page = &sample.sessions;
     let peer = part("PEER", area, page.total);
-    let names = ["SESSION", &peer, "AGE", "BEHIND", "MISSED", "GOT", "SENT", "DOCUMENTS"];
+    let names = ["SESSION", &peer, "NEEDS", "BEHIND", "MISSED", "GOT/s", "SENT/s", "DOCUMENTS"];
     let widths = [
         Constraint::Length(8),
         Constraint::Length(21),
@@ -255,11 +255,11 @@ fn draw_sessions(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
         Row::new([
             session.id.clone(),
             shortened(&escaped(&session.full_peer()), 21),
-            seconds(session.age_seconds),
+            session.needs(),
             count(session.backlog_deltas),
             count(session.missed_deltas),
-            bytes(session.delivered_bytes),
-            bytes(session.received_bytes),
+            bytes(session.delivered_bytes_per_second as u64),
+            bytes(session.received_bytes_per_second as u64),
             shortened(&names.join(" "), name_columns),
         ])
         .style(style)
@@ -332,8 +332,9 @@ BUSY is the part of the time in which a core worked.
 RINGS is how many messages wait for the core; yellow
 when there are any. STAGES are since the daemon's start,
 in time from one end of the stage to the other; COUNT/s
-is of this interval. A yellow session takes nothing.";
-    let (width, height) = (60.min(area.width), 13.min(area.height));
+is of this interval. NEEDS is how long a session takes for
+what waits for it. A yellow session takes nothing.";
+    let (width, height) = (60.min(area.width), 14.min(area.height));
     let place = Rect {
         x: area.x + (area.width - width) / 2,
         y: area.y + (area.height - height) / 2,

@@ -17,7 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use deltaworks_server::census::{
-    Cut, DocumentReport, DocumentSort, Sample, SessionReport, SessionSort,
+    Cut, DocumentReport, DocumentSort, Sample, SessionReport, SessionSample, SessionSort,
 };
 use deltaworks_server::report::Status;
 use deltaworks_server::trace_events::trace_events;
@@ -41,8 +41,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Desk {
     seen: Seen,
-    /// One list at a time: each takes some 150 bytes a document.
+    /// One list of documents at a time: each takes some 150 bytes a document.
     list: Semaphore,
+    /// One list of sessions at a time: each takes some 350 bytes a session and 32 a subscription.
+    sessions: Semaphore,
     recording: Semaphore,
 }
 
@@ -94,7 +96,8 @@ impl IntoResponse for Refusal {
 
 /// The routes of the admin socket.
 pub(super) fn router(seen: Seen) -> Router {
-    let desk = Desk { seen, list: Semaphore::new(1), recording: Semaphore::new(1) };
+    let one = || Semaphore::new(1);
+    let desk = Desk { seen, list: one(), sessions: one(), recording: one() };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/documents", get(documents))
@@ -136,6 +139,15 @@ fn cut(offset: usize, limit: usize) -> Result<Cut, Refusal> {
     Ok(Cut { offset, limit })
 }
 
+/// The time between two samples.
+fn sampled(sample_ms: u64) -> Result<Duration, Refusal> {
+    if sample_ms > SAMPLE_MS_MAX {
+        let told = format!("sample_ms is {SAMPLE_MS_MAX} at most, not {sample_ms}.");
+        return Err(Refusal::wrong(told));
+    }
+    Ok(Duration::from_millis(sample_ms))
+}
+
 async fn status(State(desk): Desked) -> Result<Json<Status>, Refusal> {
     Ok(Json(desk.observer()?.status()))
 }
@@ -168,11 +180,7 @@ async fn documents(
 ) -> Result<Json<DocumentsTold>, Refusal> {
     let Query(DocumentsAsked { sort, offset, limit, sample_ms }) = asked?;
     let (observer, cut) = (desk.observer()?, cut(offset, limit)?);
-    if sample_ms > SAMPLE_MS_MAX {
-        let told = format!("sample_ms is {SAMPLE_MS_MAX} at most, not {sample_ms}.");
-        return Err(Refusal::wrong(told));
-    }
-    let sampled = Duration::from_millis(sample_ms);
+    let sampled = sampled(sample_ms)?;
     let page = in_time(ANSWER_TIME + sampled, async {
         let _one = desk.list.acquire().await;
         let mut sample = Sample::default();
@@ -192,17 +200,19 @@ struct SessionsAsked {
     sort: SessionSort,
     offset: usize,
     limit: usize,
+    sample_ms: u64,
 }
 
 impl Default for SessionsAsked {
     fn default() -> Self {
-        Self { sort: SessionSort::default(), offset: 0, limit: 100 }
+        Self { sort: SessionSort::default(), offset: 0, limit: 100, sample_ms: 0 }
     }
 }
 
 #[derive(Debug, Serialize)]
 struct SessionsTold {
     total: usize,
+    sample_ms: u64,
     sessions: Vec<SessionReport>,
 }
 
@@ -210,14 +220,20 @@ async fn sessions(
     State(desk): Desked,
     asked: Result<Query<SessionsAsked>, QueryRejection>,
 ) -> Result<Json<SessionsTold>, Refusal> {
-    let Query(SessionsAsked { sort, offset, limit }) = asked?;
+    let Query(SessionsAsked { sort, offset, limit, sample_ms }) = asked?;
     let (observer, cut) = (desk.observer()?, cut(offset, limit)?);
-    let page = in_time(ANSWER_TIME, async {
-        let _one = desk.list.acquire().await;
-        observer.sessions(sort, cut).await
+    let sampled = sampled(sample_ms)?;
+    let page = in_time(ANSWER_TIME + sampled, async {
+        let _one = desk.sessions.acquire().await;
+        let mut before = SessionSample::default();
+        if sample_ms > 0 {
+            before = observer.session_sample().await?;
+            sleep(sampled).await;
+        }
+        observer.sessions(&before, sort, cut).await
     });
     let page = page.await?;
-    Ok(Json(SessionsTold { total: page.total, sessions: page.rows }))
+    Ok(Json(SessionsTold { total: page.total, sample_ms, sessions: page.rows }))
 }
 
 /// What SIGHUP does, and what came of it. Reads files on this thread; a configuration with a mistake

@@ -1,6 +1,7 @@
 //! Lists of documents and sessions: sorted, paged, and true while traffic goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use deltaworks_protocol::message::{Policy, Start};
@@ -165,6 +166,31 @@ fn the_slowest_session_comes_first() {
     });
     let (_, rows) = list(&daemon, "sessions", "sort=received&limit=1");
     assert_eq!(rows[0]["transport"], "unix");
+    let (_, rows) = list(&daemon, "sessions", "sort=slowest&limit=1&sample_ms=20");
+    assert_eq!((&rows[0]["transport"], &rows[0]["behind_seconds"]), (&"tcp".into(), &Value::Null));
+    assert_eq!(rows[0]["delivered_bytes_per_second"], 0.0, "its socket is full: {}", rows[0]);
+    let (_, rows) = list(&daemon, "sessions", "sort=greediest&limit=1&sample_ms=20");
+    assert_eq!(rows[0]["received_bytes_per_second"], 0.0, "nobody sends: {}", rows[0]);
+    // Whoever sends now is told, not who has sent most since it came.
+    let is_told = Arc::new(AtomicBool::new(false));
+    let sending = std::thread::spawn({
+        let (is_told, mut greedy) = (Arc::clone(&is_told), Peer::tcp(&daemon));
+        move || {
+            let mut flow = Flow::open(&mut greedy, "other", 2);
+            while !is_told.load(SeqCst) {
+                assert!(flow.publish(&mut greedy, &[&[9; 500]]));
+                flow.settle(&mut greedy);
+            }
+        }
+    });
+    eventually("the one that sends comes first", || {
+        let (_, rows) = list(&daemon, "sessions", "sort=greediest&limit=1&sample_ms=100");
+        let row = &rows[0];
+        row["documents"] == serde_json::json!(["other"])
+            && row["received_bytes_per_second"].as_f64() > Some(0.0)
+    });
+    is_told.store(true, SeqCst);
+    sending.join().expect("it sends until it is told of");
     let reading = std::thread::spawn(move || slow.rest());
     eventually("it has caught up", || {
         let (_, rows) = list(&daemon, "sessions", "sort=backlog");
