@@ -254,7 +254,10 @@ pub fn run(options: &Options) -> Result<Report, String> {
         ChunkMemory::new(&vec![region; cores], CHUNK_BYTES).map_err(|error| error.to_string())?;
     let memory = deltaworks_runtime::sync::Arc::new(memory);
     let all = join(Parts {
-        roles: vec![CoreRole { serves_sessions: true, owns_documents: true }; cores],
+        roles: vec![
+            CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
+            cores
+        ],
         ring_capacity: RING_CAPACITY,
         memory: memory.clone(),
         collections: Arc::new(Collections::new(vec![collection])),

@@ -202,7 +202,7 @@ fn start_server(cpu: usize, measures_latency: bool) -> Result<Server, String> {
         overload: Overload::default().with(Policy::Wait, true),
         limits: CollectionLimits::default(),
     };
-    let role = CoreRole { serves_sessions: true, owns_documents: true };
+    let role = CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
     let limits = Limits { credit_bytes: CREDIT_BYTES, ..sizing.limits };
     Server::start(ServerConfig {
         cores: vec![CorePlacement { cpu: Some(cpu), numa_node: None, role }],

@@ -38,12 +38,15 @@ pub(crate) const IMAGE_BYTES: usize = 64;
 const NOW: Now = Now { monotonic_ns: 1, unix_us: 1 };
 
 /// Serves sessions.
-pub(crate) const SESSIONS: CoreRole = CoreRole { serves_sessions: true, owns_documents: false };
+pub(crate) const SESSIONS: CoreRole =
+    CoreRole { serves_sessions: true, owns_documents: false, is_elastic: false };
 /// Owns documents.
-pub(crate) const DOCUMENTS: CoreRole = CoreRole { serves_sessions: false, owns_documents: true };
+pub(crate) const DOCUMENTS: CoreRole =
+    CoreRole { serves_sessions: false, owns_documents: true, is_elastic: false };
 
 /// Does both, as all cores of a small machine do.
-pub(crate) const ALL: CoreRole = CoreRole { serves_sessions: true, owns_documents: true };
+pub(crate) const ALL: CoreRole =
+    CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
 
 /// How small the stages are made.
 pub(crate) struct Sizes {
@@ -92,6 +95,7 @@ pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
         handles_per_core_max: 4,
         sessions_per_core_max: 2,
         documents_per_worker_max: sizes.documents,
+        guests_per_worker_max: 1,
         producers_per_worker_max: 2,
         subscriptions_per_core_max: 2,
         steps_per_batch: if sizes.is_slow { 1 } else { 8 },

@@ -16,7 +16,7 @@ use crate::table::{Model, Mutant};
 
 const TWIN: &str = "runtime/src/ring/twin.rs";
 const DOCUMENT: &str = "pipeline/src/document.rs";
-const VALIDATION: &str = "pipeline/src/validation.rs";
+const ANSWERS: &str = "pipeline/src/validation/answers.rs";
 
 /// The models of this file.
 pub const MODELS: &[Model] = &[Model {
@@ -42,19 +42,19 @@ pub const MODELS: &[Model] = &[Model {
         },
         Mutant {
             fault: "(3) the tail is published one node too far",
-            file: VALIDATION,
-            text: "shared[index].publish(document.nodes, ",
-            replacement: "shared[index].publish(document.nodes + 1, ",
+            file: ANSWERS,
+            text: "shared.publish(document.nodes, ",
+            replacement: "shared.publish(document.nodes + 1, ",
         },
         Mutant {
             fault: "(4) no fence between the tails and the tests of the marks",
-            file: VALIDATION,
+            file: ANSWERS,
             text: "// Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.\n        fence(Ordering::SeqCst);",
             replacement: "",
         },
         Mutant {
             fault: "(4) the reader is marked, but not rung",
-            file: VALIDATION,
+            file: ANSWERS,
             text: "woken |= 1 << core;",
             replacement: "woken |= 0 << core;",
         },

@@ -23,7 +23,7 @@
 use crate::table::{Model, Mutant};
 
 const CHUNK: &str = "pipeline/src/chunk.rs";
-const REGISTRY: &str = "pipeline/src/registry.rs";
+const OPENING: &str = "pipeline/src/registry/opening.rs";
 const RETIREMENT: &str = "pipeline/src/retirement.rs";
 const PROPAGATION: &str = "pipeline/src/propagation.rs";
 const RETIRING: &str = "pipeline/src/propagation/retiring.rs";
@@ -102,7 +102,7 @@ pub const MODELS: &[Model] = &[
         mutants: &[
             Mutant {
                 fault: "(3) a new reader is not counted",
-                file: REGISTRY,
+                file: OPENING,
                 text: "document.readers |= 1 << core;",
                 replacement: "",
             },

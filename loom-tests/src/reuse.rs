@@ -15,7 +15,7 @@
 use crate::table::{Model, Mutant};
 
 const REGISTRY: &str = "pipeline/src/registry.rs";
-const VALIDATION: &str = "pipeline/src/validation.rs";
+const ANSWERS: &str = "pipeline/src/validation/answers.rs";
 const HANDLES: &str = "pipeline/src/reception/handles.rs";
 
 /// The models of this file.
@@ -30,7 +30,7 @@ pub const MODELS: &[Model] = &[Model {
         },
         Mutant {
             fault: "(1) its stream does not end",
-            file: VALIDATION,
+            file: ANSWERS,
             text: "let has_ended = document.flags & DROPPED != 0;",
             replacement: "let has_ended = false;",
         },
@@ -55,7 +55,7 @@ pub const MODELS: &[Model] = &[Model {
         Mutant {
             fault: "(5) the next document begins with the old one's tail",
             file: REGISTRY,
-            text: "self.shared.get(slot(self.worker, index as u32)).reset();",
+            text: "self.shared.get(slot).reset();",
             replacement: "",
         },
     ],

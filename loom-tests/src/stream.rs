@@ -20,9 +20,10 @@
 use crate::table::{Model, Mutant};
 
 const VALIDATION: &str = "pipeline/src/validation.rs";
+const ANSWERS: &str = "pipeline/src/validation/answers.rs";
 const PROPAGATION: &str = "pipeline/src/propagation.rs";
 const SETTLING: &str = "pipeline/src/propagation/settling.rs";
-const REGISTRY: &str = "pipeline/src/registry.rs";
+const OPENING: &str = "pipeline/src/registry/opening.rs";
 const DOCUMENT: &str = "pipeline/src/document.rs";
 const STREAM: &str = "pipeline/src/stream.rs";
 const HERE: &str = "loom-tests/src/stream.rs";
@@ -103,7 +104,7 @@ pub const MODELS: &[Model] = &[
         mutants: &[
             Mutant {
                 fault: "of two readers only the first is marked",
-                file: VALIDATION,
+                file: ANSWERS,
                 text: "                readers &= readers - 1;\n                if let Some(pending)",
                 replacement: "                readers = 0;\n                if let Some(pending)",
             },
@@ -126,13 +127,13 @@ pub const MODELS: &[Model] = &[
             },
             Mutant {
                 fault: "a reader is not noted",
-                file: REGISTRY,
+                file: OPENING,
                 text: "            document.readers |= 1 << core;\n",
                 replacement: "",
             },
             Mutant {
                 fault: "a reader is told where to begin behind what it asked for",
-                file: REGISTRY,
+                file: OPENING,
                 text: "From::Start => at_window,",
                 replacement: "From::Start => Start { place: tail, ..at_window },",
             },
@@ -149,13 +150,13 @@ pub const MODELS: &[Model] = &[
             },
             Mutant {
                 fault: "a reader is not noted",
-                file: REGISTRY,
+                file: OPENING,
                 text: "            document.readers |= 1 << core;\n",
                 replacement: "",
             },
             Mutant {
                 fault: "a reader is told where to begin behind what it asked for",
-                file: REGISTRY,
+                file: OPENING,
                 text: "From::Start => at_window,",
                 replacement: "From::Start => Start { place: tail, ..at_window },",
             },

@@ -6,8 +6,8 @@
 //! | part | bytes | who |
 //! |---|---|---|
 //! | [`SharedDocument`] | 32 | written by the owner, read by agents |
-//! | `Document` | 64 | the owner's, hot |
-//! | `ColdDocument` | 184 and the name | the owner's, touched by control only |
+//! | `Document` | 64 | the owner's, hot; moves with it |
+//! | `ColdDocument` | 184 and the name | the same, touched by control only |
 
 use std::sync::Arc as StdArc;
 
@@ -152,10 +152,10 @@ pub struct SharedDocuments {
 }
 
 impl SharedDocuments {
-    /// Tables of `documents` entries for each of `workers` workers, touched when used.
-    pub fn new(workers: usize, documents: usize) -> Arc<Self> {
-        assert!(workers <= 1 << (32 - SLOT_INDEX_BITS) && documents <= 1 << SLOT_INDEX_BITS);
-        Arc::new(Self { homes: (0..workers).map(|_| ZeroedArray::new(documents)).collect() })
+    /// Tables of `documents` entries for each of `homes` workers, touched when used.
+    pub fn new(homes: usize, documents: usize) -> Arc<Self> {
+        assert!(homes <= 1 << (32 - SLOT_INDEX_BITS) && documents <= 1 << SLOT_INDEX_BITS);
+        Arc::new(Self { homes: (0..homes).map(|_| ZeroedArray::new(documents)).collect() })
     }
 
     /// The shared part of `slot`.
@@ -164,10 +164,9 @@ impl SharedDocuments {
         &self.homes[home(slot)][index(slot)]
     }
 
-    /// The shared parts of a home worker's documents, by place.
-    #[inline]
-    pub fn of_home(&self, worker: u16) -> &[SharedDocument] {
-        &self.homes[worker as usize]
+    /// How many workers documents are at home at.
+    pub fn homes(&self) -> usize {
+        self.homes.len()
     }
 
     /// Entries in each worker's table.
@@ -210,6 +209,8 @@ pub(crate) struct Document {
     pub head_index: u8,
     pub tail_index: u8,
     pub flags: u8,
+    /// What all other cores know it by.
+    pub slot: u32,
 }
 
 const _: () = assert!(size_of::<Document>() == 64);
@@ -232,6 +233,7 @@ unsafe impl Zeroable for Document {
             head_index: 0,
             tail_index: 0,
             flags: 0,
+            slot: 0,
         }
     }
 }
@@ -248,7 +250,7 @@ impl Document {
     }
 
     /// Makes the slot a new document's; the generation is the caller's to raise.
-    pub fn begin(&mut self, collection: u16) {
+    pub fn begin(&mut self, slot: u32, collection: u16) {
         *self = Self {
             next_sequence: 1,
             head_block: NO_BLOCK,
@@ -256,6 +258,7 @@ impl Document {
             last_chunk: u32::MAX,
             generation: self.generation,
             collection,
+            slot,
             flags: LIVE,
             ..Self::zeroed()
         };

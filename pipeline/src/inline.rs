@@ -46,7 +46,10 @@ impl InlineConfig {
     /// `cores` cores that each do everything, small chunks, and these collections.
     pub fn fused(cores: usize, collections: Collections) -> Self {
         Self {
-            roles: vec![CoreRole { serves_sessions: true, owns_documents: true }; cores],
+            roles: vec![
+                CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
+                cores
+            ],
             chunks: 4,
             chunk_bytes: 64 << 10,
             ring_capacity: 64,

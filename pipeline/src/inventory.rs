@@ -2,14 +2,15 @@
 //!
 //! The asking side keeps the place where the next slice begins, so nothing is remembered here and
 //! nothing costs anything while nobody asks. A slice is bounded by its caller; what comes and goes
-//! between two slices is listed or not, but never twice. Nothing is changed by looking.
+//! between two slices is listed or not, but never twice by the same core. Nothing is changed by
+//! looking.
 
 use std::sync::Arc;
 
 use deltaworks_image::Image;
 
 use crate::chunk::published;
-use crate::document::{LIVE, home, index, slot};
+use crate::document::LIVE;
 use crate::message::{Policy, SessionId};
 use crate::propagation::Propagation;
 use crate::reception::Reception;
@@ -94,21 +95,19 @@ pub struct Reading {
 const WRITINGS_MAX: usize = 4;
 
 impl Validation {
-    /// Tells the documents at places `from..from + at_most` of the table; returns where the next
-    /// slice begins, or `None` behind the last.
+    /// Tells the documents at so many places of the table: first those at home here, then guests.
+    /// Returns where the next slice begins, or `None` behind the last.
     pub(crate) fn documents(
         &self,
         from: usize,
         at_most: usize,
         mut take: impl FnMut(DocumentEntry),
     ) -> Option<usize> {
-        let end = (from + at_most).min(self.registry.cold.len());
-        for place in from..end {
+        self.registry.each_place(from, at_most, |place| {
             if let Some(entry) = self.document(place) {
                 take(entry);
             }
-        }
-        (end < self.registry.cold.len()).then_some(end)
+        })
     }
 
     fn document(&self, place: usize) -> Option<DocumentEntry> {
@@ -121,7 +120,7 @@ impl Validation {
             name: Arc::clone(&cold.name),
             collection: document.collection,
             worker: registry.worker,
-            slot: slot(registry.worker, place as u32),
+            slot: document.slot,
             generation: document.generation,
             epoch: cold.epoch,
             next_sequence: document.next_sequence,
@@ -152,27 +151,22 @@ impl Validation {
         mut take: impl FnMut(DocumentMark),
     ) -> Option<usize> {
         let registry = &self.registry;
-        let end = (from + at_most).min(registry.cold.len());
-        for place in from..end {
+        registry.each_place(from, at_most, |place| {
             let document = &registry.documents[place];
             if document.flags & LIVE != 0 {
                 take(DocumentMark {
-                    slot: slot(registry.worker, place as u32),
+                    slot: document.slot,
                     generation: document.generation,
                     next_sequence: document.next_sequence,
                 });
             }
-        }
-        (end < registry.cold.len()).then_some(end)
+        })
     }
 
     /// The name of the document of that slot, if it is still the same.
     pub(crate) fn document_name(&self, slot: u32, generation: u32) -> Option<Arc<str>> {
-        if home(slot) != usize::from(self.registry.worker) {
-            return None;
-        }
-        self.registry.live_index(slot, generation)?;
-        self.registry.cold[index(slot)].as_ref().map(|cold| Arc::clone(&cold.name))
+        let place = self.registry.live_index(slot, generation)?;
+        self.registry.cold[place].as_ref().map(|cold| Arc::clone(&cold.name))
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Limits {
     /// Documents of one worker at most (100,000 over all workers and an eighth more): at most
     /// 512 bytes each without payload, names and producers.
     pub documents_per_worker_max: u32,
+    /// Documents of other workers that one worker owns for them at most (256): 72 bytes each, used or
+    /// not, beside what such a document takes wherever it is.
+    pub guests_per_worker_max: u32,
     /// Bytes of the names of one worker's documents at most (64 a document).
     pub names_bytes_per_worker_max: u64,
     /// Producers that a document remembers at most (64): 64 bytes each.
@@ -104,6 +107,7 @@ impl Default for Limits {
             handles_per_core_max: 200_000,
             sessions_per_core_max: 4096,
             documents_per_worker_max: 112_500,
+            guests_per_worker_max: 256,
             names_bytes_per_worker_max: 6_400_000,
             producers_per_document_max: 64,
             producers_per_worker_max: 200_000,

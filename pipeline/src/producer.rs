@@ -44,7 +44,8 @@ pub(crate) struct Producer {
     pub session: u32,
     pub handle: u32,
     pub origin: u32,
-    pub slot: u32,
+    /// Its document's place at the owner.
+    pub place: u32,
     /// Credit to be given back.
     pub credit_bytes: u32,
     /// Resends since the last ack.
@@ -68,7 +69,7 @@ unsafe impl Zeroable for Producer {
             session: 0,
             handle: 0,
             origin: 0,
-            slot: 0,
+            place: 0,
             credit_bytes: 0,
             duplicates: 0,
             next: 0,
@@ -219,7 +220,7 @@ mod tests {
             session: 0,
             handle: 0,
             origin: 1,
-            slot: 0,
+            place: 0,
             credit_bytes: 0,
             duplicates: 0,
             next: NO_PRODUCER,

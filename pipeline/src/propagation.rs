@@ -116,7 +116,7 @@ pub struct Propagation {
     shared: Arc<SharedDocuments>,
     nodes: Arc<NodeMemory>,
     memory: Arc<ChunkMemory>,
-    /// By worker: its marks for this agent, and where to go on.
+    /// By home worker: the marks of its documents for this agent, and where to go on.
     pending: Vec<(Arc<Pending>, usize)>,
     worker_cores: std::sync::Arc<[u16]>,
     collections: std::sync::Arc<Collections>,
@@ -404,8 +404,8 @@ impl Propagation {
     /// Takes marks and sends. Returns how much was done.
     pub(crate) fn do_work(&mut self, port: &mut impl SessionPort, boxes: &mut Mailboxes) -> usize {
         let mut work = 0;
-        for worker in 0..self.pending.len() {
-            work += self.take_marks(worker, self.bounds.marks_per_owner);
+        for home in 0..self.pending.len() {
+            work += self.take_marks(home, self.bounds.marks_per_owner);
         }
         work += self.end_overdue(port) + self.advance_conflations();
         for _ in 0..self.listed.len() {
@@ -431,26 +431,27 @@ impl Propagation {
         None
     }
 
-    fn take_marks(&mut self, worker: usize, at_most: usize) -> usize {
-        let (pending, position) = &mut self.pending[worker];
+    fn take_marks(&mut self, home: usize, at_most: usize) -> usize {
+        let (pending, position) = &mut self.pending[home];
         let mut marks = core::mem::take(&mut self.marks);
         pending.take(position, at_most, &mut marks);
-        self.make_marked_ready(worker, &marks);
+        self.make_marked_ready(slot(home as u16, 0), &marks);
         let work = marks.len();
         marks.clear();
         self.marks = marks;
         work
     }
 
-    /// Takes the marks of this core's own worker, which need no bitmap.
-    pub(crate) fn take_own_marks(&mut self, worker: u16, marks: &mut Vec<u32>) {
-        self.make_marked_ready(worker as usize, marks);
+    /// Takes the marks of this core's own worker, which need no bitmap: slots.
+    pub(crate) fn take_own_marks(&mut self, marks: &mut Vec<u32>) {
+        self.make_marked_ready(0, marks);
         marks.clear();
     }
 
-    /// Puts the documents' subscriptions into their sessions' lists. Lines are asked for in groups,
-    /// two steps ahead, because each step tells the address of the next.
-    fn make_marked_ready(&mut self, worker: usize, marks: &[u32]) {
+    /// Puts the documents' subscriptions into their sessions' lists; a mark and `first` together are
+    /// a slot. Lines are asked for in groups, two steps ahead, because each step tells the address of
+    /// the next.
+    fn make_marked_ready(&mut self, first: u32, marks: &[u32]) {
         const GROUP: usize = 16;
         let group = |number: usize| {
             let end = marks.len();
@@ -458,14 +459,17 @@ impl Propagation {
         };
         for step in 0..marks.len().div_ceil(GROUP) + 2 {
             for mark in group(step) {
-                self.subscriptions.prefetch_head(worker, *mark as usize);
+                let slot = first | *mark;
+                self.subscriptions.prefetch_head(home(slot), index(slot));
             }
             for mark in step.checked_sub(1).map_or(&[][..], group) {
-                self.subscriptions.prefetch(worker, *mark as usize);
-                prefetch(self.shared.get(slot(worker as u16, *mark)));
+                let slot = first | *mark;
+                self.subscriptions.prefetch(home(slot), index(slot));
+                prefetch(self.shared.get(slot));
             }
             for mark in step.checked_sub(2).map_or(&[][..], group) {
-                let mut next = self.subscriptions.head(worker, *mark as usize);
+                let slot = first | *mark;
+                let mut next = self.subscriptions.head(home(slot), index(slot));
                 while next != NO_SUBSCRIPTION {
                     self.make_ready(next);
                     let entry = self.subscriptions.peek(next);

@@ -140,6 +140,8 @@ pub struct Reception {
     handle_places: usize,
     open_handles: u32,
     worker_cores: std::sync::Arc<[u16]>,
+    /// Those of them that documents are at home at, in front.
+    homes: usize,
     image_limits: image::Limits,
     limits: Limits,
     measures_latency: bool,
@@ -154,6 +156,7 @@ impl Reception {
     pub(crate) fn new(
         pool: ChunkPool,
         worker_cores: std::sync::Arc<[u16]>,
+        homes: usize,
         image_limits: image::Limits,
         limits: Limits,
         measures_latency: bool,
@@ -169,6 +172,7 @@ impl Reception {
             carry_bytes: 0,
             open_handles: 0,
             worker_cores,
+            homes,
             image_limits,
             limits,
             measures_latency,
@@ -375,11 +379,11 @@ impl Reception {
     }
 }
 
-/// The worker that answers for `name`: all cores come to the same one.
-pub fn worker_of_name(name: &str, workers: usize) -> usize {
+/// The home of `name`, one of `homes` workers: all cores come to the same one.
+pub fn worker_of_name(name: &str, homes: usize) -> usize {
     // FNV-1a, finished by a mixer: stable over versions and machines.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    (crate::registry::mix(hash) % workers as u64) as usize
+    (crate::registry::mix(hash) % homes as u64) as usize
 }

@@ -1,8 +1,13 @@
 //! The documents of one owner: names, slots, producers, and who has opened what.
 //!
+//! A document has a place in its owner's tables: in front those of guests, whose home is another
+//! worker, then those of the documents that are at home here.
+//!
 //! Belongs to one validation worker. Control comes here: open, close, drop, unload; batches only
 //! read and write the hot entries. Every table has a limit; at a limit an `open` is refused with
 //! its reason and nothing else changes.
+
+mod opening;
 
 use std::collections::HashMap;
 use std::sync::Arc as StdArc;
@@ -13,14 +18,14 @@ use deltaworks_runtime::zeroed::ZeroedArray;
 
 use crate::collection::Collections;
 use crate::document::{
-    ColdDocument, DROPPED, Document, FAILED, LIVE, SharedDocuments, WAITED_FOR, Waiting,
-    WaitingAgent, index, slot,
+    ColdDocument, DROPPED, Document, FAILED, LIVE, SLOT_INDEX_BITS, SharedDocuments, WAITED_FOR,
+    Waiting, home, index, slot,
 };
 use crate::limits::Limits;
-use crate::message::{CloseReason, From, Open, OpenRefusal, Opened, Policy, SessionId};
-use crate::producer::{BOUND, NO_PRODUCER, OWED, Producer, ProducerTable, TOUCHED, USED};
+use crate::message::{CloseReason, OpenRefusal, Policy, SessionId};
+use crate::producer::{BOUND, NO_PRODUCER, OWED, Producer, ProducerTable, TOUCHED};
 use crate::stages::Tuning;
-use crate::stream::{BlockPool, NO_BLOCK, NodeMemory, Place};
+use crate::stream::{BlockPool, NO_BLOCK, NodeMemory};
 
 /// A handle whose session must let go of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +52,8 @@ pub(crate) struct Closing {
 pub(crate) struct Registry {
     pub worker: u16,
     pub shared: Arc<SharedDocuments>,
+    /// Places for guests, in front.
+    guests: usize,
     pub documents: ZeroedArray<Document>,
     pub cold: Vec<Option<Box<ColdDocument>>>,
     pub collections: StdArc<Collections>,
@@ -74,12 +81,15 @@ impl Registry {
         limits: Limits,
         epoch_seed: u64,
     ) -> Self {
-        let documents = shared.per_worker();
+        let guests = limits.guests_per_worker_max as usize;
+        let is_home = usize::from(worker) < shared.homes();
+        let at_home = if is_home { shared.per_worker() } else { 0 };
         let live_of_collection = vec![0; collections.count()];
         Self {
             worker,
-            documents: ZeroedArray::new(documents),
-            cold: Vec::new(),
+            guests,
+            documents: ZeroedArray::new(guests + at_home),
+            cold: (0..guests).map(|_| None).collect(),
             collections,
             producers: ProducerTable::new(limits.producers_per_worker_max),
             blocks,
@@ -136,129 +146,50 @@ impl Registry {
         self.blocks.memory()
     }
 
+    /// The place of `slot`, if it is at home here.
+    #[inline]
+    fn place(&self, slot: u32) -> Option<usize> {
+        (home(slot) == usize::from(self.worker)).then_some(self.guests + index(slot))
+    }
+
+    /// The slot that is at home at `place`; `None` of a guest's.
+    #[inline]
+    pub fn slot_at_home(&self, place: usize) -> Option<u32> {
+        let index = place.checked_sub(self.guests)?;
+        Some(slot(self.worker, index as u32))
+    }
+
+    /// Shows `at_most` places that may hold documents, from number `from` on: those at home here,
+    /// then those of guests. Returns where to go on.
+    pub fn each_place(
+        &self,
+        from: usize,
+        at_most: usize,
+        mut show: impl FnMut(usize),
+    ) -> Option<usize> {
+        let at_home = self.cold.len() - self.guests;
+        let mut at = from;
+        for _ in 0..at_most {
+            if at < FIRST_GUEST && at >= at_home {
+                at = FIRST_GUEST;
+            }
+            if at < FIRST_GUEST {
+                show(self.guests + at);
+            } else if at - FIRST_GUEST < self.guests {
+                show(at - FIRST_GUEST);
+            } else {
+                return None;
+            }
+            at += 1;
+        }
+        (at - at.min(FIRST_GUEST) < self.guests).then_some(at)
+    }
+
     /// The live document of `slot`, if the generation is still its own.
     pub fn live_index(&self, slot: u32, generation: u32) -> Option<usize> {
-        let index = index(slot);
+        let index = self.place(slot)?;
         let document = self.documents.get(index)?;
         (document.flags & LIVE != 0 && document.generation == generation).then_some(index)
-    }
-
-    /// Opens a document for a session, making it if the name is new. Also tells who wrote as the
-    /// same producer until now.
-    pub fn open(
-        &mut self,
-        core: u16,
-        open: &Open,
-        now: Now,
-    ) -> Result<(Opened, Option<Evicted>), OpenRefusal> {
-        let request = &open.request;
-        let name = &request.name;
-        if name.is_empty()
-            || name.len() > self.limits.name_bytes_max as usize
-            || name.chars().any(char::is_control)
-        {
-            return Err(OpenRefusal::BadName);
-        }
-        let writes = request.access.write;
-        if !(request.access.read || writes) || (writes && request.producer == 0) {
-            return Err(OpenRefusal::BadAccess);
-        }
-        let collection = self.collections.of_name(name).ok_or(OpenRefusal::UnknownCollection)?;
-        let overload = &self.collections.get(collection).overload;
-        let policy = request.policy.unwrap_or(overload.policy);
-        if request.access.read && !overload.allows(policy) {
-            return Err(OpenRefusal::PolicyNotAllowed);
-        }
-        let (index, is_new) = match self.directory.get(name) {
-            Some(index) => (*index as usize, false),
-            None => (self.make(name.clone(), collection)?, true),
-        };
-        match self.bind(core, open, index, policy, now) {
-            Ok(answer) => Ok(answer),
-            Err(refusal) => {
-                if is_new {
-                    self.free_document(index);
-                }
-                Err(refusal)
-            }
-        }
-    }
-
-    fn bind(
-        &mut self,
-        core: u16,
-        open: &Open,
-        index: usize,
-        policy: Policy,
-        now: Now,
-    ) -> Result<(Opened, Option<Evicted>), OpenRefusal> {
-        let request = &open.request;
-        let start = self.start_of(index, request.from)?;
-        let (producer, evicted) = if request.access.write {
-            let (producer, evicted) = self.bind_producer(core, open, index)?;
-            (producer, evicted)
-        } else {
-            (NO_PRODUCER, None)
-        };
-        let document = &mut self.documents[index];
-        let cold = self.cold[index].as_mut().expect("a live document has a cold part");
-        cold.handles += 1;
-        cold.idle_since_ns = now.monotonic_ns;
-        if request.access.read {
-            document.readers |= 1 << core;
-            match cold.readers.iter_mut().find(|(reader, _)| *reader == core) {
-                Some((_, count)) => *count += 1,
-                None => cold.readers.push((core, 1)),
-            }
-            if policy == Policy::Wait {
-                document.flags |= WAITED_FOR;
-                let waiting = cold.waiting.get_or_insert_default();
-                match waiting.agents.iter_mut().find(|agent| agent.core == core) {
-                    Some(agent) => {
-                        agent.subscriptions += 1;
-                        agent.node = agent.node.min(start.place.node);
-                    }
-                    None => waiting.agents.push(WaitingAgent {
-                        core,
-                        subscriptions: 1,
-                        node: start.place.node,
-                    }),
-                }
-            }
-        }
-        let (origin, producer_sequence) = if producer == NO_PRODUCER {
-            (0, 0)
-        } else {
-            let producer = self.producers.get(producer);
-            (producer.origin, producer.last)
-        };
-        let collection = self.collections.get(document.collection);
-        let opened = Opened {
-            session: open.session,
-            handle: open.handle,
-            request: request.request,
-            slot: slot(self.worker, index as u32),
-            generation: document.generation,
-            worker: self.worker,
-            access: request.access,
-            policy,
-            producer,
-            origin,
-            producer_sequence,
-            epoch: cold.epoch,
-            window_start: start.window_start,
-            next_sequence: document.next_sequence,
-            start_sequence: start.sequence,
-            gap_from: start.gap_from,
-            place: start.place,
-            live_from: document.nodes,
-            position: document.appended,
-            collection: document.collection,
-            info: cold.info.clone(),
-            kind: collection.schema.kind_name(),
-            credit_bytes_max: collection.limits.credit_bytes,
-        };
-        Ok((opened, evicted))
     }
 
     /// Goes by other numbers from now on.
@@ -288,8 +219,9 @@ impl Registry {
             }
         };
         self.epochs += 1;
-        self.documents[index].begin(collection);
-        self.shared.get(slot(self.worker, index as u32)).reset();
+        let slot = slot(self.worker, (index - self.guests) as u32);
+        self.documents[index].begin(slot, collection);
+        self.shared.get(slot).reset();
         self.cold[index] = Some(Box::new(ColdDocument {
             name: name.clone(),
             epoch: mix(self.epoch_seed ^ mix(self.epochs << 8 | u64::from(self.worker))),
@@ -321,127 +253,9 @@ impl Registry {
         self.nodes().node(place.block, place.index).first_sequence
     }
 
-    fn start_of(&self, index: usize, from: From) -> Result<Start, OpenRefusal> {
-        let document = &self.documents[index];
-        let cold = self.cold[index].as_ref().expect("a live document has a cold part");
-        let window = document.window_place();
-        let tail = document.tail_place();
-        let window_start = self.window_sequence(index);
-        let at_window =
-            Start { place: window, sequence: window_start, window_start, gap_from: None };
-        Ok(match from {
-            From::Live => Start { place: tail, sequence: document.next_sequence, ..at_window },
-            From::Start => at_window,
-            From::Sequence { epoch, .. } if epoch != cold.epoch => at_window,
-            From::Sequence { sequence, .. } => {
-                let sequence = sequence.max(1);
-                if sequence > document.next_sequence {
-                    return Err(OpenRefusal::SequenceAhead);
-                } else if sequence == document.next_sequence {
-                    Start { place: tail, sequence, ..at_window }
-                } else if sequence < window_start {
-                    Start { gap_from: Some(sequence), ..at_window }
-                } else {
-                    let place = self.find_sequence(window, tail.node, sequence);
-                    Start { place, sequence, ..at_window }
-                }
-            }
-        })
-    }
-
-    /// The place of the node that holds `sequence`: whole blocks are passed at a glance.
-    fn find_sequence(&self, from: Place, nodes: u64, sequence: u64) -> Place {
-        let memory = self.nodes();
-        let mut place = memory.normalise(from);
-        loop {
-            let next = memory.next(place.block);
-            if next == NO_BLOCK
-                || memory.first_node(next) >= nodes
-                || memory.node(next, 0).first_sequence > sequence
-            {
-                break;
-            }
-            place = Place { node: memory.first_node(next), block: next, index: 0 };
-        }
-        loop {
-            let after = memory.normalise(Place {
-                node: place.node + 1,
-                block: place.block,
-                index: place.index + 1,
-            });
-            if after.node >= nodes
-                || memory.node(after.block, after.index).first_sequence > sequence
-            {
-                return place;
-            }
-            place = after;
-        }
-    }
-
-    fn bind_producer(
-        &mut self,
-        core: u16,
-        open: &Open,
-        index: usize,
-    ) -> Result<(u32, Option<Evicted>), OpenRefusal> {
-        let identity = open.request.producer;
-        let cold = self.cold[index].as_mut().expect("a live document has a cold part");
-        if let Some(known) = self.producers.find(cold.producers, identity) {
-            let producer = self.producers.get(known);
-            let evicted = (producer.flags & BOUND != 0).then_some(Evicted {
-                core: producer.core,
-                session: SessionId(producer.session),
-                handle: producer.handle,
-                reason: CloseReason::Fenced,
-            });
-            if producer.flags & OWED != 0 {
-                // That credit was the older handle's: the new one is granted its own.
-                producer.flags &= !OWED;
-                let owed = cold.waiting.iter_mut().flat_map(|waiting| &mut waiting.owed);
-                owed.filter(|owed| owed.producer == known).for_each(|owed| owed.origin = NOBODY);
-            }
-            producer.session = open.session.0;
-            producer.handle = open.handle;
-            producer.core = core;
-            producer.flags |= BOUND;
-            producer.credit_bytes = 0;
-            producer.duplicates = 0;
-            return Ok((known, evicted));
-        }
-        let collection = self.collections.get(self.documents[index].collection);
-        let own_max = collection.limits.producers_per_document_max;
-        if cold.producer_count >= self.limits.producers_per_document_max.min(own_max) {
-            let oldest =
-                self.producers.oldest_unbound(cold.producers).ok_or(OpenRefusal::ProducerLimit)?;
-            cold.floor = cold.floor.max(self.producers.get(oldest).last);
-            cold.producers = self.producers.remove(cold.producers, oldest);
-            cold.producer_count -= 1;
-        }
-        let producer = Producer {
-            identity,
-            last: cold.floor,
-            base: cold.floor,
-            last_sequence: 0,
-            session: open.session.0,
-            handle: open.handle,
-            origin: cold.next_origin,
-            slot: slot(self.worker, index as u32),
-            credit_bytes: 0,
-            duplicates: 0,
-            next: NO_PRODUCER,
-            core,
-            flags: BOUND | USED,
-        };
-        let made = self.producers.insert(cold.producers, producer).ok_or(OpenRefusal::Budget)?;
-        cold.producers = made;
-        cold.producer_count += 1;
-        cold.next_origin += 1;
-        Ok((made, None))
-    }
-
-    /// Lets a handle go. Returns producers to which credit was owed for its sake.
-    pub fn close(&mut self, core: u16, closing: &Closing, now: Now) -> bool {
-        let Some(index) = self.live_index(closing.slot, closing.generation) else { return false };
+    /// Lets a handle go. Returns the document's place if credit was owed for its sake.
+    pub fn close(&mut self, core: u16, closing: &Closing, now: Now) -> Option<usize> {
+        let index = self.live_index(closing.slot, closing.generation)?;
         let document = &mut self.documents[index];
         let cold = self.cold[index].as_mut().expect("a live document has a cold part");
         debug_assert!(cold.handles > 0);
@@ -477,19 +291,18 @@ impl Registry {
                 }
             }
         }
-        credit_is_due
+        credit_is_due.then_some(index)
     }
 
-    /// Notes how far the `wait` subscriptions of `core` have come.
-    pub fn progress(&mut self, core: u16, slot: u32, generation: u32, node: u64) -> bool {
-        let Some(index) = self.live_index(slot, generation) else { return false };
+    /// Notes how far the `wait` subscriptions of `core` have come. Returns the document's place if it
+    /// is waited for.
+    pub fn progress(&mut self, core: u16, slot: u32, generation: u32, node: u64) -> Option<usize> {
+        let index = self.live_index(slot, generation)?;
         let cold = self.cold[index].as_mut().expect("a live document has a cold part");
-        let Some(waiting) = &mut cold.waiting else { return false };
-        let Some(agent) = waiting.agents.iter_mut().find(|agent| agent.core == core) else {
-            return false;
-        };
+        let waiting = cold.waiting.as_mut()?;
+        let agent = waiting.agents.iter_mut().find(|agent| agent.core == core)?;
         agent.node = node;
-        true
+        Some(index)
     }
 
     /// Notes that subscriptions were not sent so many deltas.
@@ -503,8 +316,7 @@ impl Registry {
 
     /// Gives back the credit of batches that every `wait` subscription has taken: calls
     /// `touched` for each producer that is owed an answer.
-    pub fn settle(&mut self, slot: u32, mut touched: impl FnMut(u32)) {
-        let index = index(slot);
+    pub fn settle(&mut self, index: usize, mut touched: impl FnMut(u32)) {
         let Some(cold) = self.cold[index].as_mut() else { return };
         let Some(waiting) = &mut cold.waiting else { return };
         let taken = waiting.agents.iter().map(|agent| agent.node).min().unwrap_or(u64::MAX);
@@ -547,8 +359,7 @@ impl Registry {
 
     /// Marks a document as dropped: its name is free at once, its stream ends. Lists the handles
     /// that have no subscription to learn it from.
-    pub fn drop_document(&mut self, slot: u32, generation: u32) -> Option<Vec<Evicted>> {
-        let index = self.live_index(slot, generation)?;
+    pub fn drop_document(&mut self, index: usize) -> Option<Vec<Evicted>> {
         let document = &mut self.documents[index];
         if document.flags & DROPPED != 0 {
             return None;
@@ -613,9 +424,10 @@ impl Registry {
     pub fn unload_idle(&mut self, now: Now) -> usize {
         const LOOK_AT_MOST: usize = 64;
         let mut count = 0;
-        for _ in 0..LOOK_AT_MOST.min(self.cold.len()) {
-            self.sweep = (self.sweep + 1) % self.cold.len();
-            let index = self.sweep;
+        let at_home = self.cold.len() - self.guests;
+        for _ in 0..LOOK_AT_MOST.min(at_home) {
+            self.sweep = (self.sweep + 1) % at_home;
+            let index = self.guests + self.sweep;
             let Some(cold) = &self.cold[index] else { continue };
             let idle_ns = now.monotonic_ns.saturating_sub(cold.idle_since_ns);
             let busy = self.documents[index].flags & !(LIVE | FAILED) != 0;
@@ -628,19 +440,12 @@ impl Registry {
     }
 }
 
-/// The origin of no writer: they begin at 1.
-const NOBODY: u32 = 0;
+/// The number of the first guest's place, for whoever lists them: behind all that may be at home.
+const FIRST_GUEST: usize = 1 << SLOT_INDEX_BITS;
 
 /// What the name directory holds for one document: a shared name's pointer and counts, the slot,
 /// and a hash table's spare room.
 const DIRECTORY_ENTRY_BYTES: usize = 64;
-
-struct Start {
-    place: Place,
-    sequence: u64,
-    window_start: u64,
-    gap_from: Option<u64>,
-}
 
 /// A 64-bit mixer (the finaliser of SplitMix64).
 pub(crate) fn mix(value: u64) -> u64 {

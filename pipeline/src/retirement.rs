@@ -15,7 +15,6 @@ use std::collections::VecDeque;
 
 use deltaworks_runtime::chunk_memory::ChunkId;
 
-use crate::document::{home, index};
 use crate::registry::Registry;
 use crate::stream::{NODES_PER_BLOCK, Place};
 
@@ -24,7 +23,7 @@ const AHEAD: usize = 12;
 
 #[derive(Debug, Clone, Copy)]
 struct Touch {
-    /// Slot of a document; later the first detached block.
+    /// A document's place at its owner; later the first detached block.
     first: u32,
     /// Block and index where a run of its nodes begins; later the block behind the last detached.
     second: u32,
@@ -71,11 +70,11 @@ impl Retirements {
         Self { touches: (0..chunks).map(|_| Vec::new()).collect(), jobs: VecDeque::new(), slice }
     }
 
-    /// Notes that a run of the document's nodes in `chunk` begins at `block`, `index`.
+    /// Notes that a run of the nodes in `chunk` of the document at `place` begins at `block`, `index`.
     #[inline]
-    pub fn touch(&mut self, chunk: u32, slot: u32, block: u32, index: u8) {
+    pub fn touch(&mut self, chunk: u32, place: u32, block: u32, index: u8) {
         self.touches[chunk as usize]
-            .push(Touch { first: slot, second: block << 3 | u32::from(index) });
+            .push(Touch { first: place, second: block << 3 | u32::from(index) });
     }
 
     /// Begins to let go of `chunk`.
@@ -158,12 +157,13 @@ impl Retirements {
 fn walk(registry: &mut Registry, job: &mut Job, touches: &mut [Touch], from: usize, to: usize) {
     for place in from..to {
         if let Some(ahead) = touches.get(place + 2 * AHEAD) {
-            let document = index(ahead.first);
+            let document = ahead.first as usize;
             deltaworks_runtime::prefetch::prefetch_entry(&registry.documents, document);
             registry.nodes().prefetch_whole(ahead.second >> 3);
         }
         if let Some(ahead) = touches.get(place + AHEAD) {
-            deltaworks_runtime::prefetch::prefetch(registry.shared.get(ahead.first));
+            let slot = registry.documents[ahead.first as usize].slot;
+            deltaworks_runtime::prefetch::prefetch(registry.shared.get(slot));
             // The walk looks one node further than the run, often into the next block.
             let nodes = registry.nodes();
             nodes.prefetch(nodes.next(ahead.second >> 3), 0);
@@ -179,10 +179,10 @@ fn walk(registry: &mut Registry, job: &mut Job, touches: &mut [Touch], from: usi
 /// Moves one document's window past the run that `touch` names; returns the blocks that are
 /// behind it now.
 fn pass(registry: &mut Registry, job: &mut Job, touch: Touch) -> Option<Touch> {
-    let (slot, block, start) = (touch.first, touch.second >> 3, (touch.second & 7) as u8);
-    debug_assert!(home(slot) == registry.worker as usize);
+    let (block, start) = (touch.second >> 3, (touch.second & 7) as u8);
     let nodes = registry.blocks.memory();
-    let document = &mut registry.documents[index(slot)];
+    let document = &mut registry.documents[touch.first as usize];
+    let slot = document.slot;
     // Also when nothing moves: nodes passed by an earlier chunk's retirement may lie in this one.
     job.agents |= document.readers;
     if document.last_chunk == job.chunk.0 {

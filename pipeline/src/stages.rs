@@ -9,33 +9,30 @@
 //!  rings in ─▶ validation, reception ─▶ end of turn: tails, acks, retirements ─▶ propagation ─▶ doorbells
 //! ```
 
+mod joining;
 #[cfg(any(feature = "planted_faults", feature = "testing"))]
 mod testing;
+
+pub use joining::{join, ring_bytes};
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc as StdArc;
 
-use deltaworks_image as image;
-use deltaworks_runtime::chunk_memory::{ChunkId, ChunkMemory, RegionId};
+use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::doorbell::Doorbell;
-use deltaworks_runtime::ring::{Consumer, ring};
+use deltaworks_runtime::ring::Consumer;
 use deltaworks_runtime::sync::Arc;
 
-use crate::chunk::ChunkPool;
 use crate::collection::Collections;
-use crate::document::SharedDocuments;
 use crate::inventory::{self, DocumentEntry, DocumentMark, SessionEntry};
 use crate::latency::Histogram;
 use crate::limits::Limits;
-use crate::mailbox::{Mailbox, Mailboxes};
+use crate::mailbox::Mailboxes;
 use crate::message::{Message, SessionId};
-use crate::pending::Pending;
 use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::propagation::{Propagation, PropagationCounts};
 use crate::reception::{Around, Reception, ReceptionCounts};
-use crate::registry::Registry;
-use crate::stream::{BlockPool, NodeMemory};
 use crate::validation::{CollectionCounts, Validation, ValidationCounts};
 
 /// Cores that may serve sessions: readers are a mask of 64 bits.
@@ -46,8 +43,17 @@ pub const CORES_MAX: usize = 64;
 pub struct CoreRole {
     /// It serves sessions.
     pub serves_sessions: bool,
-    /// It owns documents.
+    /// It owns documents: it is a worker.
     pub owns_documents: bool,
+    /// The worker is nobody's home: it owns only documents that are handed to it.
+    pub is_elastic: bool,
+}
+
+impl CoreRole {
+    /// Whether documents are at home here.
+    pub fn is_home(self) -> bool {
+        self.owns_documents && !self.is_elastic
+    }
 }
 
 /// What the stages are made from.
@@ -65,17 +71,12 @@ pub struct Parts {
     pub limits: Limits,
     /// How to wake each core.
     pub doorbells: Vec<Doorbell>,
-    /// Node blocks over all workers.
+    /// Node blocks over all workers; each that is a home begins with the same share.
     pub node_blocks: u32,
     /// What epochs are made from: another number at every start.
     pub epoch_seed: u64,
     /// Whether it is counted how long images take, by stage; a store and some additions a batch.
     pub measures_latency: bool,
-}
-
-/// Bytes that the rings of `cores` cores take: a table for the budget.
-pub fn ring_bytes(cores: usize, capacity: usize) -> u64 {
-    (cores * cores) as u64 * deltaworks_runtime::ring::ring_bytes::<Message>(capacity)
 }
 
 /// What of the limits can change while documents live.
@@ -173,133 +174,6 @@ impl core::fmt::Debug for CoreStages {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("CoreStages").finish_non_exhaustive()
     }
-}
-
-/// Joins the stages of all cores: one ring for each ordered pair of which one owns documents, one
-/// bitmap for each pair of an
-/// owner and an agent.
-///
-/// # Panics
-/// If roles, doorbells and regions do not fit each other, or with more than [`CORES_MAX`] cores.
-pub fn join(parts: Parts) -> Vec<CoreStages> {
-    let cores = parts.roles.len();
-    assert!(cores > 0 && cores <= CORES_MAX && parts.doorbells.len() == cores);
-    let with = |pick: fn(&CoreRole) -> bool| -> Vec<u16> {
-        let roles = parts.roles.iter().enumerate();
-        roles.filter(|(_, role)| pick(role)).map(|(core, _)| core as u16).collect()
-    };
-    let worker_cores: StdArc<[u16]> = with(|role| role.owns_documents).into();
-    let session_cores = with(|role| role.serves_sessions);
-    assert!(!worker_cores.is_empty() && session_cores.len() == parts.memory.regions() as usize);
-    let chunk_cores: StdArc<[u16]> = session_cores
-        .iter()
-        .enumerate()
-        .flat_map(|(region, core)| parts.memory.chunks_of(RegionId(region as u32)).map(|_| *core))
-        .collect();
-
-    let per_worker = parts.limits.documents_per_worker_max as usize;
-    let shared = SharedDocuments::new(worker_cores.len(), per_worker);
-    let nodes = NodeMemory::new(parts.node_blocks);
-    // By worker, by core.
-    let pending: Vec<Vec<Option<Arc<Pending>>>> = worker_cores
-        .iter()
-        .map(|_| {
-            let of_core =
-                |role: &CoreRole| role.serves_sessions.then(|| Arc::new(Pending::new(per_worker)));
-            parts.roles.iter().map(of_core).collect()
-        })
-        .collect();
-
-    let mut inboxes: Vec<Vec<(u16, Consumer<Message>)>> = (0..cores).map(|_| vec![]).collect();
-    let mut outboxes = Vec::new();
-    for from in 0..cores {
-        let mut boxes = Vec::new();
-        for (to, inbox) in inboxes.iter_mut().enumerate() {
-            if to == from {
-                boxes.push(Mailbox::own());
-                continue;
-            }
-            if !parts.roles[from].owns_documents && !parts.roles[to].owns_documents {
-                boxes.push(Mailbox::none());
-                continue;
-            }
-            let (producer, consumer) = ring(parts.ring_capacity);
-            boxes.push(Mailbox::new(producer, parts.doorbells[to].clone()));
-            inbox.push((from as u16, consumer));
-        }
-        outboxes.push(Mailboxes::new(boxes, from));
-    }
-
-    let blocks_each = parts.node_blocks / worker_cores.len() as u32;
-    let image_limits = image::Limits {
-        image_bytes_max: parts.limits.image_bytes_max,
-        deltas_per_batch_max: parts.limits.deltas_per_batch_max,
-        info_bytes_max: parts.limits.info_bytes_max,
-        ..image::Limits::default()
-    };
-    let mut stages = Vec::new();
-    for (core, (inbox, boxes)) in inboxes.into_iter().zip(outboxes).enumerate() {
-        let region = session_cores.iter().position(|with| *with as usize == core);
-        let sessions = region.map(|region| {
-            let mut chunks = parts.memory.chunks_of(RegionId(region as u32));
-            let count = chunks.len() as u32;
-            let first = chunks.next().unwrap_or(ChunkId(0));
-            let marks = pending.iter().filter_map(|by_core| by_core[core].clone()).collect();
-            SessionSide {
-                reception: Reception::new(
-                    ChunkPool::new(Arc::clone(&parts.memory), first, count),
-                    worker_cores.clone(),
-                    image_limits,
-                    parts.limits.clone(),
-                    parts.measures_latency,
-                ),
-                propagation: Propagation::new(
-                    Arc::clone(&shared),
-                    Arc::clone(&nodes),
-                    Arc::clone(&parts.memory),
-                    marks,
-                    worker_cores.clone(),
-                    parts.collections.clone(),
-                    &parts.limits,
-                ),
-            }
-        });
-        let worker = worker_cores.iter().position(|with| *with as usize == core);
-        let validation = worker.map(|worker| {
-            let first = worker as u32 * blocks_each;
-            let blocks = BlockPool::new(Arc::clone(&nodes), first, first + blocks_each);
-            let registry = Registry::new(
-                worker as u16,
-                Arc::clone(&shared),
-                parts.collections.clone(),
-                blocks,
-                parts.limits.clone(),
-                parts.epoch_seed,
-            );
-            Validation::new(
-                core as u16,
-                registry,
-                Arc::clone(&parts.memory),
-                chunk_cores.clone(),
-                pending[worker].clone(),
-                parts.limits.clone(),
-            )
-        });
-        stages.push(CoreStages {
-            core: core as u16,
-            inbox,
-            own: Vec::new(),
-            boxes,
-            sessions,
-            validation,
-            reading_stopped: false,
-            deepest_inbox: 0,
-            last_inbox: 0,
-            waiting_messages_max: parts.limits.waiting_messages_max as usize,
-            messages_per_ring: parts.limits.turn.messages_per_ring,
-        });
-    }
-    stages
 }
 
 impl CoreStages {
@@ -454,8 +328,7 @@ impl CoreStages {
         clock.validated();
         if let Some(side) = &mut self.sessions {
             if let Some(validation) = &mut self.validation {
-                let (worker, marks) = validation.own_marks();
-                side.propagation.take_own_marks(worker, marks);
+                side.propagation.take_own_marks(validation.own_marks());
             }
             work += side.propagation.do_work(port, &mut self.boxes);
             clock.propagated();

@@ -12,6 +12,7 @@
 //!                 └── resend      └── refusal              └── ack, credit, chunk answered
 //! ```
 
+mod answers;
 mod contain;
 mod control;
 mod counts;
@@ -22,21 +23,20 @@ pub use counts::{CollectionCounts, ValidationCounts};
 use std::collections::VecDeque;
 
 use deltaworks_image::{DocumentId, Image, Kind, Stamp, received_ns, stamp};
-use deltaworks_runtime::chunk_memory::{ChunkId, ChunkMemory};
+use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::prefetch::{prefetch, prefetch_entry};
 use deltaworks_runtime::sync::Arc;
-use deltaworks_runtime::sync::atomic::{Ordering, fence};
 
 use crate::chunk::Landed;
 use crate::collection::{BatchCheck, Machine, Outcome};
-use crate::document::{DROPPED, FAILED, GREW, STALLED, WAITED_FOR, index};
+use crate::document::{DROPPED, FAILED, GREW, STALLED, WAITED_FOR};
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
-use crate::message::{Ack, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
+use crate::message::{BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
 use crate::pending::Pending;
 use crate::planted::PlantedPanics;
-use crate::producer::{BOUND, Numbered, Producer, TOUCHED};
+use crate::producer::{BOUND, Numbered};
 use crate::registry::{Closing, Registry};
 use crate::retirement::{Notice, Retirements};
 use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
@@ -54,14 +54,17 @@ pub const MACHINES: usize = if cfg!(loom) { 2 } else { 65 };
 /// Bytes of one of them, without what only tests need.
 pub const MACHINE_BYTES: usize = size_of::<deltaworks_schema::Machine>();
 
+/// The bitmaps of agents, by home worker of the documents and by core.
+pub(crate) type Marks = std::sync::Arc<[Vec<Option<Arc<Pending>>>]>;
+
 #[derive(Debug)]
 struct Arrival {
     landed: Landed,
     core: u16,
     session: SessionId,
     producer: u32,
-    /// The producer's document, known when its line has arrived.
-    slot: u32,
+    /// The place of the producer's document, known when its line has arrived.
+    place: u32,
 }
 
 /// What waits behind a batch that is validated in slices, in order.
@@ -105,10 +108,10 @@ pub struct Validation {
     memory: Arc<ChunkMemory>,
     /// The core of each chunk's reception.
     chunk_cores: std::sync::Arc<[u16]>,
-    /// For each core, the bitmap of its agent; `None` where no agent runs.
-    pending: Vec<Option<Arc<Pending>>>,
-    /// The core that this runs on, and its documents that grew: its own agent is told without a
-    /// bitmap, because no other core is involved.
+    /// By home worker, and for each core the bitmap of its agent; `None` where no agent runs.
+    pending: Marks,
+    /// The core that this runs on, and the slots of documents that grew: its own agent is told without
+    /// a bitmap, because no other core is involved.
     core: u16,
     own_marks: Vec<u32>,
     retirements: Retirements,
@@ -136,7 +139,7 @@ impl Validation {
         registry: Registry,
         memory: Arc<ChunkMemory>,
         chunk_cores: std::sync::Arc<[u16]>,
-        pending: Vec<Option<Arc<Pending>>>,
+        pending: Marks,
         limits: Limits,
     ) -> Self {
         let chunks = chunk_cores.len();
@@ -200,16 +203,17 @@ impl Validation {
         mailboxes: &mut Mailboxes,
         now: Now,
     ) {
-        self.arrivals.push(Arrival { landed, core, session, producer, slot: 0 });
+        self.arrivals.push(Arrival { landed, core, session, producer, place: 0 });
         if self.arrivals.len() == ARRIVALS_AT_ONCE {
             self.judge_arrivals(mailboxes, now);
         }
     }
 
-    /// Documents that grew and that this core's own agent reads; the caller empties it each turn.
+    /// Slots of documents that grew and that this core's own agent reads; the caller empties it each
+    /// turn.
     #[inline]
-    pub(crate) fn own_marks(&mut self) -> (u16, &mut Vec<u32>) {
-        (self.registry.worker, &mut self.own_marks)
+    pub(crate) fn own_marks(&mut self) -> &mut Vec<u32> {
+        &mut self.own_marks
     }
 
     /// Judges what has arrived, in order. The lines that batches need are asked for in groups, in
@@ -242,14 +246,17 @@ impl Validation {
             if let Some(step) = step.checked_sub(1) {
                 let range = group(step, arrivals);
                 for arrival in &mut arrivals[range] {
-                    arrival.slot = self.registry.producers.get(arrival.producer).slot;
-                    prefetch_entry(&self.registry.documents, index(arrival.slot));
-                    prefetch(self.registry.shared.get(arrival.slot));
+                    arrival.place = self.registry.producers.get(arrival.producer).place;
+                    prefetch_entry(&self.registry.documents, arrival.place as usize);
+                    // A guest's is asked for by nobody: guests are few and hot.
+                    if let Some(slot) = self.registry.slot_at_home(arrival.place as usize) {
+                        prefetch(self.registry.shared.get(slot));
+                    }
                 }
             }
             if let Some(step) = step.checked_sub(2) {
                 for arrival in &arrivals[group(step, arrivals)] {
-                    let document = &self.registry.documents[index(arrival.slot)];
+                    let document = &self.registry.documents[arrival.place as usize];
                     self.registry.nodes().prefetch(document.tail_block, document.tail_index);
                 }
             }
@@ -265,7 +272,7 @@ impl Validation {
 
     #[inline]
     fn judge(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
-        let index = index(arrival.slot);
+        let index = arrival.place as usize;
         if self.registry.documents[index].flags & STALLED != 0 {
             self.wait_behind(index, Behind::Batch(arrival.take()));
             return;
@@ -393,12 +400,12 @@ impl Validation {
             return Err(BatchRefusal::Budget);
         }
         if document.tail_block == NO_BLOCK || document.tail_index == NODES_PER_BLOCK {
-            let Some(block) = registry.blocks.take(producer.slot, document.nodes) else {
+            let Some(block) = registry.blocks.take(document.slot, document.nodes) else {
                 return Err(BatchRefusal::Budget);
             };
             if document.tail_block == NO_BLOCK {
                 document.head_block = block;
-                registry.shared.get(producer.slot).set_first_block(block);
+                registry.shared.get(document.slot).set_first_block(block);
             } else {
                 registry.blocks.link(document.tail_block, block);
             }
@@ -418,7 +425,7 @@ impl Validation {
         stamp(
             image,
             Stamp {
-                document: DocumentId { slot: producer.slot, generation: document.generation },
+                document: DocumentId { slot: document.slot, generation: document.generation },
                 first_sequence: document.next_sequence,
                 time_us: now.unix_us,
                 origin: producer.origin,
@@ -431,7 +438,7 @@ impl Validation {
             document.last_chunk = range.chunk().0;
             self.retirements.touch(
                 range.chunk().0,
-                producer.slot,
+                arrival.place,
                 document.tail_block,
                 document.tail_index,
             );
@@ -455,7 +462,7 @@ impl Validation {
         document.tail_index += 1;
         if document.flags & GREW == 0 {
             document.flags |= GREW;
-            self.grew.push(producer.slot);
+            self.grew.push(arrival.place);
         }
         self.counts.accepted(document.collection, fields.count, range.bytes());
         if document.flags & WAITED_FOR == 0 {
@@ -480,7 +487,7 @@ impl Validation {
         let producer = self.registry.producers.get(arrival.producer);
         // A batch that failed may have been stamped over: its writer's handle is known all the same.
         let handle = if reason == BatchRefusal::Failed { producer.handle } else { handle };
-        let producer_slot = producer.slot;
+        let place = producer.place as usize;
         if !matches!(reason, BatchRefusal::Fenced) {
             producer.credit_bytes += arrival.landed.range().bytes();
             // A refused batch consumes its number, except where the number itself is wrong.
@@ -490,33 +497,13 @@ impl Validation {
             }
             self.touch(arrival.producer);
         }
-        self.counts.refused(self.registry.documents[index(producer_slot)].collection);
+        self.counts.refused(self.registry.documents[place].collection);
         mailboxes.to(arrival.core).send(Message::Refused(Box::new(Refusal {
             session: arrival.session,
             handle,
             producer_sequence: number,
             reason,
         })));
-    }
-
-    /// Owes the producer's session an ack.
-    #[inline]
-    fn touch(&mut self, index: u32) {
-        let producer = self.registry.producers.get(index);
-        if producer.flags & TOUCHED == 0 {
-            producer.flags |= TOUCHED;
-            self.owed_acks.push(index);
-        }
-    }
-
-    /// Counts one descriptor of `chunk` as answered.
-    #[inline]
-    fn answer(&mut self, chunk: ChunkId) {
-        let count = &mut self.answered[chunk.0 as usize];
-        if *count == 0 {
-            self.answered_chunks.push_back(chunk.0);
-        }
-        *count += 1;
     }
 
     /// Handles control from the session cores.
@@ -538,62 +525,14 @@ impl Validation {
             Message::Retire { chunk } => self.retirements.begin(chunk),
             Message::Released { chunk } => self.retirements.released(chunk, core),
             Message::Progress { slot, generation, node } => {
-                if self.registry.progress(core, slot, generation, node) {
-                    self.settle(slot);
+                if let Some(index) = self.registry.progress(core, slot, generation, node) {
+                    self.settle(index);
                 }
             }
             Message::Missed { slot, generation, deltas } => {
                 self.registry.missed(slot, generation, deltas);
             }
             _ => unreachable!("a message for a session core reached a worker"),
-        }
-    }
-
-    /// Publishes the tails of documents that grew, and marks them for their agents.
-    fn publish_tails(&mut self, boxes: &mut Mailboxes) {
-        if self.grew.is_empty() {
-            return;
-        }
-        let shared = self.registry.shared.of_home(self.registry.worker);
-        for &slot in &self.grew {
-            let index = index(slot);
-            let document = &self.registry.documents[index];
-            let has_ended = document.flags & DROPPED != 0;
-            shared[index].publish(document.nodes, document.appended, has_ended);
-        }
-        // Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.
-        fence(Ordering::SeqCst);
-        let mut woken = 0_u64;
-        for slot in self.grew.drain(..) {
-            let document = &mut self.registry.documents[index(slot)];
-            document.flags &= !GREW;
-            let own = 1 << self.core;
-            if document.readers & own != 0 {
-                self.own_marks.push(index(slot) as u32);
-            }
-            let mut readers = document.readers & !own;
-            while readers != 0 {
-                let core = readers.trailing_zeros() as usize;
-                readers &= readers - 1;
-                if let Some(pending) = &self.pending[core]
-                    && pending.set(index(slot))
-                {
-                    woken |= 1 << core;
-                }
-            }
-        }
-        while woken != 0 {
-            boxes.to(woken.trailing_zeros() as u16).nudge();
-            woken &= woken - 1;
-        }
-    }
-
-    #[inline]
-    fn send_ack(&mut self, index: u32, boxes: &mut Mailboxes) {
-        let producer = self.registry.producers.get(index);
-        let core = producer.core;
-        if let Some(ack) = take_ack(producer) {
-            boxes.to(core).send(Message::Ack(ack));
         }
     }
 
@@ -608,37 +547,6 @@ impl Validation {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(self.limits.turn.turns_between_sweeps) {
             self.registry.unload_idle(now);
-        }
-        work
-    }
-
-    /// Sends acks and answered counts as far as the rings have room; the rest merges here.
-    fn send_answers(&mut self, boxes: &mut Mailboxes) -> usize {
-        let owed = self.owed_acks.len();
-        let mut kept = 0;
-        for place in 0..owed {
-            let index = self.owed_acks[place];
-            let producer = self.registry.producers.get(index);
-            let mailbox = boxes.to(producer.core);
-            if mailbox.room() == 0 {
-                self.owed_acks[kept] = index;
-                kept += 1;
-            } else if let Some(ack) = take_ack(producer) {
-                mailbox.send(Message::Ack(ack));
-            }
-        }
-        self.owed_acks.truncate(kept);
-        let mut work = owed - kept;
-        for _ in 0..self.answered_chunks.len() {
-            let Some(chunk) = self.answered_chunks.pop_front() else { break };
-            let core = self.chunk_cores[chunk as usize];
-            if boxes.to(core).room() == 0 {
-                self.answered_chunks.push_back(chunk);
-                continue;
-            }
-            let count = core::mem::take(&mut self.answered[chunk as usize]);
-            boxes.to(core).send(Message::Answered { chunk: ChunkId(chunk), count });
-            work += 1;
         }
         work
     }
@@ -663,21 +571,6 @@ impl Validation {
             }
         })
     }
-}
-
-/// What the producer's session is owed, if it is owed something and still there.
-#[inline]
-fn take_ack(producer: &mut Producer) -> Option<Ack> {
-    let is_owed = producer.flags & (TOUCHED | BOUND) == TOUCHED | BOUND;
-    producer.flags &= !TOUCHED;
-    is_owed.then(|| Ack {
-        session: SessionId(producer.session),
-        handle: producer.handle,
-        producer_sequence: producer.last,
-        sequence: producer.last_sequence,
-        credit_bytes: core::mem::take(&mut producer.credit_bytes),
-        duplicates: core::mem::take(&mut producer.duplicates),
-    })
 }
 
 /// The arrivals of group `number`; empty behind the last.

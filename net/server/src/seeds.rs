@@ -169,7 +169,7 @@ fn stages(dice: &mut Dice) -> deltaworks_pipeline::stages::CoreStages {
         ..Limits::default()
     };
     let parts = Parts {
-        roles: vec![CoreRole { serves_sessions: true, owns_documents: true }],
+        roles: vec![CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false }],
         ring_capacity: 8,
         memory: Arc::new(memory),
         collections: StdArc::new(Collections::new(vec![collection])),

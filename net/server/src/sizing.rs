@@ -28,6 +28,8 @@ const DOCUMENT_BYTES: u64 = 32 + 64 + 184 + 64 + 1;
 /// Bytes of a producer, a subscription, what one has more that has missed something, a handle, a session without handles, a waiting message,
 /// an owed credit, the run of nodes of one document in one chunk.
 const PRODUCER_BYTES: u64 = 64;
+/// A worker's place for a document of another worker: its hot part, and the pointer to its cold one.
+const GUEST_PLACE_BYTES: u64 = 64 + 8;
 const SUBSCRIPTION_BYTES: u64 = 80;
 const SLOW_BYTES: u64 = 64;
 const HANDLE_BYTES: u64 = 144;
@@ -172,6 +174,12 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
 
     let mut rows = vec![
         row("documents", DOCUMENT_BYTES, documents + documents / 8, "open refused (306)"),
+        row(
+            "guest places",
+            GUEST_PLACE_BYTES,
+            u64::from(Limits::default().guests_per_worker_max) * workers,
+            "document stays where it is",
+        ),
         row("names", 1, names_bytes, "open refused (309)"),
         row("producers", PRODUCER_BYTES, producers, "oldest forgotten, or open refused (308, 309)"),
         row("subscriptions", SUBSCRIPTION_BYTES, subscriptions, "open refused (309)"),

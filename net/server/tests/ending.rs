@@ -26,7 +26,7 @@ use deltaworks_server::{AccessConfig, CorePlacement, Server, ServerConfig, Stopp
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn server(cores: u32) -> Server {
-    let role = CoreRole { serves_sessions: true, owns_documents: true };
+    let role = CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
     let chunk_bytes = 64 << 10;
     let sizing = size(SizingRequest {
         budget_bytes: Some(24 << 20),

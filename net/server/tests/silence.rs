@@ -26,7 +26,7 @@ const PING_MS: u32 = 600;
 const TIMEOUT_MS: u32 = 2_500;
 
 fn server() -> Server {
-    let role = CoreRole { serves_sessions: true, owns_documents: true };
+    let role = CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
     let chunk_bytes = 64 << 10;
     let sizing = size(SizingRequest {
         budget_bytes: Some(12 << 20),

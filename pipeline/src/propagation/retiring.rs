@@ -75,7 +75,9 @@ impl Propagation {
         boxes: &mut Mailboxes,
     ) {
         // Every cursor that stands before a tail is in a ready list afterwards.
-        while self.take_marks(worker as usize, usize::MAX) > 0 {}
+        if usize::from(worker) < self.pending.len() {
+            while self.take_marks(worker as usize, usize::MAX) > 0 {}
+        }
         for session in 0..self.outlets.len() as u32 {
             let outlet = &self.outlets[session as usize];
             if outlet.is_open && !outlet.is_blocked && outlet.first_ready != NO_SUBSCRIPTION {

@@ -139,7 +139,7 @@ impl Reception {
         };
         session.open_handles += 1;
         self.open_handles += 1;
-        let core = self.worker_cores[worker_of_name(&request.name, self.worker_cores.len())];
+        let core = self.worker_cores[worker_of_name(&request.name, self.homes)];
         let open = Open { session: id, handle, request };
         around.boxes.to(core).send(Message::Open(Box::new(open)));
     }

@@ -14,7 +14,7 @@ use deltaworks_runtime::clock::Now;
 
 use super::{Arrival, Machine, Validation};
 use crate::collection::BatchCheck;
-use crate::document::{DROPPED, FAILED, LIVE, index};
+use crate::document::{DROPPED, FAILED, LIVE};
 use crate::mailbox::Mailboxes;
 use crate::message::BatchRefusal;
 
@@ -84,7 +84,7 @@ impl Validation {
         };
         let number = image.producer_sequence();
         let chunk = arrival.landed.range().chunk();
-        self.registry.documents[index(arrival.slot)].flags |= FAILED;
+        self.registry.documents[arrival.place as usize].flags |= FAILED;
         self.counts.failed_batches += 1;
         self.refuse(arrival, number, BatchRefusal::Failed, mailboxes);
         self.answer(chunk);

@@ -7,16 +7,16 @@ use deltaworks_runtime::clock::Now;
 
 use super::{Behind, Stall, Validation};
 use crate::collection::BatchCheck;
-use crate::document::{GREW, STALLED, index};
+use crate::document::{GREW, STALLED};
 use crate::mailbox::Mailboxes;
 use crate::message::{CloseReason, Message, Open};
 use crate::producer::NO_PRODUCER;
 use crate::registry::{Closing, Evicted};
 
 impl Validation {
-    pub(super) fn settle(&mut self, slot: u32) {
+    pub(super) fn settle(&mut self, index: usize) {
         let owed_acks = &mut self.owed_acks;
-        self.registry.settle(slot, |producer| owed_acks.push(producer));
+        self.registry.settle(index, |producer| owed_acks.push(producer));
     }
 
     pub(super) fn open(&mut self, core: u16, open: Box<Open>, boxes: &mut Mailboxes, now: Now) {
@@ -62,8 +62,8 @@ impl Validation {
         if closing.producer != NO_PRODUCER {
             self.send_ack(closing.producer, boxes);
         }
-        if self.registry.close(core, &closing, now) {
-            self.settle(closing.slot);
+        if let Some(index) = self.registry.close(core, &closing, now) {
+            self.settle(index);
         }
         let (session, handle) = (closing.session, closing.handle);
         boxes.to(core).send(Message::Closed { session, handle, reason });
@@ -71,16 +71,14 @@ impl Validation {
     }
 
     pub(super) fn drop_document(&mut self, slot: u32, generation: u32, boxes: &mut Mailboxes) {
-        if let Some(index) = self.registry.live_index(slot, generation)
-            && self.registry.documents[index].flags & STALLED != 0
-        {
+        let Some(index) = self.registry.live_index(slot, generation) else { return };
+        if self.registry.documents[index].flags & STALLED != 0 {
             self.wait_behind(index, Behind::Drop { slot, generation });
             return;
         }
-        let Some(evicted) = self.registry.drop_document(slot, generation) else { return };
-        let index = index(slot);
+        let Some(evicted) = self.registry.drop_document(index) else { return };
         self.registry.documents[index].flags |= GREW;
-        self.grew.push(slot);
+        self.grew.push(index as u32);
         self.publish_tails(boxes);
         for evicted in evicted {
             end(evicted, boxes);

@@ -107,6 +107,7 @@ fn cores_of(plan: &Plan) -> Vec<CorePlacement> {
             role: CoreRole {
                 serves_sessions: core.serves_sessions(),
                 owns_documents: core.owns_documents(),
+                is_elastic: false,
             },
         })
         .collect()

@@ -113,9 +113,9 @@ pub fn body(plant: &impl Plant, data: &[u8]) {
 impl<'p, P: Plant> World<'p, P> {
     fn new(plant: &'p P, setting: &Setting) -> Self {
         let pick = |values: &[u32], choice: u8| values[usize::from(choice) % values.len()];
-        let both = CoreRole { serves_sessions: true, owns_documents: true };
-        let serving = CoreRole { serves_sessions: true, owns_documents: false };
-        let owning = CoreRole { serves_sessions: false, owns_documents: true };
+        let both = CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
+        let serving = CoreRole { serves_sessions: true, owns_documents: false, is_elastic: false };
+        let owning = CoreRole { serves_sessions: false, owns_documents: true, is_elastic: false };
         let roles = match setting.cores % 4 {
             0 => vec![both],
             1 => vec![both; 2],

@@ -15,7 +15,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         fault: "lost wake: a mark is set, and its agent sleeps on",
-        file: "pipeline/src/validation.rs",
+        file: "pipeline/src/validation/answers.rs",
         text: "boxes.to(woken.trailing_zeros() as u16).nudge();",
         replacement: "",
     },
@@ -51,7 +51,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         fault: "credit is given back and kept",
-        file: "pipeline/src/validation.rs",
+        file: "pipeline/src/validation/answers.rs",
         text: "credit_bytes: core::mem::take(&mut producer.credit_bytes),",
         replacement: "credit_bytes: producer.credit_bytes,",
     },
@@ -110,8 +110,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "scan_all: an agent looks at the marks of one owner only",
         file: "pipeline/src/propagation.rs",
-        text: "for worker in 0..self.pending.len() {",
-        replacement: "for worker in 0..1 {",
+        text: "for home in 0..self.pending.len() {",
+        replacement: "for home in 0..1 {",
     },
     Mutant {
         fault: "ack_max: merged acknowledgements keep the older number",
@@ -140,12 +140,12 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "a drop is not published to readers",
         file: "pipeline/src/validation/control.rs",
-        text: "        self.registry.documents[index].flags |= GREW;\n        self.grew.push(slot);\n",
+        text: "        self.registry.documents[index].flags |= GREW;\n        self.grew.push(index as u32);\n",
         replacement: "",
     },
     Mutant {
         fault: "a writer that comes back on another core is answered at the old one",
-        file: "pipeline/src/registry.rs",
+        file: "pipeline/src/registry/opening.rs",
         text: "            producer.core = core;\n",
         replacement: "",
     },
@@ -157,7 +157,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         fault: "a subscription from a sequence starts a batch too early",
-        file: "pipeline/src/registry.rs",
+        file: "pipeline/src/registry/opening.rs",
         text: "                || memory.node(after.block, after.index).first_sequence > sequence\n",
         replacement: "                || memory.node(after.block, after.index).first_sequence >= sequence\n",
     },
@@ -199,7 +199,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         fault: "overload: an open that names no policy does not get its collection's",
-        file: "pipeline/src/registry.rs",
+        file: "pipeline/src/registry/opening.rs",
         text: "request.policy.unwrap_or(overload.policy)",
         replacement: "request.policy.unwrap_or_default()",
     },
@@ -248,7 +248,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         fault: "found: credit that was owed to a writer's older handle goes to the newer",
-        file: "pipeline/src/registry.rs",
+        file: "pipeline/src/registry/opening.rs",
         text: "            if producer.flags & OWED != 0 {",
         replacement: "            if false {",
     },

@@ -264,9 +264,9 @@ fn overload(dice: &mut Dice, check: Check, may_wait: bool, conflates: bool) -> O
 }
 
 fn roles(dice: &mut Dice) -> Vec<CoreRole> {
-    let both = CoreRole { serves_sessions: true, owns_documents: true };
-    let serving = CoreRole { serves_sessions: true, owns_documents: false };
-    let owning = CoreRole { serves_sessions: false, owns_documents: true };
+    let both = CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
+    let serving = CoreRole { serves_sessions: true, owns_documents: false, is_elastic: false };
+    let owning = CoreRole { serves_sessions: false, owns_documents: true, is_elastic: false };
     let mut roles: Vec<CoreRole> =
         (0..1 + dice.below(4)).map(|_| dice.pick(&[both, both, serving, owning])).collect();
     if !roles.iter().any(|role| role.serves_sessions) {
@@ -275,6 +275,10 @@ fn roles(dice: &mut Dice) -> Vec<CoreRole> {
     if !roles.iter().any(|role| role.owns_documents) {
         let last = roles.len() - 1;
         roles[last].owns_documents = true;
+    }
+    for place in 0..roles.len() {
+        let homes = roles.iter().filter(|role| role.is_home()).count();
+        roles[place].is_elastic = roles[place].is_home() && homes > 1 && dice.says(40);
     }
     roles
 }
@@ -293,6 +297,7 @@ fn limits(dice: &mut Dice, is_large: bool) -> Limits {
     Limits {
         image_bytes_max,
         documents_per_worker_max: dice.pick(&[2, 4, 8, 8]),
+        guests_per_worker_max: dice.pick(&[1, 2, 8, 8]),
         names_bytes_per_worker_max: 64,
         handles_per_session_max: dice.pick(&[2, 8, 16]),
         handles_per_core_max: dice.pick(&[4, 64, 64]),

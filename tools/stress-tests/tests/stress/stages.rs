@@ -28,9 +28,9 @@ use deltaworks_stress_tests::rest::Rest;
 pub const DOCUMENTS: u32 = 5;
 
 const ROLES: [CoreRole; 3] = [
-    CoreRole { serves_sessions: true, owns_documents: true },
-    CoreRole { serves_sessions: true, owns_documents: false },
-    CoreRole { serves_sessions: false, owns_documents: true },
+    CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false },
+    CoreRole { serves_sessions: true, owns_documents: false, is_elastic: false },
+    CoreRole { serves_sessions: false, owns_documents: true, is_elastic: false },
 ];
 
 /// Where the cores wait for each other, turning all the while.
