@@ -187,6 +187,8 @@ pub(crate) const GREW: u8 = 8;
 pub(crate) const WAITED_FOR: u8 = 16;
 /// Quarantined: the server failed at a batch of it, and it takes no more of them.
 pub(crate) const FAILED: u8 = 32;
+/// Hot, on a core that it shares: what comes for it waits in a lane.
+pub(crate) const LANED: u8 = 64;
 
 /// What the owner needs for every batch.
 #[repr(C, align(64))]

@@ -33,6 +33,10 @@ mod registry;
 
 mod producer;
 
+pub mod heat;
+
+pub mod placement;
+
 pub mod document;
 
 pub mod stream;

@@ -1,5 +1,7 @@
 //! The limits of the pipeline: what input can make grow, and how far.
 
+use crate::placement::PlacementLimits;
+
 /// Limits that the stages apply. Every field has a default and a worst-case memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -60,6 +62,8 @@ pub struct Limits {
     pub machines_per_worker: u32,
     /// How much of each kind of work a turn takes.
     pub turn: TurnBounds,
+    /// When documents get workers of their own, and when they move.
+    pub placement: PlacementLimits,
 }
 
 /// How much of each kind of work a core takes in a turn before it goes on to the next: how evenly
@@ -124,6 +128,7 @@ impl Default for Limits {
             steps_per_batch: 4096,
             machines_per_worker: crate::validation::MACHINES as u32,
             turn: TurnBounds::default(),
+            placement: PlacementLimits::default(),
         }
     }
 }

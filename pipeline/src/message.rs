@@ -8,6 +8,8 @@ use std::sync::Arc;
 use deltaworks_runtime::chunk_memory::ChunkId;
 
 use crate::chunk::Landed;
+use crate::heat::LoadReport;
+use crate::placement::Decision;
 use crate::stream::{Place, Position};
 
 /// A session's place in the table of its core. Reused only when nothing names it any more.
@@ -340,6 +342,12 @@ pub enum Message {
         deltas: u64,
     },
 
+    // Owner to the first owner, and back.
+    /// What the worker has had to do.
+    Load(Box<LoadReport>),
+    /// Where a document of yours is to go.
+    Place(Box<Decision>),
+
     // Owner to session core.
     /// An open was accepted.
     Opened(Box<Opened>),
@@ -413,6 +421,7 @@ impl Message {
                 | Self::Released { .. }
                 | Self::Progress { .. }
                 | Self::Missed { .. }
+                | Self::Place(_)
         )
     }
 }

@@ -192,6 +192,12 @@ impl Registry {
         (document.flags & LIVE != 0 && document.generation == generation).then_some(index)
     }
 
+    /// Whether a place still holds the document that had it in `generation`.
+    pub fn is_live(&self, place: usize, generation: u32) -> bool {
+        let document = &self.documents[place];
+        document.flags & LIVE != 0 && document.generation == generation
+    }
+
     /// Goes by other numbers from now on.
     pub(crate) fn tune(&mut self, tuning: Tuning) {
         self.limits.idle_unload_ns = tuning.idle_unload_ns;

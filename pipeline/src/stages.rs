@@ -30,6 +30,7 @@ use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Message, SessionId};
+use crate::placement::coordinator::{Coordinator, PlacementCounts};
 use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::propagation::{Propagation, PropagationCounts};
 use crate::reception::{Around, Reception, ReceptionCounts};
@@ -107,6 +108,8 @@ pub struct Counts {
     pub validation: ValidationCounts,
     /// Propagation.
     pub propagation: PropagationCounts,
+    /// What was decided here about where documents go; of the first worker's core only.
+    pub placement: PlacementCounts,
     /// Chunks that came back to be filled again.
     pub recycled_chunks: u64,
 }
@@ -163,6 +166,10 @@ pub struct CoreStages {
     boxes: Mailboxes,
     sessions: Option<SessionSide>,
     validation: Option<Validation>,
+    /// Decides where documents go: on the first worker's core.
+    coordinator: Option<Box<Coordinator>>,
+    /// The core of each worker.
+    worker_cores: StdArc<[u16]>,
     reading_stopped: bool,
     waiting_messages_max: usize,
     messages_per_ring: usize,
@@ -325,6 +332,13 @@ impl CoreStages {
         if let Some(validation) = &mut self.validation {
             work += validation.end_turn(&mut self.boxes, now);
         }
+        if let Some(coordinator) = &mut self.coordinator {
+            for decision in coordinator.decide(now.monotonic_ns) {
+                let core = self.worker_cores[usize::from(decision.from)];
+                self.boxes.to(core).send(Message::Place(Box::new(decision)));
+                work += 1;
+            }
+        }
         clock.validated();
         if let Some(side) = &mut self.sessions {
             if let Some(validation) = &mut self.validation {
@@ -359,17 +373,16 @@ impl CoreStages {
 
     fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
         let at_most = self.messages_per_ring;
-        let Self {
-            core, inbox, own, boxes, sessions, validation, last_inbox, deepest_inbox, ..
-        } = self;
+        let Self { core, inbox, own, boxes, sessions, validation, coordinator, .. } = self;
+        let (last_inbox, deepest_inbox) = (&mut self.last_inbox, &mut self.deepest_inbox);
         boxes.take_own(own);
         let mut work = own.len();
         for message in own.drain(..) {
-            deliver(*core, message, sessions, validation, boxes, port, now);
+            deliver(*core, message, sessions, validation, coordinator, boxes, port, now);
         }
         for (from, ring) in inbox {
             work += ring.drain(at_most, |message| {
-                deliver(*from, message, sessions, validation, boxes, port, now);
+                deliver(*from, message, sessions, validation, coordinator, boxes, port, now);
             });
         }
         *last_inbox = work;
@@ -384,6 +397,23 @@ impl CoreStages {
             && self.boxes.waiting() == 0
             && self.validation.as_ref().is_none_or(Validation::is_idle)
             && self.sessions.as_ref().is_none_or(|side| side.propagation.is_idle())
+    }
+
+    /// When this core must turn at the latest although nothing comes; `u64::MAX` if it need not.
+    pub fn wake_at_ns(&self) -> u64 {
+        let measuring = self.validation.as_ref().map_or(u64::MAX, Validation::wake_at_ns);
+        let deciding = self.coordinator.as_ref().map_or(u64::MAX, |it| it.wake_at_ns());
+        measuring.min(deciding)
+    }
+
+    /// Who decides where documents go; `None` on all cores but the first worker's.
+    pub fn coordinator(&self) -> Option<&Coordinator> {
+        self.coordinator.as_deref()
+    }
+
+    /// See [`CoreStages::coordinator`].
+    pub fn coordinator_mut(&mut self) -> Option<&mut Coordinator> {
+        self.coordinator.as_deref_mut()
     }
 
     /// Whether some subscriber of this core has not taken everything.
@@ -403,6 +433,7 @@ impl CoreStages {
             reception: side.map(|side| side.reception.counts()).unwrap_or_default(),
             validation: self.validation.as_ref().map(|it| it.counts().all()).unwrap_or_default(),
             propagation: side.map(|side| side.propagation.counts()).unwrap_or_default(),
+            placement: self.coordinator.as_ref().map(|it| it.counts()).unwrap_or_default(),
             recycled_chunks: side.map_or(0, |side| side.reception.pool().recycled()),
         }
     }
@@ -515,12 +546,17 @@ impl CoreStages {
 }
 
 /// Brings one message to the side of this core that it is for.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a core, beside the ring that is drained"
+)]
 #[inline(always)]
 fn deliver<P: SessionPort>(
     from: u16,
     message: Message,
     sessions: &mut Option<SessionSide>,
     validation: &mut Option<Validation>,
+    coordinator: &mut Option<Box<Coordinator>>,
     boxes: &mut Mailboxes,
     port: &mut P,
     now: Now,
@@ -534,6 +570,11 @@ fn deliver<P: SessionPort>(
         Message::Ack(ack) => {
             if let Some(side) = sessions {
                 side.reception.ack(ack, port);
+            }
+        }
+        Message::Load(report) => {
+            if let Some(coordinator) = coordinator {
+                coordinator.handle_report(*report);
             }
         }
         message if message.is_for_worker() => {

@@ -16,9 +16,13 @@ mod answers;
 mod contain;
 mod control;
 mod counts;
+mod lanes;
+mod placing;
 
 use counts::Counting;
 pub use counts::{CollectionCounts, ValidationCounts};
+use lanes::Lanes;
+pub(crate) use placing::Standing;
 
 use std::collections::VecDeque;
 
@@ -30,7 +34,8 @@ use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::Landed;
 use crate::collection::{BatchCheck, Machine, Outcome};
-use crate::document::{DROPPED, FAILED, GREW, STALLED, WAITED_FOR};
+use crate::document::{DROPPED, FAILED, GREW, LANED, STALLED, WAITED_FOR};
+use crate::heat::Heat;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
@@ -67,7 +72,10 @@ struct Arrival {
     place: u32,
 }
 
-/// What waits behind a batch that is validated in slices, in order.
+/// What comes for a document with one of these flags must wait.
+const ASIDE: u8 = STALLED | LANED;
+
+/// What waits behind a batch that is validated in slices, or in a lane, in order.
 #[derive(Debug)]
 enum Behind {
     Batch(Arrival),
@@ -125,6 +133,9 @@ pub struct Validation {
     stalls: VecDeque<Stall>,
     limits: Limits,
     counts: Counting,
+    heat: Heat,
+    lanes: Lanes,
+    coordinator_core: u16,
     turns: u32,
     /// A document with one of these flags takes no batch.
     closed: u8,
@@ -140,6 +151,7 @@ impl Validation {
         memory: Arc<ChunkMemory>,
         chunk_cores: std::sync::Arc<[u16]>,
         pending: Marks,
+        standing: &Standing,
         limits: Limits,
     ) -> Self {
         let chunks = chunk_cores.len();
@@ -159,6 +171,9 @@ impl Validation {
             answered: vec![0; chunks],
             answered_chunks: VecDeque::new(),
             stalls: VecDeque::new(),
+            heat: Heat::new(limits.placement.thresholds),
+            lanes: Lanes::new(&standing.elastic, &limits.placement),
+            coordinator_core: standing.coordinator_core,
             limits,
             counts,
             turns: 0,
@@ -182,6 +197,7 @@ impl Validation {
     pub fn is_idle(&self) -> bool {
         self.arrivals.is_empty()
             && self.stalls.is_empty()
+            && self.lanes.is_idle()
             && self.owed_acks.is_empty()
             && self.answered_chunks.is_empty()
             && self.retirements.only_waits()
@@ -227,6 +243,7 @@ impl Validation {
         self.judge_all(&mut arrivals, mailboxes, now);
         arrivals.clear();
         self.arrivals = arrivals;
+        self.keep_lanes_bounded(mailboxes, now);
     }
 
     /// Judges `arrivals` from `begun` on, which counts those that were begun.
@@ -273,8 +290,8 @@ impl Validation {
     #[inline]
     fn judge(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
         let index = arrival.place as usize;
-        if self.registry.documents[index].flags & STALLED != 0 {
-            self.wait_behind(index, Behind::Batch(arrival.take()));
+        if self.registry.documents[index].flags & ASIDE != 0 {
+            self.set_aside(index, Behind::Batch(arrival.take()));
             return;
         }
         let mut check = BatchCheck::default();
@@ -286,6 +303,7 @@ impl Validation {
         let judged =
             self.judge_with(arrival, index, &mut check, &mut machine, &mut steps, mailboxes, now);
         self.is_judging = false;
+        self.heat.steps += u64::from(self.limits.steps_per_batch - steps);
         if judged {
             self.machines.push(machine);
             return;
@@ -465,6 +483,9 @@ impl Validation {
             self.grew.push(arrival.place);
         }
         self.counts.accepted(document.collection, fields.count, range.bytes());
+        if self.heat.accepts(fields.count) {
+            self.heat.find(document.slot, document.generation);
+        }
         if document.flags & WAITED_FOR == 0 {
             producer.credit_bytes += range.bytes();
         } else {
@@ -532,6 +553,7 @@ impl Validation {
             Message::Missed { slot, generation, deltas } => {
                 self.registry.missed(slot, generation, deltas);
             }
+            Message::Place(decision) => self.carry_out(&decision, boxes, now),
             _ => unreachable!("a message for a session core reached a worker"),
         }
     }
@@ -541,12 +563,16 @@ impl Validation {
         let mut work = self.arrivals.len();
         self.judge_arrivals(boxes, now);
         work += self.resume_stalls(boxes, now);
+        work += self.serve_lanes(boxes, now);
         self.publish_tails(boxes);
         work += self.send_answers(boxes);
         work += self.advance_retirements(boxes);
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(self.limits.turn.turns_between_sweeps) {
             self.registry.unload_idle(now);
+        }
+        if self.heat.is_due(now.monotonic_ns) {
+            self.measure(boxes, now);
         }
         work
     }

@@ -6,6 +6,7 @@
 //! top.
 
 use deltaworks_pipeline::limits::Limits;
+use deltaworks_pipeline::placement::PlacementLimits;
 use deltaworks_pipeline::stages::ring_bytes;
 use deltaworks_pipeline::stream::BLOCK_BYTES;
 use deltaworks_pipeline::{MACHINE_BYTES, MACHINES};
@@ -37,6 +38,8 @@ const SESSION_BYTES: u64 = 2048;
 const MESSAGE_BYTES: u64 = 40;
 const OWED_BYTES: u64 = 24;
 const RUN_BYTES: u64 = 8;
+/// Bytes of a batch that waits in a hot document's lane.
+const LANE_ENTRY_BYTES: u64 = 64;
 
 /// Messages that each core may have waiting, whatever a worker's queue leaves: below it a core would
 /// pause at every turn.
@@ -169,6 +172,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let waiting = queue
         .saturating_sub(ring_capacity * cores as u64)
         .max(WAITING_MESSAGES_MIN * session_cores);
+    let lanes = scaled(u64::from(Limits::default().placement.lane_waiting_max)).max(64);
     // Hash alone spreads documents over workers: an eighth more on each.
     let spread = |over_all: u64| (over_all + over_all / 8).div_ceil(workers);
 
@@ -198,6 +202,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         row("ring slots", 1, rings, "messages wait with their sender"),
         row("waiting messages", MESSAGE_BYTES, waiting, "reading pauses"),
         row("owed credit", OWED_BYTES, owed, "batch refused (406)"),
+        row("hot batches", LANE_ENTRY_BYTES, lanes * workers, "judged before their turn"),
     ];
     let fixed: u64 = rows.iter().map(Row::bytes).sum();
     let blocks_of_documents = documents + documents / 8;
@@ -232,6 +237,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         spill_bytes_per_core_max: per_core(spills),
         carry_bytes_per_core_max: per_core(carries),
         image_bytes_max: defaults.image_bytes_max.min((request.chunk_bytes / 4) as u32),
+        placement: PlacementLimits { lane_waiting_max: lanes as u32, ..defaults.placement },
         ..defaults
     };
     Ok(Sizing {

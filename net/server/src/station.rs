@@ -358,11 +358,12 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
         }
     }
 
-    /// When the core must turn although nobody rings: the next look at deadlines, the end of a
+    /// When the core must turn although nobody rings: the next look at deadlines or loads, the end of a
     /// recording.
     pub fn wake_at_ns(&self) -> u64 {
         let has_sessions = self.stages.session_count() > 0;
         let look_ns = if has_sessions { self.next_look_ns } else { u64::MAX };
+        let look_ns = look_ns.min(self.stages.wake_at_ns());
         look_ns.min(self.recorder.as_ref().map_or(u64::MAX, |it| it.until_ns()))
     }
 

@@ -15,11 +15,13 @@ use crate::document::SharedDocuments;
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::message::Message;
 use crate::pending::Pending;
+use crate::placement::coordinator::Coordinator;
+use crate::placement::elastic_places;
 use crate::propagation::Propagation;
 use crate::reception::Reception;
 use crate::registry::Registry;
 use crate::stream::{BlockPool, NodeMemory};
-use crate::validation::{Marks, Validation};
+use crate::validation::{Marks, Standing, Validation};
 
 /// Bytes that the rings of `cores` cores take: a table for the budget.
 pub fn ring_bytes(cores: usize, capacity: usize) -> u64 {
@@ -84,6 +86,9 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
         outboxes.push(Mailboxes::new(boxes, from));
     }
 
+    let own_cores = (worker_cores.len() - homes) as u16;
+    let elastic_max = parts.limits.placement.elastic_workers_max;
+    let elastic = elastic_places(homes as u16, own_cores, elastic_max);
     let blocks_each = parts.node_blocks / homes as u32;
     let image_limits = image::Limits {
         image_bytes_max: parts.limits.image_bytes_max,
@@ -121,6 +126,14 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
         });
         let worker = worker_cores.iter().position(|with| *with as usize == core);
         let validation = worker.map(|worker| {
+            let of_worker = elastic
+                .iter()
+                .zip(0_u16..)
+                .filter(|(place, _)| usize::from(place.worker) == worker && !place.has_own_core);
+            let standing = Standing {
+                coordinator_core: worker_cores[0],
+                elastic: of_worker.map(|(place, number)| (number, place.weight)).collect(),
+            };
             // A worker that is nobody's home begins without.
             let first = worker.min(homes) as u32 * blocks_each;
             let end = (worker + 1).min(homes) as u32 * blocks_each;
@@ -139,8 +152,13 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                 Arc::clone(&parts.memory),
                 chunk_cores.clone(),
                 pending.clone(),
+                &standing,
                 parts.limits.clone(),
             )
+        });
+        let coordinator = (worker == Some(0)).then(|| {
+            let is_home: Vec<bool> = (0..worker_cores.len()).map(|it| it < homes).collect();
+            Box::new(Coordinator::new(parts.limits.placement, &is_home, &elastic))
         });
         stages.push(CoreStages {
             core: core as u16,
@@ -149,6 +167,8 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             boxes,
             sessions,
             validation,
+            coordinator,
+            worker_cores: worker_cores.clone(),
             reading_stopped: false,
             deepest_inbox: 0,
             last_inbox: 0,

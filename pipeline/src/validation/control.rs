@@ -5,7 +5,7 @@
 
 use deltaworks_runtime::clock::Now;
 
-use super::{Behind, Stall, Validation};
+use super::{ASIDE, Behind, Stall, Validation};
 use crate::collection::BatchCheck;
 use crate::document::{GREW, STALLED};
 use crate::mailbox::Mailboxes;
@@ -22,9 +22,9 @@ impl Validation {
     pub(super) fn open(&mut self, core: u16, open: Box<Open>, boxes: &mut Mailboxes, now: Now) {
         // An `open` keeps its place behind batches that wait: its cursor stands after them.
         if let Some(index) = self.registry.known(&open.request.name)
-            && self.registry.documents[index].flags & STALLED != 0
+            && self.registry.documents[index].flags & ASIDE != 0
         {
-            self.wait_behind(index, Behind::Open(core, open));
+            self.set_aside(index, Behind::Open(core, open));
             return;
         }
         match self.registry.open(core, &open, now) {
@@ -54,9 +54,9 @@ impl Validation {
         now: Now,
     ) {
         if let Some(index) = self.registry.live_index(closing.slot, closing.generation)
-            && self.registry.documents[index].flags & STALLED != 0
+            && self.registry.documents[index].flags & ASIDE != 0
         {
-            self.wait_behind(index, Behind::Close(core, closing, reason));
+            self.set_aside(index, Behind::Close(core, closing, reason));
             return;
         }
         if closing.producer != NO_PRODUCER {
@@ -72,8 +72,8 @@ impl Validation {
 
     pub(super) fn drop_document(&mut self, slot: u32, generation: u32, boxes: &mut Mailboxes) {
         let Some(index) = self.registry.live_index(slot, generation) else { return };
-        if self.registry.documents[index].flags & STALLED != 0 {
-            self.wait_behind(index, Behind::Drop { slot, generation });
+        if self.registry.documents[index].flags & ASIDE != 0 {
+            self.set_aside(index, Behind::Drop { slot, generation });
             return;
         }
         let Some(evicted) = self.registry.drop_document(index) else { return };
@@ -125,6 +125,7 @@ impl Validation {
                 None => true,
             };
             turn_steps -= share - steps.min(share);
+            self.heat.steps += u64::from(share - steps.min(share));
             if !judged {
                 stall.machine = Some(machine);
                 self.stalls.push_back(stall);
@@ -142,22 +143,28 @@ impl Validation {
     fn go_on_behind(&mut self, mut stall: Stall, boxes: &mut Mailboxes, now: Now) {
         while let Some(behind) = stall.behind.pop_front() {
             // Cleared for each step: what is handled now must not be put behind itself.
-            self.registry.documents[stall.index].flags &= !STALLED;
-            match behind {
-                Behind::Batch(arrival) => {
-                    self.registry.documents[stall.index].flags |= STALLED;
-                    stall.current = Some(arrival);
-                    self.stalls.push_back(stall);
-                    return;
-                }
-                Behind::Close(core, closing, reason) => {
-                    self.close(core, closing, reason, boxes, now);
-                }
-                Behind::Drop { slot, generation } => self.drop_document(slot, generation, boxes),
-                Behind::Open(core, open) => self.open(core, open, boxes, now),
+            self.registry.documents[stall.index].flags &= !ASIDE;
+            if let Behind::Batch(arrival) = behind {
+                self.registry.documents[stall.index].flags |= STALLED;
+                self.mark_laned(stall.index);
+                stall.current = Some(arrival);
+                self.stalls.push_back(stall);
+                return;
             }
+            self.handle_behind(behind, boxes, now);
         }
-        self.registry.documents[stall.index].flags &= !STALLED;
+        self.registry.documents[stall.index].flags &= !ASIDE;
+        self.mark_laned(stall.index);
+    }
+
+    /// Handles what had to wait.
+    pub(super) fn handle_behind(&mut self, behind: Behind, boxes: &mut Mailboxes, now: Now) {
+        match behind {
+            Behind::Batch(arrival) => self.judge_all(&mut [arrival], boxes, now),
+            Behind::Close(core, closing, reason) => self.close(core, closing, reason, boxes, now),
+            Behind::Drop { slot, generation } => self.drop_document(slot, generation, boxes),
+            Behind::Open(core, open) => self.open(core, open, boxes, now),
+        }
     }
 }
 

@@ -33,6 +33,10 @@ pub struct ValidationCounts {
     pub stalled_batches: u64,
     /// Batches at which the server failed; each has quarantined its document.
     pub failed_batches: u64,
+    /// Batches of hot documents that were judged as their lane's share allowed.
+    pub laned_batches: u64,
+    /// How often more of those waited than may, so that they were judged beyond the share.
+    pub lane_overruns: u64,
 }
 
 /// The counters themselves.
@@ -42,6 +46,8 @@ pub(crate) struct Counting {
     pub duplicate_batches: u64,
     pub stalled_batches: u64,
     pub failed_batches: u64,
+    pub laned_batches: u64,
+    pub lane_overruns: u64,
     /// From an accepted image's reception to the beginning of the turn that ordered it; empty if
     /// reception does not note when images came.
     pub latency: Histogram,
@@ -55,6 +61,8 @@ impl Counting {
             duplicate_batches: 0,
             stalled_batches: 0,
             failed_batches: 0,
+            laned_batches: 0,
+            lane_overruns: 0,
             latency: Histogram::default(),
         }
     }
@@ -84,6 +92,8 @@ impl Counting {
             duplicate_batches: self.duplicate_batches,
             stalled_batches: self.stalled_batches,
             failed_batches: self.failed_batches,
+            laned_batches: self.laned_batches,
+            lane_overruns: self.lane_overruns,
             ..ValidationCounts::default()
         };
         for counts in &self.by_collection {

@@ -6,6 +6,7 @@ mod account;
 mod image;
 mod input;
 mod interleaving;
+mod lanes;
 mod latency;
 mod order;
 mod overload;
@@ -30,6 +31,15 @@ scenarios! {
     interleaving: [
         order_is_kept_for_control_and_data_interleaved_of_many_documents,
         documents_do_not_block_each_other,
+    ],
+    lanes: [
+        a_hot_document_is_promoted_and_the_others_go_first,
+        control_keeps_its_place_in_a_lane,
+        a_dropped_document_leaves_its_lane_free,
+        a_slow_batch_in_a_lane_keeps_the_order,
+        a_lane_that_is_overfull_is_judged_beyond_its_share,
+        hot_documents_share_a_turn_by_weight,
+        a_load_between_the_thresholds_changes_nothing,
     ],
     latency: [images_are_timed_from_socket_to_socket],
     order: [

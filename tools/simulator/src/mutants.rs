@@ -28,8 +28,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "flag cleared early: a batch in slices no longer holds those behind it",
         file: "pipeline/src/validation/control.rs",
-        text: "self.registry.documents[stall.index].flags |= STALLED;\n                    stall.current",
-        replacement: "stall.current",
+        text: "self.registry.documents[stall.index].flags |= STALLED;\n                self.mark_laned(stall.index);\n                stall.current",
+        replacement: "self.mark_laned(stall.index);\n                stall.current",
     },
     Mutant {
         fault: "off-by-one window: agents let go of one image too few",

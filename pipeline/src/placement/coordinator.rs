@@ -1,0 +1,403 @@
+//! Who asks [`decide`] again and again: one for all workers, on the first owner's core.
+//!
+//! It hears every worker's report some ten times a second, and sends each decision to the document's
+//! owner. Nothing hangs on a decision being carried out: what was not is seen in the next reports, and
+//! a document that was placed rests for a while. Time is an argument. All that it keeps is bounded by
+//! the workers, the elastic workers and the moves of [`EVENED_REST_NS`].
+
+use std::collections::VecDeque;
+
+use super::{
+    Decision, ElasticPlace, ElasticWorker, KnownDocument, PlacementLimits, Reason, Situation,
+    WorkerLoad, decide, is_uneven,
+};
+use crate::heat::{LoadReport, SPAN_NS};
+
+/// A document that was placed is left alone for so long: reports show by then where it is.
+pub const REST_NS: u64 = 1_000_000_000;
+
+/// One that was moved to even the workers, for so long.
+pub const EVENED_REST_NS: u64 = 10_000_000_000;
+
+/// Looks on end at which workers must be uneven before something is done.
+const UNEVEN_LOOKS: u32 = 5;
+
+/// A promotion that does not show in any report for so long has failed.
+const UNSEEN_NS: u64 = 2_000_000_000;
+
+/// What was decided since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlacementCounts {
+    /// Documents that were to get an elastic worker.
+    pub promotions: u64,
+    /// Documents that were to be one of many again.
+    pub demotions: u64,
+    /// Documents that were to change their worker, for whatever reason.
+    pub moves: u64,
+    /// Elastic workers that have a document now.
+    pub promoted: u64,
+}
+
+#[derive(Debug)]
+struct Worker {
+    is_home: bool,
+    may_take: bool,
+    is_emptied: bool,
+    /// Smoothed over some reports.
+    load_ppm: u64,
+    report: LoadReport,
+}
+
+/// The document of an elastic worker.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    slot: u32,
+    generation: u32,
+    seen_ns: u64,
+}
+
+#[derive(Debug)]
+struct Elastic {
+    place: ElasticPlace,
+    holder: Option<Holder>,
+}
+
+/// The one that decides where documents go.
+#[derive(Debug)]
+pub struct Coordinator {
+    limits: PlacementLimits,
+    workers: Vec<Worker>,
+    elastic: Vec<Elastic>,
+    /// Slot, generation, until when.
+    resting: VecDeque<(u32, u32, u64)>,
+    /// Moves that may be made, in billionths.
+    budget: u64,
+    counted_ns: u64,
+    next_ns: u64,
+    has_news: bool,
+    uneven_looks: u32,
+    counts: PlacementCounts,
+}
+
+impl Coordinator {
+    /// One for these workers, of which those marked are documents' homes.
+    pub fn new(limits: PlacementLimits, homes: &[bool], elastic: &[ElasticPlace]) -> Self {
+        let worker = |is_home: &bool| Worker {
+            is_home: *is_home,
+            may_take: true,
+            is_emptied: false,
+            load_ppm: 0,
+            report: LoadReport::default(),
+        };
+        let elastic = elastic.iter().map(|place| Elastic { place: *place, holder: None });
+        Self {
+            limits,
+            workers: homes.iter().map(worker).collect(),
+            elastic: elastic.collect(),
+            resting: VecDeque::new(),
+            budget: 0,
+            counted_ns: 0,
+            next_ns: 0,
+            has_news: false,
+            uneven_looks: 0,
+            counts: PlacementCounts::default(),
+        }
+    }
+
+    /// Takes in what a worker tells of its last span.
+    pub fn handle_report(&mut self, report: LoadReport) {
+        let Some(worker) = self.workers.get_mut(usize::from(report.worker)) else { return };
+        worker.load_ppm = (3 * worker.load_ppm + report.load_ppm) / 4;
+        if report.load_ppm == 0 && report.documents.is_empty() {
+            worker.load_ppm = 0;
+        }
+        worker.report = report;
+        self.has_news = true;
+    }
+
+    /// Lets a worker be given documents or not. `is_emptied`: it is to give away those that it has.
+    pub fn set_worker(&mut self, worker: u16, may_take: bool, is_emptied: bool) {
+        if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
+            (worker.may_take, worker.is_emptied) = (may_take, is_emptied);
+            self.has_news = true;
+        }
+    }
+
+    /// What was decided since the start.
+    pub fn counts(&self) -> PlacementCounts {
+        let promoted = self.elastic.iter().filter(|it| it.holder.is_some()).count() as u64;
+        PlacementCounts { promoted, ..self.counts }
+    }
+
+    /// When it must be asked at the latest; `u64::MAX` if nothing is new.
+    pub fn wake_at_ns(&self) -> u64 {
+        if self.has_news { self.next_ns } else { u64::MAX }
+    }
+
+    /// What is known now.
+    pub fn situation(&self, now_ns: u64) -> Situation {
+        let rests = |slot: u32, generation: u32| {
+            let is_it = |rest: &&(u32, u32, u64)| (rest.0, rest.1) == (slot, generation);
+            self.resting.iter().find(is_it).is_some_and(|rest| rest.2 > now_ns)
+        };
+        let workers = self.workers.iter().map(|worker| WorkerLoad {
+            load_ppm: worker.load_ppm,
+            is_home: worker.is_home,
+            may_take: worker.may_take,
+            is_emptied: worker.is_emptied,
+        });
+        let documents = self.workers.iter().flat_map(|worker| {
+            worker.report.documents.iter().map(|it| KnownDocument {
+                slot: it.slot,
+                generation: it.generation,
+                worker: worker.report.worker,
+                load_ppm: it.load_ppm,
+                elastic: it.elastic,
+                wish: it.wish,
+                rests: rests(it.slot, it.generation),
+            })
+        });
+        let elastic = self.elastic.iter().map(|elastic| ElasticWorker {
+            place: elastic.place,
+            is_free: elastic.holder.is_none(),
+        });
+        Situation {
+            workers: workers.collect(),
+            documents: documents.collect(),
+            elastic: elastic.collect(),
+            may_even: true,
+        }
+    }
+
+    /// What would be decided now if nothing had to rest and moves were free: changes nothing.
+    pub fn rehearse(&self, now_ns: u64) -> Vec<Decision> {
+        let mut situation = self.situation(now_ns);
+        situation.documents.iter_mut().for_each(|document| document.rests = false);
+        decide(&situation, &self.limits, usize::MAX)
+    }
+
+    /// What is to be done now; nothing more often than every [`SPAN_NS`].
+    pub fn decide(&mut self, now_ns: u64) -> Vec<Decision> {
+        if !self.has_news || now_ns < self.next_ns {
+            return Vec::new();
+        }
+        (self.has_news, self.next_ns) = (false, now_ns + SPAN_NS);
+        self.earn(now_ns);
+        while self.resting.front().is_some_and(|rest| rest.2 <= now_ns) {
+            self.resting.pop_front();
+        }
+        let mut decisions = self.look_after_holders(now_ns);
+        let mut situation = self.situation(now_ns);
+        let is_uneven = is_uneven(&situation, &self.limits);
+        self.uneven_looks = if is_uneven { self.uneven_looks + 1 } else { 0 };
+        situation.may_even = self.uneven_looks >= UNEVEN_LOOKS;
+        if situation.may_even {
+            self.uneven_looks = 0;
+        }
+        let moves_max = (self.budget / 1_000_000_000) as usize;
+        for decision in decide(&situation, &self.limits, moves_max) {
+            self.note(&decision, now_ns);
+            decisions.push(decision);
+        }
+        decisions
+    }
+
+    /// Moves that have become free since the last look: those of a second at most.
+    fn earn(&mut self, now_ns: u64) {
+        let per_second = u64::from(self.limits.moves_per_second);
+        let passed_ns = (now_ns - self.counted_ns).min(1_000_000_000);
+        self.counted_ns = now_ns;
+        self.budget = (self.budget + passed_ns * per_second).min(per_second * 1_000_000_000);
+    }
+
+    fn note(&mut self, decision: &Decision, now_ns: u64) {
+        let Decision { slot, generation, elastic, reason, .. } = *decision;
+        let had_one = self.release(slot, generation);
+        if let Some(number) = elastic {
+            let holder = Holder { slot, generation, seen_ns: now_ns };
+            self.elastic[usize::from(number)].holder = Some(holder);
+        }
+        if decision.is_move() {
+            self.budget -= 1_000_000_000;
+            self.counts.moves += 1;
+        }
+        self.counts.promotions += u64::from(reason == Reason::Promotion);
+        self.counts.demotions += u64::from(elastic.is_none() && had_one);
+        let rest_ns = if reason == Reason::Evening { EVENED_REST_NS } else { REST_NS };
+        self.resting.retain(|rest| (rest.0, rest.1) != (slot, generation));
+        let until_ns = now_ns + rest_ns;
+        let place = self.resting.partition_point(|rest| rest.2 <= until_ns);
+        self.resting.insert(place, (slot, generation, until_ns));
+    }
+
+    /// Takes a document from the elastic worker that it has, if any.
+    fn release(&mut self, slot: u32, generation: u32) -> bool {
+        let is_it = |holder: &Holder| (holder.slot, holder.generation) == (slot, generation);
+        let held = self.elastic.iter_mut().find(|it| it.holder.as_ref().is_some_and(is_it));
+        held.is_some_and(|elastic| elastic.holder.take().is_some())
+    }
+
+    /// Compares who should have an elastic worker with what the reports say: a document that has
+    /// arrived without it gets it, one that has gone leaves it free, one that has it unasked holds it.
+    fn look_after_holders(&mut self, now_ns: u64) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        for (number, elastic) in self.elastic.iter_mut().enumerate() {
+            let (number, to) = (number as u16, elastic.place.worker);
+            let report = &self.workers[usize::from(to)].report;
+            let Some(holder) = &mut elastic.holder else {
+                let unasked = report.documents.iter().find(|it| it.elastic == Some(number));
+                let rests = |it: &(u32, u32, u64)| {
+                    unasked.is_some_and(|un| (un.slot, un.generation) == (it.0, it.1))
+                };
+                if let Some(it) = unasked
+                    && !self.resting.iter().any(rests)
+                {
+                    let (slot, generation) = (it.slot, it.generation);
+                    elastic.holder = Some(Holder { slot, generation, seen_ns: now_ns });
+                }
+                continue;
+            };
+            let Holder { slot, generation, .. } = *holder;
+            let is_it = |slot_there: u32, generation_there: u32| {
+                (slot_there, generation_there) == (slot, generation)
+            };
+            let there = report.documents.iter().find(|it| is_it(it.slot, it.generation));
+            if there.is_some_and(|it| it.elastic == Some(number)) {
+                holder.seen_ns = now_ns;
+            } else if now_ns - holder.seen_ns < UNSEEN_NS {
+                // Asked for again: on its way, it was told to a worker that did not have it yet.
+                let reason = Reason::Promotion;
+                let elastic = Some(number);
+                decisions.push(Decision { slot, generation, from: to, to, elastic, reason });
+            } else {
+                elastic.holder = None;
+            }
+        }
+        decisions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heat::{DocumentLoad, Wish};
+
+    const MS: u64 = 1_000_000;
+
+    fn load(slot: u32, wish: Wish, elastic: Option<u16>) -> DocumentLoad {
+        let deltas_per_second = 2_000_000;
+        DocumentLoad { slot, generation: 0, deltas_per_second, load_ppm: 50_000, elastic, wish }
+    }
+
+    fn report(worker: u16, load_ppm: u64, documents: Vec<DocumentLoad>) -> LoadReport {
+        LoadReport { worker, load_ppm, documents }
+    }
+
+    fn coordinator(limits: PlacementLimits) -> Coordinator {
+        let place = |worker, has_own_core| ElasticPlace { worker, has_own_core, weight: 1 };
+        let places = [place(2, true), place(0, false)];
+        Coordinator::new(limits, &[true, true, false], &places)
+    }
+
+    fn moving() -> PlacementLimits {
+        PlacementLimits { moves_per_second: 10, ..PlacementLimits::default() }
+    }
+
+    fn placed(decisions: &[Decision]) -> Vec<(u32, u16, u16, Option<u16>)> {
+        decisions.iter().map(|it| (it.slot, it.from, it.to, it.elastic)).collect()
+    }
+
+    #[test]
+    fn a_promotion_is_told_until_it_shows_and_counted_once() {
+        let mut coordinator = coordinator(moving());
+        let hot = report(0, 500_000, vec![load(7, Wish::Promotion, None)]);
+        coordinator.handle_report(hot.clone());
+        assert_eq!(placed(&coordinator.decide(1_000 * MS)), [(7, 0, 2, Some(0))]);
+        coordinator.handle_report(hot.clone());
+        assert_eq!(coordinator.decide(1_050 * MS), [], "not more often than a span");
+        // The old owner still has it: it is not placed again, the new one is told what it is to be.
+        assert_eq!(placed(&coordinator.decide(1_100 * MS)), [(7, 2, 2, Some(0))]);
+        coordinator.handle_report(report(0, 400_000, vec![]));
+        coordinator.handle_report(report(2, 50_000, vec![load(7, Wish::Stay, Some(0))]));
+        assert_eq!(coordinator.decide(1_200 * MS), []);
+        assert_eq!(coordinator.wake_at_ns(), u64::MAX);
+        let counts = coordinator.counts();
+        assert_eq!((counts.promotions, counts.moves, counts.promoted), (1, 1, 1));
+        // Quiet again, it goes home, and leaves the elastic worker to the next.
+        coordinator.handle_report(report(2, 0, vec![load(7, Wish::Demotion, Some(0))]));
+        assert_eq!(placed(&coordinator.decide(9_000 * MS)), [(7, 2, 0, None)]);
+        let counts = coordinator.counts();
+        assert_eq!((counts.demotions, counts.moves, counts.promoted), (1, 2, 0));
+    }
+
+    #[test]
+    fn a_promotion_that_fails_leaves_the_elastic_worker_free() {
+        let mut coordinator = coordinator(moving());
+        let hot = report(0, 500_000, vec![load(7, Wish::Promotion, None)]);
+        let mut moves = vec![];
+        for look in 10..35_u64 {
+            coordinator.handle_report(hot.clone());
+            let decisions = coordinator.decide(look * 100 * MS);
+            moves.extend(decisions.into_iter().filter(Decision::is_move).map(|_| look));
+        }
+        assert_eq!(moves.len(), 2, "asked for again, not at once: {moves:?}");
+        assert!(moves[1] - moves[0] >= 10);
+        coordinator.handle_report(report(0, 500_000, vec![]));
+        let mut look = 35;
+        while coordinator.counts().promoted > 0 {
+            coordinator.handle_report(report(0, 500_000, vec![]));
+            coordinator.decide(look * 100 * MS);
+            look += 1;
+            assert!(look < 70, "the document has gone, its elastic worker is free");
+        }
+    }
+
+    #[test]
+    fn moves_are_bounded_over_every_second_and_single_bursts_even_nothing() {
+        let limits = PlacementLimits { moves_per_second: 3, ..moving() };
+        let mut coordinator = coordinator(limits);
+        let mut moves: Vec<u64> = vec![];
+        for look in 0..200_u64 {
+            let now_ns = look * 100 * MS;
+            // Other documents every time, so that none of them rests.
+            let documents = (0..20).map(|at| load(at + 20 * look as u32, Wish::Stay, None));
+            coordinator.handle_report(report(0, 1_000_000, documents.collect()));
+            coordinator.handle_report(report(1, 0, vec![]));
+            let decisions = coordinator.decide(now_ns);
+            moves.extend(decisions.iter().filter(|it| it.is_move()).map(|_| now_ns));
+        }
+        assert!(moves.len() > 30, "{}", moves.len());
+        assert!(moves[0] >= 400 * MS, "five looks on end");
+        for (place, at) in moves.iter().enumerate() {
+            let in_second = moves[place..].iter().filter(|other| **other < at + 1_000 * MS);
+            // A bucket that was full, and what a second earns.
+            assert!(in_second.count() <= 6);
+        }
+        let whole = moves.last().expect("some") - moves[0];
+        assert!(moves.len() as u64 <= 3 + 3 * whole.div_ceil(1_000 * MS), "three a second");
+
+        let mut quiet = super::tests::coordinator(moving());
+        for look in 0..200_u64 {
+            let load_ppm = if look % 4 == 0 { 0 } else { 1_000_000 };
+            let documents = if look % 4 == 0 { vec![] } else { vec![load(1, Wish::Stay, None)] };
+            quiet.handle_report(report(0, load_ppm, documents));
+            assert_eq!(quiet.decide(look * 100 * MS), []);
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_changes_nothing_and_a_worker_can_be_emptied() {
+        let mut coordinator = coordinator(moving());
+        let hot = vec![load(7, Wish::Promotion, None), load(8, Wish::Stay, None)];
+        coordinator.handle_report(report(0, 500_000, hot));
+        let rehearsed = coordinator.rehearse(1_000 * MS);
+        assert!(placed(&rehearsed).contains(&(7, 0, 2, Some(0))));
+        assert_eq!(coordinator.rehearse(1_000 * MS), rehearsed);
+        assert_eq!(coordinator.counts(), PlacementCounts::default());
+        coordinator.set_worker(2, false, false);
+        coordinator.set_worker(0, false, true);
+        let decisions = coordinator.decide(1_000 * MS);
+        assert!(placed(&decisions).contains(&(8, 0, 1, None)), "{decisions:?}");
+        assert!(decisions.iter().all(|it| it.to != 2), "nobody is sent there");
+    }
+}
