@@ -27,6 +27,7 @@ mod machine;
 pub mod mapping;
 mod number;
 mod program;
+mod reach;
 mod text;
 mod timestamp;
 
@@ -37,6 +38,7 @@ pub use compile::{Schema, SchemaError, SchemaFlaw};
 pub use fault::{Code, ValidationError};
 pub use kind::{Kind, KindError};
 pub use machine::{Machine, Progress};
+pub use reach::{Unreachable, reach};
 
 /// Longest delta that is checked, in bytes.
 pub const DELTA_BYTES_MAX: usize = 65_536;

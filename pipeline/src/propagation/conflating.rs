@@ -30,6 +30,8 @@ const LEFT_OUT_AT_ONCE: u64 = 4_096;
 pub(super) struct Conflations {
     /// By slot and generation.
     of: BTreeMap<(u32, u32), Newest>,
+    /// Bytes of all of them.
+    bytes: u64,
     /// Documents whose index may see more, or may not be needed any more.
     waiting: Vec<(u32, u32)>,
 }
@@ -42,7 +44,15 @@ impl Conflations {
 
     /// Bytes of all of them.
     pub fn bytes(&self) -> u64 {
-        self.of.values().map(Newest::bytes).sum()
+        debug_assert_eq!(self.bytes, self.of.values().map(Newest::bytes).sum::<u64>());
+        self.bytes
+    }
+
+    /// Forgets one, if it is there.
+    fn forget(&mut self, document: (u32, u32)) {
+        if let Some(newest) = self.of.remove(&document) {
+            self.bytes -= newest.bytes();
+        }
     }
 
     /// The document has grown, or a subscription of it has ended.
@@ -61,6 +71,7 @@ impl Conflations {
     /// Forgets all of them: what they would have left out is sent.
     pub fn forget_all(&mut self) {
         self.of.clear();
+        self.bytes = 0;
         self.waiting.clear();
     }
 
@@ -72,12 +83,15 @@ impl Conflations {
         nodes: &NodeMemory,
         window_start: impl Fn(u32) -> u64,
     ) {
+        let bytes = &mut self.bytes;
         self.of.retain(|(slot, _), newest| {
             if home(*slot) != worker {
                 return true;
             }
             newest.next = nodes.normalise(newest.next);
-            newest.next.node >= window_start(*slot)
+            let is_kept = newest.next.node >= window_start(*slot);
+            *bytes -= if is_kept { 0 } else { newest.bytes() };
+            is_kept
         });
     }
 }
@@ -108,7 +122,7 @@ impl Propagation {
         let count = waiting.len();
         for document in waiting {
             if !self.is_conflated(document) {
-                self.conflations.of.remove(&document);
+                self.conflations.forget(document);
             } else if !self.feed(document, &mut budget) {
                 self.conflations.waiting.push(document);
             }
@@ -139,6 +153,7 @@ impl Propagation {
         let Some(newest) = self.conflations.of.get_mut(&document) else { return true };
         let overload = &self.collections.get(newest.collection).overload;
         let Some(key) = &overload.key else { return true };
+        let bytes_before = newest.bytes();
         while newest.next.node < tail && *budget > 0 {
             newest.next = self.nodes.normalise(newest.next);
             let range = self.nodes.node(newest.next.block, newest.next.index).range;
@@ -150,8 +165,10 @@ impl Propagation {
             newest.next.index += 1;
         }
         let has_seen_all = newest.next.node == tail;
+        let bytes = newest.bytes();
+        self.conflations.bytes = self.conflations.bytes - bytes_before + bytes;
         if self.spill_bytes() > self.spill_bytes_max {
-            self.conflations.of.remove(&document);
+            self.conflations.forget(document);
             return true;
         }
         has_seen_all

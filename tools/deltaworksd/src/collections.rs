@@ -1,7 +1,7 @@
 //! Collections as the pipeline has them, from those of the configuration: schemas are read here.
 
 use deltaworks_pipeline::collection::{
-    Collection, CollectionLimits, Collections, Overload, Schema,
+    Collection, CollectionLimits, Collections, ConflationKey, Overload, Schema,
 };
 use deltaworks_pipeline::message::Policy;
 use deltaworks_schema::Kind;
@@ -15,7 +15,8 @@ const SCHEMA_BYTES_MAX: u64 = 1 << 20;
 /// configured. Their documents are spread over so many workers.
 ///
 /// # Errors
-/// Each schema that cannot be read or compiled, with its file.
+/// Each schema that cannot be read or compiled, with its file, and each `conflate_key` to a place that no
+/// delta of its schema has.
 pub fn load(table: &CollectionTable, workers: usize) -> Result<Collections, Vec<String>> {
     let mut all: Vec<Collection> = Vec::new();
     let mut faults = Vec::new();
@@ -48,7 +49,14 @@ fn load_one(name: &str, config: &CollectionConfig, workers: usize) -> Result<Col
             let json = crate::reading::read_text(file, SCHEMA_BYTES_MAX)
                 .map_err(|error| format!("{shown}: {error}"))?;
             let schema = deltaworks_schema::Schema::compile(config.kind.0, &json);
-            Schema::Typed(schema.map_err(|error| format!("{shown}: {error}"))?)
+            let schema = schema.map_err(|error| format!("{shown}: {error}"))?;
+            if let Some(ConflationKey::Path(path)) = config.key() {
+                deltaworks_schema::reach(&json, &path).map_err(|error| {
+                    let key = config.conflate_key.as_deref().unwrap_or_default();
+                    format!("{shown}: conflate_key {key:?} of collection {name:?}: {error}")
+                })?;
+            }
+            Schema::Typed(schema)
         }
     };
     let limits = limits(config, workers);
@@ -85,7 +93,6 @@ mod tests {
     use super::*;
     use crate::config::PolicyName;
     use crate::config::collection::CollectionKind;
-    use deltaworks_pipeline::collection::ConflationKey;
 
     #[test]
     fn policies_are_those_of_the_configuration() {

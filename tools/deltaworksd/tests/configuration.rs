@@ -67,12 +67,19 @@ fn a_check_tells_every_schema_that_is_wrong_and_ends_with_2() {
         "d.toml",
         "unix_group = \"no such group\"\n\
          [collections.a]\nkind = \"cbor\"\nschema = \"broken.json\"\n\
-         [collections.b]\nkind = \"rows\"\nschema = \"missing.json\"\n",
+         [collections.b]\nkind = \"rows\"\nschema = \"missing.json\"\n\
+         [collections.c]\nkind = \"cbor\"\nschema = \"keys.json\"\nconflate_key = \"/sensor/id\"\n\
+         [collections.d]\nkind = \"cbor\"\nschema = \"keys.json\"\nconflate_key = \"/sensor/name\"\n",
     );
+    let sensor = r#"{"properties": {"sensor": {"properties": {"name": {"type": "string"}}}}}"#;
+    folder.write("keys.json", sensor);
     let checked = run(&["--config", path(&file), "--check"]);
     assert_eq!(checked.status.code(), Some(2));
     let told = stderr(&checked);
-    for word in ["broken.json", "/type", "missing.json", "no such group"] {
+    assert!(!told.contains("\"d\""), "its schema has what its conflate_key names: {told}");
+    let unknown = "keys.json: conflate_key \"/sensor/id\" of collection \"c\": no value has the name \"id\" at \
+                   \"/properties/sensor\" of the schema";
+    for word in ["broken.json", "/type", "missing.json", "no such group", unknown] {
         assert!(told.contains(word), "{word} is not in {told}");
     }
     assert!(told.lines().all(|line| line.starts_with("deltaworksd: ")), "{told}");

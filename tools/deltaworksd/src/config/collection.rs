@@ -71,7 +71,8 @@ keys! {
             memory "copies and indices are bounded as spills; of the budget";
             Restart(JOINED), Works;
 
-        /// Where the key of a `cbor` delta stands: names of maps inside each other, each behind a "/".
+        /// Where the key of a `cbor` delta stands: names of maps inside each other, each behind a "/". A place
+        /// that the schema does not have is a mistake.
         conflate_key: Option<String> = None;
             unit "text";
             range Any;

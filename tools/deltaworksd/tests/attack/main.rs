@@ -2,6 +2,7 @@
 //! each is told its number, the daemon stays bounded, and the streams of others stay whole.
 
 mod command_line;
+mod conflate;
 mod content;
 mod daemon;
 mod ending;
