@@ -171,8 +171,10 @@ struct Printer {
 impl Printer {
     fn opened(&mut self, document: &str, opened: &OpenedDocument) {
         let OpenedDocument { epoch, start_sequence, next_sequence, window_start, .. } = *opened;
+        let policy = opened.policy.and_then(deltaworks_client::Policy::name);
+        let told = policy.map_or(String::new(), |policy| format!(", {policy} when behind"));
         output::complain(format_args!(
-            "{document} ({}): from sequence {start_sequence}, epoch {epoch}",
+            "{document} ({}): from sequence {start_sequence}, epoch {epoch}{told}",
             opened.kind
         ));
         let info = opened.info.as_deref().map(diagnostic);
@@ -181,7 +183,7 @@ impl Printer {
                 "event": "opened", "document": document, "kind": opened.kind,
                 "epoch": epoch.to_string(),
                 "start_sequence": start_sequence, "next_sequence": next_sequence,
-                "window_start": window_start, "info": info,
+                "window_start": window_start, "info": info, "policy": policy,
             }));
         } else if let Some(info) = info {
             self.text(&format!("info {info}"));

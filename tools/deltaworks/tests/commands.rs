@@ -141,6 +141,7 @@ fn a_subscription_goes_on_where_it_is_told_to() {
     ]);
     let opened: Value =
         serde_json::from_str(stdout(&all).lines().next().expect("a line")).expect("JSON");
+    assert_eq!(opened["policy"], "gap", "what its collection says: {opened}");
     let epoch = opened["epoch"].as_str().expect("a text");
     let from = format!("4@{epoch}");
     for policy in ["gap", "wait"] {
@@ -148,6 +149,7 @@ fn a_subscription_goes_on_where_it_is_told_to() {
             "sub", "notes", "--server", &tcp, "--from", &from, "--count", "3", "--policy", policy,
         ]);
         assert_eq!(stdout(&rest), "4 4\n5 5\n6 6\n", "{}", stderr(&rest));
+        assert!(stderr(&rest).contains(&format!(", {policy} when behind")), "{}", stderr(&rest));
         assert_eq!(rest.status.code(), Some(0));
     }
     daemon.stop();

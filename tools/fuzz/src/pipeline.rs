@@ -13,7 +13,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use deltaworks_image::builder::info;
 use deltaworks_image::{BatchBuilder, Limits as ImageLimits};
 use deltaworks_pipeline::collection::{
-    Collection, CollectionLimits, Collections, Overload, Schema,
+    Collection, CollectionLimits, Collections, ConflationKey, Overload, Schema,
 };
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig};
 use deltaworks_pipeline::limits::Limits;
@@ -59,11 +59,24 @@ struct Setting {
     room: u8,
 }
 
+/// From how many bytes behind on `skip`, `conflate` and `close` act, where a collection says so.
+const BEHIND_BYTES: u64 = 2_000;
+
+/// What a subscription asks for: what its collection says, or each policy that there is.
+const POLICIES: [Option<Policy>; 1 + Policy::COUNT] = [
+    None,
+    Some(Policy::Wait),
+    Some(Policy::Gap),
+    Some(Policy::Skip),
+    Some(Policy::Conflate),
+    Some(Policy::Close),
+];
+
 #[derive(Arbitrary, Debug)]
 enum Action<'a> {
     Connect { core: u8 },
     Disconnect { peer: u8 },
-    Open { peer: u8, name: u8, access: u8, from: u8, sequence: u8, wait: bool, producer: u8 },
+    Open { peer: u8, name: u8, access: u8, from: u8, sequence: u8, policy: u8, producer: u8 },
     Publish { peer: u8, handle: u8, deltas: u8, bytes: u16, skip: u8, cut: u8 },
     Burst { peer: u8, handle: u8, batches: u8, bytes: u16 },
     PublishInfo { peer: u8, handle: u8, bytes: u8 },
@@ -165,7 +178,7 @@ impl<'p, P: Plant> World<'p, P> {
                     self.inline.disconnect(gone.id);
                 }
             }
-            Action::Open { peer, name, access, from, sequence, wait, producer } => {
+            Action::Open { peer, name, access, from, sequence, policy, producer } => {
                 let Some(place) = self.place(peer) else { return };
                 let access = access % 4;
                 let sequence = u64::from(sequence);
@@ -178,7 +191,7 @@ impl<'p, P: Plant> World<'p, P> {
                     access: Access { read: access != 1, write: access != 2 },
                     from: [From::Live, From::Start, From::Sequence { sequence, epoch }]
                         [usize::from(from) % 3],
-                    policy: wait.then_some(Policy::Wait),
+                    policy: POLICIES[usize::from(policy) % POLICIES.len()],
                     producer,
                 };
                 self.peers[place].finish(&mut self.inline);
@@ -395,7 +408,15 @@ fn collections() -> Collections {
     let collection = |name: &str, schema| Collection {
         name: name.to_owned(),
         schema,
-        overload: Overload::default().with(Policy::Wait, !name.starts_with("rows")),
+        overload: Overload {
+            behind_bytes: (!name.is_empty()).then_some(BEHIND_BYTES),
+            key: match name {
+                "cbor" => Some(ConflationKey::Path(vec!["x".to_owned()])),
+                "rows" => Some(ConflationKey::Record),
+                _ => None,
+            },
+            ..Overload::default().with(Policy::Wait, name != "rows")
+        },
         limits: CollectionLimits {
             image_bytes_max: if name == "cbor" { 10 << 10 } else { u32::MAX },
             ..CollectionLimits::default()

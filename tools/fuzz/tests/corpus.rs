@@ -3,9 +3,14 @@
 //! A corpus holds few and small files, each of which reaches something that no other does. What once
 //! broke stands in `regressions/` and stays there.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use deltaworks_fuzz::pipeline::{self, Plant};
+use deltaworks_pipeline::inline::Event;
+use deltaworks_pipeline::message::{CloseReason, Policy};
 
 /// The most that the corpus of one target may hold.
 const FILES_MAX: usize = 200;
@@ -21,7 +26,7 @@ const TARGETS: [(&str, Body); 9] = [
     ("schema", deltaworks_fuzz::schema::run),
     ("validator", deltaworks_fuzz::validator::run),
     ("sessions", deltaworks_fuzz::sessions::run),
-    ("pipeline", deltaworks_fuzz::pipeline::run),
+    ("pipeline", pipeline::run),
     ("config", deltaworks_fuzz::config::run),
     ("trace", deltaworks_fuzz::trace::run),
 ];
@@ -51,6 +56,42 @@ fn replay(target: &str) -> usize {
         }
     }
     count
+}
+
+/// Counts, by policy, what subscriptions were told they would not get, and handles that closed behind.
+#[derive(Default)]
+struct Policies {
+    told: RefCell<[u64; Policy::COUNT]>,
+    ended_behind: Cell<u64>,
+}
+
+impl Plant for Policies {
+    fn told(&self, events: &mut Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Gap { policy, .. } => self.told.borrow_mut()[*policy as usize] += 1,
+                Event::Closed(_, CloseReason::Behind) => {
+                    self.ended_behind.set(self.ended_behind.get() + 1);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The corpus of the pipeline has subscriptions that fall behind under every policy that drops.
+#[test]
+fn every_policy_acts_in_the_corpus_of_the_pipeline() {
+    let policies = Policies::default();
+    for file in files(&here().join("corpus/pipeline")) {
+        pipeline::body(&policies, &fs::read(&file).expect("readable"));
+    }
+    let told = policies.told.take();
+    for policy in [Policy::Gap, Policy::Skip, Policy::Conflate, Policy::Close] {
+        assert!(told[policy as usize] > 0, "{policy:?}: {told:?}");
+    }
+    assert_eq!(told[Policy::Wait as usize], 0, "who is waited for misses nothing");
+    assert!(policies.ended_behind.get() > 0);
 }
 
 macro_rules! replays {

@@ -203,6 +203,9 @@ pub struct OpenedDocument {
     pub info: Option<Vec<u8>>,
     /// The collection's kind.
     pub kind: String,
+    /// What happens to the subscription when it falls behind: what was asked for, or what its collection
+    /// says. Nothing for one that only writes, or if the server's is newer than this version knows.
+    pub policy: Option<Policy>,
 }
 
 /// Why a connection is of no more use.

@@ -178,6 +178,7 @@ impl Session {
             producer_sequence: opened.producer_sequence,
             info: opened.info.map(Into::into),
             kind: opened.kind.into(),
+            policy: opened.policy.and_then(Policy::from_number),
         };
         events.push_back(Event::Opened(key, Box::new(told)));
         self.by_handle.insert(opened.handle, key.0);

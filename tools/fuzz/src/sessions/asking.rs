@@ -118,11 +118,13 @@ impl<W: Writer> World<'_, W> {
     fn act(&mut self, action: &Action<'_>) {
         match *action {
             Action::Open { name, access, start, sequence, epoch, echo } => {
-                let access = [Access::Read, Access::Write, Access::Both][usize::from(access % 3)];
+                let asked = [Access::Read, Access::Write, Access::Both][usize::from(access % 3)];
+                let policies = Policy::NAMED.map(|(policy, _)| policy);
                 let (sequence, epoch) = (u64::from(sequence), u64::from(epoch % 4));
                 let starts = [Start::Live, Start::Window, Start::Sequence { sequence, epoch }];
                 let start = starts[usize::from(start % 3)];
-                let options = OpenOptions { access, start, policy: Policy::Gap, producer: 9, echo };
+                let policy = policies[usize::from(access / 3) % policies.len()];
+                let options = OpenOptions { access: asked, start, policy, producer: 9, echo };
                 let name = format!("document {}", name % 6);
                 if let Ok(key) = self.session.open(self.now_ns, &name, options) {
                     self.documents.insert(key, Seen { echo, ..Seen::default() });
@@ -223,7 +225,7 @@ impl<W: Writer> World<'_, W> {
                 producer_sequence: if last == 255 { u64::MAX } else { u64::from(last % 32) },
                 info: None,
                 kind: "opaque",
-                policy: None,
+                policy: (handle < 128).then_some(handle / 8 % 8),
             }
             .encode_to(&mut bytes),
             Say::Ack { handle, number, sequence, credit } => Ack {
@@ -247,8 +249,9 @@ impl<W: Writer> World<'_, W> {
             }
             .encode_to(&mut bytes),
             Say::Gap { handle, from, to } => {
+                let policy = handle / 8 % 8;
                 let (handle, from, to) = (u32::from(handle % 8), u64::from(from), u64::from(to));
-                Gap { handle, from, to, policy: 0, behind_bytes: 0 }.encode_to(&mut bytes);
+                Gap { handle, from, to, policy, behind_bytes: 0 }.encode_to(&mut bytes);
             }
             Say::Credit { handle, bytes: credit } => {
                 Credit { handle: u32::from(handle % 8), bytes: credit }.encode_to(&mut bytes);
