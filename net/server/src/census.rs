@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use deltaworks_pipeline::document::home;
 use serde::{Deserialize, Serialize};
 
 use crate::desk::{DatedDocument, DatedMark, Named, SocketEntry};
@@ -39,8 +40,12 @@ pub struct DocumentReport {
     pub collection: String,
     /// The core that owns it.
     pub owner_core: usize,
-    /// That core's number among those that own documents.
+    /// That core's number as a worker: the document's owner.
     pub worker: u16,
+    /// The worker that its name leads to.
+    pub home_worker: u16,
+    /// Whether it was moved away from there.
+    pub is_away: bool,
     /// Its slot.
     pub slot: u32,
     /// The slot's generation.
@@ -219,7 +224,7 @@ impl Sample {
     }
 }
 
-/// The page of documents. `owners` are the cores that own documents, by worker.
+/// The page of documents. `owners` are the cores of the workers.
 pub(crate) fn documents(
     entries: Vec<DatedDocument>,
     sample: &Sample,
@@ -238,6 +243,8 @@ pub(crate) fn documents(
         collection: collections[entry.collection as usize].0.clone(),
         owner_core: owners[entry.worker as usize],
         worker: entry.worker,
+        home_worker: home(entry.slot) as u16,
+        is_away: home(entry.slot) != usize::from(entry.worker),
         slot: entry.slot,
         generation: entry.generation,
         epoch: entry.epoch,

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_runtime::answer::{Answer, Teller};
 use deltaworks_runtime::chunk_memory::Downgrade;
 use deltaworks_runtime::core::{CORE_COUNTERS, CoreCounter};
@@ -20,7 +21,7 @@ use crate::desk::Question;
 use crate::doorkeeper::{AcceptCounts, AcceptReader};
 use crate::latency::{Latency, Stage};
 use crate::recording::{CoreRecording, EVENTS_MAX, RecordRequest};
-use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status};
+use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status, WorkerReport};
 use crate::server::CorePlacement;
 use crate::station::{CoreDoor, SERVING};
 use crate::tally::{Figure, Figures, TallyReader};
@@ -44,6 +45,8 @@ pub(crate) type Labels = (String, &'static str);
 
 struct Shared {
     cores: Vec<Observed>,
+    /// The core of each worker.
+    workers: Vec<usize>,
     collections: Vec<Labels>,
     budget_bytes: u64,
     downgrades: Vec<String>,
@@ -84,6 +87,7 @@ impl Observer {
         let shares = Shares { at: began, busy_ns: vec![0; count], ratios: vec![0.0; count] };
         Self {
             shared: Arc::new(Shared {
+                workers: workers(&cores),
                 cores,
                 collections,
                 budget_bytes,
@@ -118,8 +122,10 @@ impl Observer {
     pub fn status(&self) -> Status {
         let ratios = self.busy_ratios();
         let cores = self.shared.cores.iter().zip(ratios).enumerate();
-        let cores: Vec<CoreReport> =
-            cores.map(|(index, (core, ratio))| report_core(index, core, ratio)).collect();
+        let worker_of = |core| self.shared.workers.iter().position(|of| *of == core);
+        let cores: Vec<CoreReport> = cores
+            .map(|(index, (core, ratio))| report_core(index, worker_of(index), core, ratio))
+            .collect();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -135,6 +141,24 @@ impl Observer {
             latency: Stage::ALL.iter().map(|stage| self.latency(*stage).report()).collect(),
             downgrades: self.shared.downgrades.clone(),
         }
+    }
+
+    /// The workers by number, as their cores have published.
+    pub fn workers(&self) -> Vec<WorkerReport> {
+        let cores = self.status().cores;
+        let report = |(worker, core): (usize, &usize)| {
+            let core = &cores[*core];
+            WorkerReport {
+                worker: worker as u16,
+                core: core.core,
+                cpu: core.cpu,
+                is_elastic: core.is_elastic,
+                documents: core.documents,
+                accepted_deltas: core.accepted_deltas,
+                busy_ratio: core.busy_ratio,
+            }
+        };
+        self.shared.workers.iter().enumerate().map(report).collect()
     }
 
     /// What became of connections.
@@ -235,11 +259,8 @@ impl Observer {
         cut: Cut,
     ) -> Result<Page<DocumentReport>, Unanswered> {
         let entries = self.ask(owns, |_, teller| Question::Documents(teller))?.await;
-        let cores = self.shared.cores.iter().enumerate();
-        let owners: Vec<usize> =
-            cores.filter(|(_, core)| owns(core)).map(|(index, _)| index).collect();
-        let collections = &self.shared.collections;
-        Ok(census::documents(entries, sample, collections, &owners, sort, cut))
+        let Shared { collections, workers, .. } = &*self.shared;
+        Ok(census::documents(entries, sample, collections, workers, sort, cut))
     }
 
     /// What every session has received and been delivered, to be compared with what it will have.
@@ -310,6 +331,15 @@ impl Observer {
     }
 }
 
+/// The cores of the workers, in the order in which the stages number them: homes first.
+fn workers(cores: &[Observed]) -> Vec<usize> {
+    let those = |pick: fn(CoreRole) -> bool| {
+        let cores = cores.iter().enumerate();
+        cores.filter(move |(_, core)| pick(core.placement.role)).map(|(index, _)| index)
+    };
+    those(CoreRole::is_home).chain(those(|role| role.owns_documents && !role.is_home())).collect()
+}
+
 fn owns(core: &Observed) -> bool {
     core.placement.role.owns_documents
 }
@@ -330,7 +360,12 @@ impl fmt::Display for Unanswered {
 
 impl std::error::Error for Unanswered {}
 
-fn report_core(index: usize, core: &Observed, busy_ratio: f64) -> CoreReport {
+fn report_core(
+    index: usize,
+    worker: Option<usize>,
+    core: &Observed,
+    busy_ratio: f64,
+) -> CoreReport {
     let (figures, counters) = (core.tally.figures(), core.counters.snapshot());
     let of = |figure: Figure| figures.get(figure);
     let counted = |counter: CoreCounter| counters[counter as usize];
@@ -340,6 +375,8 @@ fn report_core(index: usize, core: &Observed, busy_ratio: f64) -> CoreReport {
         numa_node: core.placement.numa_node,
         serves_sessions: core.placement.role.serves_sessions,
         owns_documents: core.placement.role.owns_documents,
+        worker: worker.map(|worker| worker as u16),
+        is_elastic: core.placement.role.is_elastic,
         turns: counted(CoreCounter::Turns),
         work: counted(CoreCounter::Work),
         io_looks: counted(CoreCounter::IoLooks),

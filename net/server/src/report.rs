@@ -104,6 +104,10 @@ pub struct CoreReport {
     pub serves_sessions: bool,
     /// Whether validation runs here.
     pub owns_documents: bool,
+    /// Its number among the workers; none if it owns no documents.
+    pub worker: Option<u16>,
+    /// Whether it is a worker that is nobody's home: it owns only documents that were moved to it.
+    pub is_elastic: bool,
     /// Turns of its loop.
     pub turns: u64,
     /// What its agents did: messages, marks, images.
@@ -170,6 +174,25 @@ pub struct CoreReport {
     pub chunks: u64,
     /// Chunks that are free.
     pub free_chunks: u64,
+}
+
+/// One worker: a core that owns documents, and what it has to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorkerReport {
+    /// Its number: what a document's owner is named by.
+    pub worker: u16,
+    /// Its core.
+    pub core: usize,
+    /// The CPU that it is pinned to.
+    pub cpu: Option<usize>,
+    /// It is nobody's home: it owns only documents that were moved to it.
+    pub is_elastic: bool,
+    /// Documents that it owns.
+    pub documents: u64,
+    /// Deltas that it has given a sequence since the start.
+    pub accepted_deltas: u64,
+    /// The busy share of its core, which may do other things, too.
+    pub busy_ratio: f64,
 }
 
 /// One collection, over all cores.

@@ -183,6 +183,15 @@ pub fn ask(
     })
 }
 
+/// What `told` says of `what`.
+///
+/// # Errors
+/// That it is not understood.
+pub fn understood<T: DeserializeOwned>(what: &str, told: Value) -> Result<T, AdminError> {
+    serde_json::from_value(told)
+        .map_err(|error| AdminError::Answer(what.to_owned(), error.to_string()))
+}
+
 async fn whole(answer: Response<Incoming>) -> Result<Bytes, String> {
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
     body.collect().await.map(|whole| whole.to_bytes()).map_err(|error| error.to_string())

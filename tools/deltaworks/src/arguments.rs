@@ -19,6 +19,7 @@ use crate::schema_check::SchemaCommand;
 use crate::sessions::SessionsCommand;
 use crate::subscribe::SubscribeCommand;
 use crate::top::command::TopCommand;
+use crate::workers::WorkersCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +53,7 @@ enum Command {
     Bench(BenchCommand),
     Docs(DocumentsCommand),
     Sessions(SessionsCommand),
+    Workers(WorkersCommand),
     Top(TopCommand),
     Trace(RecordingCommand),
     Doctor(DoctorCommand),
@@ -76,6 +78,7 @@ impl Arguments {
             Command::Bench(command) => command.run(),
             Command::Docs(command) => command.run(),
             Command::Sessions(command) => command.run(),
+            Command::Workers(command) => command.run(),
             Command::Top(command) => command.run(),
             Command::Trace(command) => command.run(),
             Command::Doctor(command) => command.run(),

@@ -22,9 +22,10 @@ Examples:
   deltaworks docs --watch 2
   deltaworks docs --limit 1000 --json | jq '.documents[].name'
 
-OWNER is the core that orders the document's deltas. RATE is deltas a second over the sample; WINDOW
-is how many deltas a subscriber can still begin at; MISSED how many all subscribers together were told
-they would not get.
+OWNER is the worker that orders the document's deltas (`deltaworks workers` tells its core), with the
+worker behind a slash that it is away from, if it was moved. RATE is deltas a second over the sample;
+WINDOW is how many deltas a subscriber can still begin at; MISSED how many all subscribers together were
+told they would not get.
 
 Exit codes:
   0  the documents were told
@@ -116,6 +117,12 @@ pub struct DocumentRow {
     pub collection: String,
     /// The core that orders its deltas.
     pub owner_core: u32,
+    /// That core's number as a worker: its owner.
+    pub worker: u16,
+    /// The worker that its name leads to.
+    pub home_worker: u16,
+    /// Whether it was moved away from there.
+    pub is_away: bool,
     /// Its next sequence.
     pub next_sequence: u64,
     /// The oldest sequence in memory.
@@ -140,6 +147,14 @@ impl DocumentRow {
         match self.last_delta_unix_us {
             0 => "never".to_owned(),
             last => quantity::seconds(now_unix_us.saturating_sub(last) as f64 / 1e6),
+        }
+    }
+
+    /// Its owner, and the worker that it is away from: `1/0`.
+    pub fn owner(&self) -> String {
+        match self.is_away {
+            true => format!("{}/{}", self.worker, self.home_worker),
+            false => self.worker.to_string(),
         }
     }
 
@@ -195,7 +210,7 @@ impl DocumentsCommand {
         for document in &page.documents {
             table.row([
                 document.full_name(),
-                document.owner_core.to_string(),
+                document.owner(),
                 quantity::rate(document.rate_deltas_per_second),
                 document.last(now),
                 quantity::count(document.next_sequence),

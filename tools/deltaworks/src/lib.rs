@@ -43,6 +43,8 @@ pub mod documents;
 
 pub mod sessions;
 
+pub mod workers;
+
 pub mod recording;
 
 pub mod top;

@@ -24,6 +24,7 @@ fn daemon(folder: &Folder) -> StandIn {
             Some("GET /v1/status") => status(asked.fetch_add(1, Relaxed)),
             Some("GET /v1/documents") => documents(),
             Some("GET /v1/sessions") => sessions(),
+            Some("GET /v1/workers") => workers(),
             Some("POST /v1/trace") => return (200, RECORDING.to_owned()),
             _ => return (404, json!({ "error": "there is nothing here" }).to_string()),
         };
@@ -64,13 +65,22 @@ fn documents() -> Value {
         json!({
             "name": format!("a-document-with-a-name-that-is-long-enough-to-be-shortened-{number:03}"),
             "collection": if number == 0 { "notes" } else { "default" }, "owner_core": 1,
-            "worker": 0, "slot": number, "generation": 1, "epoch": 9, "next_sequence": 5_001,
+            "worker": 0, "home_worker": 1, "is_away": number == 0, "slot": number, "generation": 1, "epoch": 9, "next_sequence": 5_001,
             "window_start": 1, "window_deltas": 5_000, "rate_deltas_per_second": 1_500.0,
             "last_delta_unix_us": 0, "subscribers": 12, "writers": 3, "missed_deltas": 71
         })
     };
     let documents: Vec<Value> = (0..40).map(document).collect();
     json!({ "total": TOTAL, "sample_ms": 500, "documents": documents })
+}
+
+fn workers() -> Value {
+    json!({ "workers": [
+        { "worker": 0, "core": 1, "cpu": 5, "is_elastic": false, "documents": 1_233,
+          "accepted_deltas": 98_765, "busy_ratio": 0.375, "a new field": 1 },
+        { "worker": 1, "core": 2, "cpu": null, "is_elastic": true, "documents": 1,
+          "accepted_deltas": 7, "busy_ratio": 1.0 }
+    ] })
 }
 
 fn sessions() -> Value {
@@ -119,7 +129,7 @@ fn documents_are_listed_sorted_and_paged() {
     let first = told.lines().nth(1).expect("a document");
     assert!(first.starts_with("notes/a-document-with-a-name-that-is"), "{told}");
     let cells: Vec<&str> = first.split_ascii_whitespace().skip(1).collect();
-    assert_eq!(cells, ["1", "1,500", "never", "5,001", "5,000", "12", "3", "71"], "{told}");
+    assert_eq!(cells, ["0/1", "1,500", "never", "5,001", "5,000", "12", "3", "71"], "{told}");
     let last = "41 to 80 of 1,234 documents by window over 500 ms; --offset 80 goes on";
     assert_eq!(told.lines().last(), Some(last));
 
@@ -152,6 +162,23 @@ fn sessions_are_listed_and_other_peoples_names_steer_no_terminal() {
 }
 
 #[test]
+fn workers_are_listed() {
+    let folder = Folder::new();
+    let daemon = daemon(&folder);
+    let listed = run(&daemon, &["workers"]);
+    assert_eq!(listed.status.code(), Some(0), "{}", stderr(&listed));
+    let told = text(&listed);
+    let cells = |line: usize| -> Vec<&str> {
+        told.lines().nth(line).expect("a worker").split_ascii_whitespace().collect()
+    };
+    assert_eq!(cells(1), ["0", "1", "5", "home", "1,233", "98.8", "k", "38", "%"], "{told}");
+    assert_eq!(cells(2), ["1", "2", "-", "elastic", "1", "7", "100", "%"], "{told}");
+    let json = run(&daemon, &["workers", "--json"]);
+    let page: Value = serde_json::from_slice(&json.stdout).expect("one line of JSON");
+    assert_eq!(page, workers());
+}
+
+#[test]
 fn a_frame_of_top_fits_every_size() {
     let folder = Folder::new();
     let daemon = daemon(&folder);
@@ -180,7 +207,7 @@ fn a_frame_of_top_fits_every_size() {
         "1.50 µs",
         "1.80 ms",
         "/s out\n",
-        "notes/a-doc…ortened-000 1     1,500    never    5,000    12      3       71",
+        "notes/a-doc…ortened-000 0/1   1,500    never    5,000    12      3       71",
         "0:0      tcp:127.0.0.1:50000   8.0 s   12.3 k   93       512 B    3.00 KiB ",
         "q quit  s documents by rate  S sessions by backlog",
     ] {

@@ -222,7 +222,7 @@ fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
     let rows = page.documents.iter().map(|document| {
         Row::new([
             shortened(&escaped(&document.full_name()), name_columns),
-            document.owner_core.to_string(),
+            document.owner(),
             rate(document.rate_deltas_per_second),
             document.last(now),
             count(document.window_deltas),

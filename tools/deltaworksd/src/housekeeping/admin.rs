@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use deltaworks_server::census::{
     Cut, DocumentReport, DocumentSort, Sample, SessionReport, SessionSample, SessionSort,
 };
-use deltaworks_server::report::Status;
+use deltaworks_server::report::{Status, WorkerReport};
 use deltaworks_server::trace_events::trace_events;
 use deltaworks_server::{Observer, Unanswered};
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,7 @@ pub(super) fn router(seen: Seen) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/documents", get(documents))
         .route("/v1/sessions", get(sessions))
+        .route("/v1/workers", get(workers))
         .route("/v1/trace", post(trace))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
@@ -150,6 +151,15 @@ fn sampled(sample_ms: u64) -> Result<Duration, Refusal> {
 
 async fn status(State(desk): Desked) -> Result<Json<Status>, Refusal> {
     Ok(Json(desk.observer()?.status()))
+}
+
+#[derive(Debug, Serialize)]
+struct WorkersTold {
+    workers: Vec<WorkerReport>,
+}
+
+async fn workers(State(desk): Desked) -> Result<Json<WorkersTold>, Refusal> {
+    Ok(Json(WorkersTold { workers: desk.observer()?.workers() }))
 }
 
 #[derive(Debug, Deserialize)]

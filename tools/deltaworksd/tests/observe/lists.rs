@@ -72,6 +72,41 @@ fn documents_are_paged_and_sorted() {
     daemon.stop();
 }
 
+/// Every document has the owner that its name leads to, and every owner stands in the list of workers.
+#[test]
+fn owners_are_workers_and_workers_are_listed() {
+    let daemon = start(&["--cores", "2"]);
+    let mut peer = Peer::unix(&daemon);
+    for number in 0..64 {
+        peer.write(&format!("d{number}"), 1);
+    }
+    let workers = || admin(&daemon, "GET", "/v1/workers").json()["workers"].clone();
+    let documents = |worker: &Value| worker["documents"].as_u64().expect("a count");
+    eventually("all documents are counted", || {
+        workers().as_array().expect("workers").iter().map(documents).sum::<u64>() == 64
+    });
+    let workers = workers();
+    let workers = workers.as_array().expect("workers");
+    let (_, rows) = list(&daemon, "documents", "limit=1000&sample_ms=0");
+    for (number, worker) in workers.iter().enumerate() {
+        assert_eq!((&worker["worker"], &worker["is_elastic"]), (&number.into(), &false.into()));
+        let owned = rows.iter().filter(|row| row["worker"] == number);
+        let mut count = 0;
+        for row in owned {
+            assert_eq!(row["owner_core"], worker["core"], "{row}");
+            assert_eq!((&row["home_worker"], &row["is_away"]), (&number.into(), &false.into()));
+            count += 1;
+        }
+        assert_eq!(count, documents(worker), "{worker}");
+    }
+    let status = crate::http::status(&daemon);
+    for core in status["cores"].as_array().expect("cores") {
+        let worker = workers.iter().find(|worker| worker["core"] == core["core"]);
+        assert_eq!(core["worker"], worker.map_or(Value::Null, |it| it["worker"].clone()));
+    }
+    daemon.stop();
+}
+
 /// What is asked wrongly is refused with a sentence.
 #[test]
 fn wrong_questions_are_refused() {
@@ -89,6 +124,7 @@ fn wrong_questions_are_refused() {
         ("GET", "/v1/trace", 405),
         ("POST", "/v1/status", 405),
         ("GET", "/v1/reload", 405),
+        ("POST", "/v1/workers", 405),
         ("GET", "/v1/secrets", 404),
         ("GET", "/", 404),
     ] {
