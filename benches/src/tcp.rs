@@ -187,6 +187,7 @@ fn start_server(cpu: usize, measures_latency: bool) -> Result<Server, String> {
         cores: 1,
         session_cores: 1,
         workers: 1,
+        elastic_cores: 0,
         documents: None,
         sessions: None,
         worker_queue_messages: WORKER_QUEUE_MESSAGES,

@@ -37,6 +37,9 @@ pub struct PlanConfig {
     pub session_cores: Option<u16>,
     /// Cores that own documents; `None` chooses: all on one or two cores, else one in four.
     pub workers: Option<u16>,
+    /// Elastic workers, for hot documents: on whole cores that nobody else needs, one each; the others
+    /// share the cores of the workers.
+    pub elastic_workers: u16,
     /// CPU time that the cgroup grants: bounds what is chosen, not what is wished. None means
     /// no bound.
     pub quota: Option<CpuQuota>,
@@ -52,6 +55,7 @@ impl Default for PlanConfig {
         Self {
             session_cores: None,
             workers: None,
+            elastic_workers: 0,
             quota: None,
             ring_messages: 1_024,
             inbox_messages_max: 32_768,
@@ -100,6 +104,8 @@ pub struct PlannedCore {
     pub agents: Vec<PlannedAgent>,
     /// True where the housekeeping thread may run on the same CPU.
     pub shared_with_housekeeping: bool,
+    /// True where documents are owned only while they are hot, by an elastic worker that is here alone.
+    pub is_elastic: bool,
 }
 
 impl PlannedCore {
@@ -169,6 +175,18 @@ pub struct PlannedRing {
     pub reach: Reach,
 }
 
+/// An elastic worker: its place in [`Plan::elastic`] is its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedElastic {
+    /// Index in [`Plan::cores`] of the core that does its work.
+    pub core: u16,
+    /// It shares that core with a worker, whose other documents come first.
+    pub shares: bool,
+    /// Its share of what the core gives to hot documents, beside that of the other elastic workers
+    /// there.
+    pub weight: u16,
+}
+
 /// Where the chunks of one session core are bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryPlace {
@@ -190,8 +208,10 @@ pub struct Plan {
     pub memory: Vec<MemoryPlace>,
     /// How many cores serve sessions.
     pub session_cores: u16,
-    /// How many cores own documents.
+    /// How many cores own documents, the elastic ones left out.
     pub workers: u16,
+    /// The elastic workers: first those with a core of their own, then those that share one.
+    pub elastic: Vec<PlannedElastic>,
     /// Messages that each ring holds.
     pub ring_messages: u32,
     /// CPUs for the one unpinned housekeeping thread: whole idle cores if there are any, else
@@ -230,7 +250,8 @@ pub fn plan(topology: &Topology, mask: &CpuSet, config: &PlanConfig) -> Result<P
         return Err(PlanError::NoCpu { mask: mask.clone() });
     }
     let split = placement::Split::choose(&room, config);
-    let seats = placement::seats(&room, &split);
+    let mut seats = placement::seats(&room, &split);
+    seats.extend(placement::elastic_seats(&room, &split, &seats));
     let housekeeping = placement::housekeeping(topology, mask, &seats);
     let mut plan = Plan {
         cores: cores(&seats, &housekeeping),
@@ -238,12 +259,14 @@ pub fn plan(topology: &Topology, mask: &CpuSet, config: &PlanConfig) -> Result<P
         memory: vec![],
         session_cores: split.session_cores,
         workers: split.workers,
+        elastic: vec![],
         ring_messages: ring_messages(seats.len(), config),
         housekeeping,
         notes: vec![],
     };
     plan.rings = rings(&plan.cores, plan.ring_messages);
     plan.memory = memory(&plan.cores);
+    plan.elastic = elastic(&plan.cores, config.elastic_workers);
     plan.notes = note::notes(&plan, topology, mask, config, &room, &split);
     Ok(plan)
 }
@@ -277,6 +300,7 @@ fn must_talk(cores: &[PlannedCore], from: usize, to: usize) -> bool {
 }
 
 fn cores(seats: &[Seat], housekeeping: &CpuSet) -> Vec<PlannedCore> {
+    // Workers at which documents are at home have the first numbers.
     let (mut sessions, mut workers) = (0, 0);
     let mut planned = Vec::with_capacity(seats.len());
     for seat in seats {
@@ -293,9 +317,22 @@ fn cores(seats: &[Seat], housekeeping: &CpuSet) -> Vec<PlannedCore> {
             sessions += 1;
         }
         let shared_with_housekeeping = housekeeping.contains(seat.cpu.os_index);
-        planned.push(PlannedCore { cpu: seat.cpu, agents, shared_with_housekeeping });
+        let is_elastic = seat.is_elastic;
+        planned.push(PlannedCore { cpu: seat.cpu, agents, shared_with_housekeeping, is_elastic });
     }
     planned
+}
+
+/// Each core of its own has one; the others go over the workers' cores in turn, with equal weights.
+fn elastic(cores: &[PlannedCore], count: u16) -> Vec<PlannedElastic> {
+    let with = |is_elastic: bool| {
+        let cores = cores.iter().zip(0_u16..);
+        cores.filter(move |(core, _)| core.owns_documents() && core.is_elastic == is_elastic)
+    };
+    let alone = with(true).map(|(_, core)| PlannedElastic { core, shares: false, weight: 1 });
+    let shared = with(false).map(|(_, core)| PlannedElastic { core, shares: true, weight: 1 });
+    let shared: Vec<PlannedElastic> = shared.collect();
+    alone.chain(shared.into_iter().cycle()).take(usize::from(count)).collect()
 }
 
 fn ring_messages(cores: usize, config: &PlanConfig) -> u32 {

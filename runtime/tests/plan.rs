@@ -194,6 +194,69 @@ fn a_small_plan_takes_the_smallest_l3_group_that_holds_it() {
     assert!(plan.rings.iter().all(|ring| ring.reach <= Reach::SameL3));
 }
 
+fn elastic(session_cores: u16, workers: u16, elastic_workers: u16) -> PlanConfig {
+    PlanConfig { elastic_workers, ..wished(session_cores, workers) }
+}
+
+#[test]
+fn hot_documents_get_the_cores_that_are_left_and_the_rest_share() {
+    let big = machine("core:16 pu:2");
+    let plan = planned(&big, &elastic(4, 2, 24));
+    let alone: Vec<u16> = (6..15).collect();
+    let of = |shares: bool| {
+        let some = plan.elastic.iter().filter(move |elastic| elastic.shares == shares);
+        some.map(|elastic| elastic.core).collect::<Vec<u16>>()
+    };
+    assert_eq!(of(false), alone, "all but one, which is housekeeping's");
+    assert!(alone.iter().all(|core| plan.cores[usize::from(*core)].is_elastic));
+    let workers: Vec<u16> =
+        (0..6).filter(|at| plan.cores[usize::from(*at)].owns_documents()).collect();
+    let shared = of(true);
+    assert_eq!(shared.len(), 15);
+    assert_eq!(shared[..4], [workers[0], workers[1], workers[0], workers[1]]);
+    assert!(plan.elastic.iter().all(|elastic| elastic.weight == 1));
+    assert!(plan.cores.iter().all(|core| core.cpu.smt_rank == 0), "no siblings");
+    assert_eq!(plan.workers, 2, "those at which documents are at home");
+    // Without a spare core all share; fewer take fewer cores.
+    let small = planned(
+        &machine("core:2 pu:1"),
+        &PlanConfig { elastic_workers: 24, ..PlanConfig::default() },
+    );
+    assert_eq!((small.cores.len(), small.elastic.len()), (2, 24));
+    assert!(small.elastic.iter().all(|elastic| elastic.shares));
+    let few = planned(&big, &elastic(4, 2, 3));
+    assert_eq!((few.cores.len(), few.elastic.len()), (9, 3));
+    // They stand in the group of the others, as far as it goes.
+    let groups = machine("package:2 l3:2 core:4 pu:1");
+    let plan = planned(&groups, &elastic(1, 1, 2));
+    assert!(plan.cores.iter().all(|core| core.cpu.l3_group == plan.cores[0].cpu.l3_group));
+    let plan = planned(&groups, &elastic(2, 1, 5));
+    let near = plan.cores.iter().filter(|core| core.cpu.package == plan.cores[0].cpu.package);
+    assert_eq!((plan.cores.len(), near.count()), (8, 8), "the package before the machine");
+}
+
+#[test]
+fn elastic_workers_that_contradict_the_plan_are_found_out() {
+    let machine = machine("core:8 pu:1");
+    let good = planned(&machine, &elastic(2, 1, 5));
+    let own = good.elastic.iter().position(|elastic| !elastic.shares).expect("one is alone");
+    let core = good.elastic[own].core;
+    type Spoil<'a> = &'a dyn Fn(&mut Plan);
+    let spoilt: [(&str, Spoil<'_>); 5] = [
+        ("a core of its own without a worker", &|plan| plan.elastic.retain(|it| it.shares)),
+        ("two alone on one core", &|plan| plan.elastic.push(plan.elastic[own])),
+        ("alone on a core that it shares", &|plan| plan.elastic[own].shares = true),
+        ("no share at all", &|plan| plan.elastic[own].weight = 0),
+        ("sharing a session core", &|plan| plan.elastic[own].core = 0),
+    ];
+    for (what, spoil) in spoilt {
+        let mut plan = good.clone();
+        spoil(&mut plan);
+        let fault = plan.check(&machine, &machine.all_cpus());
+        assert!(matches!(fault, Err(PlanFault::ElasticWrong { .. })), "{what}: {fault:?} {core}");
+    }
+}
+
 #[test]
 fn groups_of_one_package_are_taken_together() {
     let machine = machine("package:2 numa:2 l3:2 core:2 pu:1");
@@ -529,6 +592,23 @@ fn the_drawing_of_four_cores_reads_like_this() {
   housekeeping                unpinned, on CPUs 0-1
 ";
     assert_eq!(drawing::draw(&plan, &machine), drawn);
+}
+
+#[test]
+fn elastic_workers_are_drawn() {
+    let machine = machine("core:8 pu:1");
+    let drawn = drawing::draw(&planned(&machine, &elastic(2, 1, 6)), &machine);
+    let expected = "\
+  package 0 · node 0 · L3 0   h S S W E E E E
+  S reception + propagation, W validation, E one hot document, h housekeeping
+";
+    assert!(drawn.contains(expected), "{drawn}");
+    let expected = "\
+  elastic workers             4 alone, on CPUs 4-7; 2 share the cores of
+                              workers, by weight 1 each, behind their other
+                              documents
+";
+    assert!(drawn.contains(expected), "{drawn}");
 }
 
 #[test]

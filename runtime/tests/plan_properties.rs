@@ -65,10 +65,11 @@ fn configs() -> impl Strategy<Value = PlanConfig> {
     let quota = prop::option::of(
         (1_u64..3_000_000).prop_map(|quota_us| CpuQuota { quota_us, period_us: 100_000 }),
     );
-    (wish(), wish(), quota, 1_u32..5_000).prop_map(
-        |(session_cores, workers, quota, ring_messages)| PlanConfig {
+    (wish(), wish(), 0_u16..30, quota, 1_u32..5_000).prop_map(
+        |(session_cores, workers, elastic_workers, quota, ring_messages)| PlanConfig {
             session_cores,
             workers,
+            elastic_workers,
             quota,
             ring_messages,
             ..PlanConfig::default()
@@ -78,6 +79,41 @@ fn configs() -> impl Strategy<Value = PlanConfig> {
 
 fn allowed<'a>(machine: &'a Topology, mask: &'a CpuSet) -> impl Iterator<Item = &'a Cpu> {
     machine.cpus().iter().filter(|cpu| mask.contains(cpu.os_index))
+}
+
+/// How many elastic workers have a core of their own.
+fn alone(plan: &Plan) -> u16 {
+    plan.cores.iter().filter(|core| core.is_elastic).count() as u16
+}
+
+/// Each elastic worker has a core alone, or shares one with a worker; none shares while a whole core
+/// is left over, beside that of housekeeping.
+fn elastic_workers_stand(
+    plan: &Plan,
+    config: &PlanConfig,
+    whole_cores: usize,
+) -> Result<(), TestCaseError> {
+    prop_assert_eq!(plan.elastic.len(), usize::from(config.elastic_workers));
+    let mut on_core = vec![0; plan.cores.len()];
+    for elastic in &plan.elastic {
+        let core = &plan.cores[usize::from(elastic.core)];
+        prop_assert!(core.owns_documents() && core.is_elastic != elastic.shares);
+        prop_assert!(!core.is_elastic || !core.serves_sessions());
+        on_core[usize::from(elastic.core)] += 1;
+    }
+    let counts = |is_elastic: bool| {
+        let cores = plan.cores.iter().zip(&on_core);
+        cores.filter(move |(core, _)| core.owns_documents() && core.is_elastic == is_elastic)
+    };
+    prop_assert!(counts(true).all(|(_, count)| *count == 1));
+    let shared: Vec<i32> = counts(false).map(|(_, count)| *count).collect();
+    prop_assert!(
+        shared.iter().max().zip(shared.iter().min()).is_some_and(|(max, min)| max - min <= 1)
+    );
+    let shares = plan.elastic.iter().any(|elastic| elastic.shares);
+    let has_spare = config.quota.is_none() && plan.cores.len() + 1 < whole_cores.min(512);
+    prop_assert!(!(shares && has_spare), "{} of {whole_cores} cores", plan.cores.len());
+    Ok(())
 }
 
 fn agents_stand_once(plan: &Plan) -> Result<(), TestCaseError> {
@@ -90,7 +126,7 @@ fn agents_stand_once(plan: &Plan) -> Result<(), TestCaseError> {
         |kind| counts.keys().filter(move |(of, _)| *of == kind).map(|(_, number)| *number);
     for (kind, expected) in [
         (AgentKind::Reception, plan.session_cores),
-        (AgentKind::Validation, plan.workers),
+        (AgentKind::Validation, plan.workers + alone(plan)),
         (AgentKind::Propagation, plan.session_cores),
     ] {
         prop_assert!(of_kind(kind).eq(0..expected), "{kind:?}");
@@ -102,16 +138,22 @@ fn ring_ends_are_near(
     plan: &Plan,
     room: &BTreeMap<u32, BTreeSet<u32>>,
 ) -> Result<(), TestCaseError> {
-    let groups: BTreeSet<u32> = plan.cores.iter().map(|core| core.cpu.l3_group).collect();
-    if room.values().any(|cores| cores.len() >= plan.cores.len()) {
-        prop_assert_eq!(groups.len(), 1, "one group had room for all");
+    let steady: Vec<_> = plan.cores.iter().filter(|core| !core.is_elastic).collect();
+    let groups: BTreeSet<u32> = steady.iter().map(|core| core.cpu.l3_group).collect();
+    let has_room = |count: usize| room.values().any(|cores| cores.len() >= count);
+    if has_room(steady.len()) {
+        prop_assert_eq!(groups.len(), 1, "one group had room for them");
+    }
+    if has_room(plan.cores.len()) {
+        let all = plan.cores.iter().map(|core| core.cpu.l3_group).collect::<BTreeSet<u32>>();
+        prop_assert_eq!(all.len(), 1, "one group had room for all");
     }
     for group in groups {
-        let here = plan.cores.iter().filter(|core| core.cpu.l3_group == group);
+        let here = steady.iter().filter(|core| core.cpu.l3_group == group);
         let (cores, workers) = here.fold((0, 0), |(cores, workers), core| {
             (cores + 1, workers + usize::from(core.owns_documents()))
         });
-        let share = cores * usize::from(plan.workers) / plan.cores.len();
+        let share = cores * usize::from(plan.workers) / steady.len();
         prop_assert!(workers == share || workers == share + 1, "{workers} of {share}");
     }
     Ok(())
@@ -137,6 +179,7 @@ proptest! {
 
         let busy_cores: BTreeSet<u32> = plan.cores.iter().map(|core| core.cpu.core).collect();
         let whole_cores: usize = room.values().map(BTreeSet::len).sum();
+        elastic_workers_stand(&plan, &config, whole_cores)?;
         if busy_cores.len() < plan.cores.len() {
             prop_assert_eq!(busy_cores.len(), whole_cores, "a sibling is busy, a core idle");
         }

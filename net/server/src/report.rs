@@ -142,6 +142,18 @@ pub struct CoreReport {
     pub duplicate_batches: u64,
     /// Batches that were checked in slices.
     pub stalled_batches: u64,
+    /// Batches of hot documents that waited behind the others of their core.
+    pub laned_batches: u64,
+    /// How often more of those waited than may.
+    pub lane_overruns: u64,
+    /// Documents that this core decided to give an elastic worker: the first owner's decides for all.
+    pub promotions: u64,
+    /// Documents that it decided to take it from.
+    pub demotions: u64,
+    /// Documents that it decided to move to another owner.
+    pub moves: u64,
+    /// Elastic workers that have a document, of all cores.
+    pub promoted_documents: u64,
     /// Images that sockets took whole.
     pub delivered_images: u64,
     /// Bytes of images that sockets took.

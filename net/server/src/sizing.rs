@@ -62,6 +62,8 @@ pub struct SizingRequest {
     pub session_cores: u32,
     /// Cores that own documents.
     pub workers: u32,
+    /// Cores that own documents only while they are hot.
+    pub elastic_cores: u32,
     /// Documents at most; none: what the budget scales to, 100,000 at [`BUDGET_BYTES`].
     pub documents: Option<u32>,
     /// Sessions at most; none: what the budget scales to, 4,096 at [`BUDGET_BYTES`].
@@ -148,6 +150,7 @@ impl std::error::Error for TooSmall {}
 pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let session_cores = u64::from(request.session_cores.max(1));
     let workers = u64::from(request.workers.max(1));
+    let owners = workers + u64::from(request.elastic_cores);
     let budget_bytes = request
         .budget_bytes
         .unwrap_or(BUDGET_BYTES.max(BUDGET_BYTES_PER_SESSION_CORE * session_cores));
@@ -181,7 +184,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         row(
             "guest places",
             GUEST_PLACE_BYTES,
-            u64::from(Limits::default().guests_per_worker_max) * workers,
+            u64::from(Limits::default().guests_per_worker_max) * owners,
             "document stays where it is",
         ),
         row("names", 1, names_bytes, "open refused (309)"),
@@ -196,7 +199,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         row(
             "check machines",
             MACHINE_BYTES as u64,
-            MACHINES as u64 * workers,
+            MACHINES as u64 * owners,
             "slow batches wait their turn",
         ),
         row("ring slots", 1, rings, "messages wait with their sender"),
@@ -227,13 +230,13 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let limits = Limits {
         documents_per_worker_max: spread(documents) as u32,
         names_bytes_per_worker_max: names_bytes / workers,
-        producers_per_worker_max: (producers / workers) as u32,
+        producers_per_worker_max: (producers / owners) as u32,
         subscriptions_per_core_max: per_core(subscriptions) as u32,
         slow_subscriptions_per_core_max: per_core(slow) as u32,
         handles_per_core_max: per_core(handles) as u32,
         sessions_per_core_max: per_core(sessions).max(1) as u32,
         waiting_messages_max: per_core(waiting) as u32,
-        owed_per_worker_max: (owed / workers) as u32,
+        owed_per_worker_max: (owed / owners) as u32,
         spill_bytes_per_core_max: per_core(spills),
         carry_bytes_per_core_max: per_core(carries),
         image_bytes_max: defaults.image_bytes_max.min((request.chunk_bytes / 4) as u32),
@@ -278,6 +281,7 @@ mod tests {
             cores,
             session_cores: cores,
             workers: cores,
+            elastic_cores: 0,
             documents: None,
             sessions: None,
             worker_queue_messages: WORKER_QUEUE_MESSAGES,
@@ -318,6 +322,18 @@ mod tests {
             let (worst, budget) = (sizing.worst_case_bytes(), sizing.budget_bytes);
             assert!(worst <= budget, "{cores} cores: {worst} > {budget}: {sizing:#?}");
             assert!(worst > budget / 10 * 8, "{cores} cores leave {worst} of {budget}");
+        }
+        for (cores, elastic_cores) in [(3_u32, 1), (40, 24), (64, 15)] {
+            let few = (cores - elastic_cores).div_ceil(2);
+            let request =
+                SizingRequest { session_cores: few, workers: few, elastic_cores, ..request(cores) };
+            let sizing = size(request).expect("the default budget is enough");
+            assert!(sizing.worst_case_bytes() <= sizing.budget_bytes, "{sizing:#?}");
+            let guests = sizing.rows.iter().find(|row| row.kind == "guest places").expect("a row");
+            assert_eq!(
+                guests.count,
+                u64::from(sizing.limits.guests_per_worker_max * (few + elastic_cores))
+            );
         }
         for mib in [64, 256, 1024] {
             let budget_bytes = Some(mib << 20);

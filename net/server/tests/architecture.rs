@@ -51,6 +51,7 @@ fn the_worst_case_table_is_that_of_the_code_and_within_the_budget() {
         cores: 2,
         session_cores: 2,
         workers: 2,
+        elastic_cores: 0,
         documents: None,
         sessions: None,
         worker_queue_messages: WORKER_QUEUE_MESSAGES,

@@ -33,6 +33,7 @@ fn server(cores: u32) -> Server {
         cores,
         session_cores: cores,
         workers: cores,
+        elastic_cores: 0,
         documents: Some(100),
         sessions: None,
         worker_queue_messages: WORKER_QUEUE_MESSAGES,

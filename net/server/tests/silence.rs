@@ -33,6 +33,7 @@ fn server() -> Server {
         cores: 1,
         session_cores: 1,
         workers: 1,
+        elastic_cores: 0,
         documents: Some(100),
         sessions: None,
         worker_queue_messages: WORKER_QUEUE_MESSAGES,

@@ -49,6 +49,12 @@ pub enum PlanFault {
         /// The agent.
         agent: PlannedAgent,
     },
+    /// An elastic worker whose core is not what it says, or a core of its own that has none or two, or
+    /// one that serves sessions.
+    ElasticWrong {
+        /// The core.
+        core: u16,
+    },
     /// Two agents of one kind on one core, or reception without the propagation of its number.
     AgentsDoNotFit {
         /// The core.
@@ -130,6 +136,7 @@ impl Plan {
     pub fn check(&self, topology: &Topology, mask: &CpuSet) -> Result<(), PlanFault> {
         self.check_cpus(topology, mask)?;
         self.check_agents()?;
+        self.check_elastic()?;
         self.check_siblings(topology, mask)?;
         self.check_rings()?;
         self.check_l3(topology, mask)?;
@@ -155,9 +162,10 @@ impl Plan {
     }
 
     fn check_agents(&self) -> Result<(), PlanFault> {
+        let alone = self.cores.iter().filter(|core| core.is_elastic).count() as u16;
         let counts = [
             (AgentKind::Reception, self.session_cores),
-            (AgentKind::Validation, self.workers),
+            (AgentKind::Validation, self.workers + alone),
             (AgentKind::Propagation, self.session_cores),
         ];
         let mut seen = BTreeSet::new();
@@ -189,6 +197,26 @@ impl Plan {
                 if !seen.contains(&agent) {
                     return Err(PlanFault::AgentMissing { agent });
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_elastic(&self) -> Result<(), PlanFault> {
+        let mut alone = vec![0; self.cores.len()];
+        for elastic in &self.elastic {
+            let core = self.cores.get(usize::from(elastic.core));
+            let fits = core.is_some_and(|core| {
+                core.owns_documents() && core.is_elastic != elastic.shares && elastic.weight > 0
+            });
+            if !fits {
+                return Err(PlanFault::ElasticWrong { core: elastic.core });
+            }
+            alone[usize::from(elastic.core)] += usize::from(!elastic.shares);
+        }
+        for ((core, alone), number) in self.cores.iter().zip(alone).zip(0_u16..) {
+            if core.is_elastic && (alone != 1 || core.serves_sessions()) {
+                return Err(PlanFault::ElasticWrong { core: number });
             }
         }
         Ok(())
@@ -243,21 +271,29 @@ impl Plan {
         for cpu in topology.cpus().iter().filter(|cpu| mask.contains(cpu.os_index)) {
             room.entry(cpu.l3_group).or_default().insert(cpu.core);
         }
-        let roomy = room.iter().find(|(_, cores)| cores.len() >= self.cores.len());
-        let leaves = self.rings.iter().find(|ring| ring.reach > Reach::SameL3);
-        if let (Some((l3_group, _)), Some(ring)) = (roomy, leaves) {
-            let (from, to, l3_group) = (ring.from, ring.to, *l3_group);
-            return Err(PlanFault::RingLeavesL3 { from, to, l3_group });
+        // Among all cores, and among those that are no elastic worker's: these come first.
+        let is_elastic = |core: u16| self.cores[usize::from(core)].is_elastic;
+        let steady = self.cores.iter().filter(|core| !core.is_elastic).count();
+        for (cores_planned, with_elastic) in [(self.cores.len(), true), (steady, false)] {
+            let roomy = room.iter().find(|(_, cores)| cores.len() >= cores_planned);
+            let leaves = self.rings.iter().find(|ring| {
+                let counts = with_elastic || !(is_elastic(ring.from) || is_elastic(ring.to));
+                counts && ring.reach > Reach::SameL3
+            });
+            if let (Some((l3_group, _)), Some(ring)) = (roomy, leaves) {
+                let (from, to, l3_group) = (ring.from, ring.to, *l3_group);
+                return Err(PlanFault::RingLeavesL3 { from, to, l3_group });
+            }
         }
         let mut groups: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
-        for core in &self.cores {
+        for core in self.cores.iter().filter(|core| !core.is_elastic) {
             let (cores, workers) = groups.entry(core.cpu.l3_group).or_default();
             *cores += 1;
             *workers += usize::from(core.owns_documents());
         }
         let all_workers = usize::from(self.workers);
         for (l3_group, (cores, workers)) in groups {
-            if workers < cores * all_workers / self.cores.len() {
+            if workers < cores * all_workers / steady {
                 return Err(PlanFault::WorkersFarAway { l3_group });
             }
         }
@@ -323,6 +359,9 @@ impl fmt::Display for PlanFault {
             Self::AgentMissing { agent } => write!(f, "{agent} stands on no core"),
             Self::AgentTwice { agent } => write!(f, "{agent} stands twice"),
             Self::AgentUncounted { agent } => write!(f, "{agent} is one more than planned"),
+            Self::ElasticWrong { core } => {
+                write!(f, "core {core} and its elastic workers contradict each other")
+            }
             Self::AgentsDoNotFit { core } => {
                 write!(f, "the agents of core {core} do not belong together")
             }

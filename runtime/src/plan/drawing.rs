@@ -30,6 +30,7 @@ pub fn draw(plan: &Plan, topology: &Topology) -> String {
     ));
     draw_machine(&mut page, plan, topology);
     draw_cores(&mut page, plan);
+    draw_elastic(&mut page, plan);
     draw_rings(&mut page, plan);
     draw_memory(&mut page, plan, topology);
     page.line("");
@@ -60,6 +61,7 @@ fn draw_machine(page: &mut Page, plan: &Plan, topology: &Topology) {
         ('S', "reception + propagation"),
         ('W', "validation"),
         ('F', "all three agents"),
+        ('E', "one hot document"),
         ('h', "housekeeping"),
         ('.', "unused"),
     ];
@@ -70,6 +72,9 @@ fn draw_machine(page: &mut Page, plan: &Plan, topology: &Topology) {
 
 fn letter(plan: &Plan, cpu: &Cpu) -> char {
     let planned = plan.cores.iter().find(|core| core.cpu.os_index == cpu.os_index);
+    if planned.is_some_and(|core| core.is_elastic) {
+        return 'E';
+    }
     match planned.map(|core| (core.serves_sessions(), core.owns_documents())) {
         Some((true, true)) => 'F',
         Some((true, false)) => 'S',
@@ -93,6 +98,28 @@ fn draw_cores(page: &mut Page, plan: &Plan) {
     for (name, kind) in roles {
         let with = plan.cores.iter().filter(|core| core.runs(kind));
         page.item(name, &cpus(&with.map(|core| core.cpu.os_index).collect()));
+    }
+}
+
+fn draw_elastic(page: &mut Page, plan: &Plan) {
+    let alone = plan.elastic.iter().filter(|elastic| !elastic.shares).count();
+    let sharing: Vec<_> = plan.elastic.iter().filter(|elastic| elastic.shares).collect();
+    let mut told = Vec::new();
+    if alone > 0 {
+        let cores = plan.cores.iter().filter(|core| core.is_elastic);
+        let set = cpus(&cores.map(|core| core.cpu.os_index).collect());
+        told.push(format!("{alone} alone, on {set}"));
+    }
+    if let Some(first) = sharing.first() {
+        let weight = first.weight;
+        told.push(format!(
+            "{} share the cores of workers, by weight {weight} each, behind their other documents",
+            sharing.len()
+        ));
+    }
+    if !told.is_empty() {
+        page.line("");
+        page.item("elastic workers", &told.join("; "));
     }
 }
 

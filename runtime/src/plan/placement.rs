@@ -36,6 +36,11 @@ impl Room {
         self.cores.iter().map(Vec::len).sum()
     }
 
+    /// The core that the kernel's own work and most interrupts like.
+    fn first_core(&self) -> Option<u32> {
+        self.cores.iter().min_by_key(|core| core[0].os_index).map(|core| core[0].core)
+    }
+
     /// How many physical cores have at least one CPU.
     pub(super) fn whole_cores(&self) -> usize {
         self.cores.len()
@@ -49,6 +54,8 @@ pub(super) struct Split {
     pub(super) workers: u16,
     /// Pinned threads: less than the sum of the two where some have both roles.
     pub(super) threads: usize,
+    /// Elastic workers that get a core of their own: one more thread each.
+    pub(super) elastic: usize,
 }
 
 impl Split {
@@ -79,7 +86,8 @@ impl Split {
             && sessions == workers
             && sessions + workers > free;
         let threads = if fused { sessions } else { (sessions + workers).min(cpus_max) };
-        Self { session_cores: sessions as u16, workers: workers as u16, threads }
+        let elastic = free.saturating_sub(threads).min(usize::from(config.elastic_workers));
+        Self { session_cores: sessions as u16, workers: workers as u16, threads, elastic }
     }
 }
 
@@ -100,12 +108,14 @@ pub(super) struct Seat {
     pub(super) cpu: Cpu,
     pub(super) serves_sessions: bool,
     pub(super) owns_documents: bool,
+    /// Documents are owned only while they are hot.
+    pub(super) is_elastic: bool,
 }
 
 /// The seats of the plan, L3 group by L3 group, with the roles spread evenly over them, so that a
 /// session core finds a worker in its own group where the numbers allow it.
 pub(super) fn seats(room: &Room, split: &Split) -> Vec<Seat> {
-    let cpus = chosen_cpus(room, split.threads);
+    let cpus = chosen_cpus(room, split.threads, split.elastic);
     let (threads, workers) = (cpus.len(), usize::from(split.workers));
     // Every seat without a worker serves sessions; what is wished beyond that falls on seats
     // with one.
@@ -116,9 +126,25 @@ pub(super) fn seats(room: &Room, split: &Split) -> Vec<Seat> {
         let owns_documents = is_marked(at, workers, threads);
         let serves_sessions = !owns_documents || is_marked(worker, both, workers);
         worker += usize::from(owns_documents);
-        seats.push(Seat { cpu, serves_sessions, owns_documents });
+        seats.push(Seat { cpu, serves_sessions, owns_documents, is_elastic: false });
     }
     seats
+}
+
+/// The seats of elastic workers with a core of their own: whole cores that are left, nearest to the
+/// others first, and the first core of the machine last.
+pub(super) fn elastic_seats(room: &Room, split: &Split, seats: &[Seat]) -> Vec<Seat> {
+    let Some(near) = seats.first().map(|seat| seat.cpu) else { return vec![] };
+    let busy: BTreeSet<u32> = seats.iter().map(|seat| seat.cpu.core).collect();
+    let first = room.first_core();
+    let mut idle: Vec<Cpu> = room.cores.iter().map(|core| core[0]).collect();
+    idle.retain(|cpu| !busy.contains(&cpu.core));
+    idle.sort_by_key(|cpu| {
+        let far = (cpu.package != near.package, cpu.node != near.node);
+        (cpu.l3_group != near.l3_group, far, Some(cpu.core) == first, cpu.os_index)
+    });
+    let seat = |cpu| Seat { cpu, serves_sessions: false, owns_documents: true, is_elastic: true };
+    idle.into_iter().take(split.elastic).map(seat).collect()
 }
 
 /// CPUs for the unpinned thread: of whole idle cores, else idle siblings, else all of the plan's
@@ -144,18 +170,18 @@ fn is_marked(place: usize, marked: usize, of: usize) -> bool {
 }
 
 /// The CPUs to use, group by group: first threads of cores first, siblings only when every core
-/// is busy.
-fn chosen_cpus(room: &Room, threads: usize) -> Vec<Cpu> {
+/// is busy. If one group has room for `more` besides, it is such a one.
+fn chosen_cpus(room: &Room, threads: usize, more: usize) -> Vec<Cpu> {
     let mut groups: BTreeMap<u32, Vec<&Vec<Cpu>>> = BTreeMap::new();
     for core in &room.cores {
         groups.entry(core[0].l3_group).or_default().push(core);
     }
     // The kernel's own work and most interrupts like the first core, so it is used last.
-    let first = room.cores.iter().min_by_key(|core| core[0].os_index).map(|core| core[0].core);
+    let first = room.first_core();
     for cores in groups.values_mut() {
         cores.sort_by_key(|core| (Some(core[0].core) == first, core[0].os_index));
     }
-    let order = group_order(&groups, threads);
+    let order = group_order(&groups, threads, more);
     if order.len() > 1 && threads < room.whole_cores() {
         groups.values_mut().for_each(|cores| cores.retain(|core| Some(core[0].core) != first));
     }
@@ -180,11 +206,15 @@ fn chosen_cpus(room: &Room, threads: usize) -> Vec<Cpu> {
     seats_by_group.into_iter().flatten().collect()
 }
 
-/// The L3 groups in the order of use. One that holds all threads goes alone, the smallest such;
+/// The L3 groups in the order of use. One that holds all threads goes alone, the smallest such, if it can
+/// be with room for `more` besides;
 /// else the largest comes first and after it, again and again, the one nearest to it.
-fn group_order(groups: &BTreeMap<u32, Vec<&Vec<Cpu>>>, threads: usize) -> Vec<u32> {
+fn group_order(groups: &BTreeMap<u32, Vec<&Vec<Cpu>>>, threads: usize, more: usize) -> Vec<u32> {
     let holds_all = groups.iter().filter(|(_, cores)| cores.len() >= threads);
-    if let Some((group, _)) = holds_all.min_by_key(|(group, cores)| (cores.len(), **group)) {
+    let best = |(group, cores): &(&u32, &Vec<&Vec<Cpu>>)| {
+        (cores.len() < threads + more, cores.len(), **group)
+    };
+    if let Some((group, _)) = holds_all.min_by_key(best) {
         return vec![*group];
     }
     let size_first = |group: &u32| (usize::MAX - groups[group].len(), *group);

@@ -16,6 +16,7 @@ Examples:
   deltaworks plan
   deltaworks plan --cpus 0-3,8 --json
   deltaworks plan --synthetic 'package:2 numa:4 l3:2 core:8 pu:2' --workers 8
+  deltaworks plan --synthetic 'core:16' --workers 2 --session-cores 4
 
 Exit codes:
   0  there is a plan
@@ -38,6 +39,10 @@ pub struct PlanCommand {
     /// Cores that own documents (chosen)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     workers: Option<u16>,
+    /// Elastic workers, for hot documents: alone on cores that are left, or sharing those of workers
+    #[arg(long, value_name = "COUNT", default_value_t = 24)]
+    #[arg(value_parser = clap::value_parser!(u16).range(..=512))]
+    elastic_workers: u16,
     /// Prints the plan as one line of JSON
     #[arg(long)]
     json: bool,
@@ -62,6 +67,7 @@ impl PlanCommand {
         let mut config = PlanConfig {
             session_cores: self.session_cores,
             workers: self.workers,
+            elastic_workers: self.elastic_workers,
             ..PlanConfig::default()
         };
         let (topology, mask) = match &self.synthetic {

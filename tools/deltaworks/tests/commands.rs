@@ -301,6 +301,8 @@ fn plans_are_drawn_and_written_as_json() {
         "1",
         "--session-cores",
         "2",
+        "--elastic-workers",
+        "0",
         "--json",
     ];
     let written = deltaworks(&arguments);

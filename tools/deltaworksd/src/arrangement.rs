@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use deltaworks_pipeline::collection::Collections;
+use deltaworks_pipeline::heat::Thresholds;
 use deltaworks_pipeline::limits::Limits;
+use deltaworks_pipeline::placement::PlacementLimits;
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_server::sizing::{Sizing, SizingRequest, size};
@@ -40,7 +42,7 @@ impl Arrangement {
     pub fn new(config: &Config) -> Result<Self, Failure> {
         let (placement, sizing) = sizes(config)?;
         let mut faults = Vec::new();
-        let workers = placement.cores.iter().filter(|core| core.role.owns_documents).count();
+        let workers = placement.cores.iter().filter(|core| core.role.is_home()).count();
         let collections = collections::load(&config.collections, workers);
         let collections = collections.map_err(|told| faults.extend(told));
         let unix_group = config.unix_group.0.as_deref().map(group).transpose();
@@ -65,6 +67,15 @@ impl Arrangement {
             credit_bytes: config.credit_bytes,
             message_deadline_ns: config.message_deadline_seconds * 1_000_000_000,
             idle_unload_ns: config.idle_unload_seconds * 1_000_000_000,
+            placement: PlacementLimits {
+                elastic_workers_max: config.max_elastic_workers,
+                thresholds: Thresholds {
+                    promotion: config.promotion_threshold,
+                    demotion: config.demotion_threshold,
+                    quiet_ns: config.idle_timeout * 1_000_000_000,
+                },
+                ..sizing.limits.placement
+            },
             ..sizing.limits
         };
         let mut protocol = ProtocolConfig::default();
@@ -120,7 +131,8 @@ pub fn sizes(config: &Config) -> Result<(Placement, Sizing), Failure> {
         budget_bytes: config.budget_mib.map(|mib| mib << 20),
         cores: cores.len() as u32,
         session_cores: count(|core| core.role.serves_sessions) as u32,
-        workers: count(|core| core.role.owns_documents) as u32,
+        workers: count(|core| core.role.is_home()) as u32,
+        elastic_cores: count(|core| core.role.is_elastic) as u32,
         documents: config.documents,
         sessions: config.sessions,
         worker_queue_messages: config.worker_queue_size,

@@ -76,6 +76,14 @@ impl Effective {
                 format!("expected more than ping_interval_seconds, {interval}, found {timeout}"),
             );
         }
+        if config.promotion_threshold > 0 && config.demotion_threshold > config.promotion_threshold
+        {
+            let (demotion, promotion) = (config.demotion_threshold, config.promotion_threshold);
+            tell(
+                "demotion_threshold",
+                format!("expected promotion_threshold, {promotion}, at most, found {demotion}"),
+            );
+        }
         for (name, collection) in &config.collections {
             if let Some(fault) = collection::fault(name, collection) {
                 let origins = self.collection_origins.get(name);

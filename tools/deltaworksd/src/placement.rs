@@ -26,6 +26,8 @@ pub struct Wishes {
     pub core_workers: u16,
     /// Cores that serve sessions.
     pub propagation_workers: u16,
+    /// Elastic workers, on cores that are left or shared ones.
+    pub elastic_workers: u16,
 }
 
 /// The placement on the CPUs that this process may use.
@@ -40,6 +42,7 @@ pub fn place(config: &Config) -> Result<Placement, String> {
     let wishes = Wishes {
         core_workers: config.core_workers,
         propagation_workers: config.propagation_workers,
+        elastic_workers: config.max_elastic_workers,
     };
     let plan = plan_within(&topology, &mask, allowance.quota, wishes)
         .map_err(|error| format!("plan: {error}"))?;
@@ -61,7 +64,8 @@ fn plan_within(
     quota: Option<CpuQuota>,
     wishes: Wishes,
 ) -> Result<Plan, PlanError> {
-    let mut config = PlanConfig { quota, ..PlanConfig::default() };
+    let elastic_workers = wishes.elastic_workers;
+    let mut config = PlanConfig { quota, elastic_workers, ..PlanConfig::default() };
     let free = plan(topology, mask, &config)?;
     let (workers, sessions) = (wishes.core_workers, wishes.propagation_workers);
     if usize::from(workers) + usize::from(sessions) <= free.cores.len() {
@@ -107,7 +111,7 @@ fn cores_of(plan: &Plan) -> Vec<CorePlacement> {
             role: CoreRole {
                 serves_sessions: core.serves_sessions(),
                 owns_documents: core.owns_documents(),
-                is_elastic: false,
+                is_elastic: core.is_elastic,
             },
         })
         .collect()
@@ -115,16 +119,45 @@ fn cores_of(plan: &Plan) -> Vec<CorePlacement> {
 
 #[cfg(test)]
 mod tests {
+    use deltaworks_pipeline::placement::elastic_places;
+
     use super::*;
 
     /// Workers, session cores and threads on a machine of so many cores.
     fn planned(cores: u32, core_workers: u16, propagation_workers: u16) -> (u16, u16, usize) {
         let topology =
             Topology::synthetic(&format!("numa:1 l3:1 core:{cores} pu:1")).expect("a description");
-        let wishes = Wishes { core_workers, propagation_workers };
+        let wishes = Wishes { core_workers, propagation_workers, elastic_workers: 0 };
         let plan = plan_within(&topology, &topology.all_cpus(), None, wishes).expect("a plan");
         plan.check(&topology, &topology.all_cpus()).expect("a plan without contradictions");
         (plan.workers, plan.session_cores, plan.cores.len())
+    }
+
+    /// The plan and the stages number elastic workers alike, and mean the same cores.
+    #[test]
+    fn the_stages_place_elastic_workers_as_the_plan_says() {
+        for (cores, elastic_workers, alone) in [(64, 24, 15), (64, 3, 3), (2, 24, 0), (8, 5, 0)] {
+            let topology = Topology::synthetic(&format!("numa:1 l3:1 core:{cores} pu:1"))
+                .expect("a description");
+            let wishes = Wishes { core_workers: 32, propagation_workers: 16, elastic_workers };
+            let plan = plan_within(&topology, &topology.all_cpus(), None, wishes).expect("a plan");
+            let roles: Vec<CoreRole> = cores_of(&plan).iter().map(|core| core.role).collect();
+            let with = |pick: fn(&CoreRole) -> bool| {
+                let roles = roles.iter().enumerate();
+                roles.filter(move |(_, role)| pick(role)).map(|(core, _)| core)
+            };
+            let workers: Vec<usize> =
+                with(|role| role.is_home()).chain(with(|role| role.is_elastic)).collect();
+            let own_cores = with(|role| role.is_elastic).count() as u16;
+            assert_eq!(own_cores, alone, "{cores} cores");
+            let places = elastic_places(plan.workers, own_cores, elastic_workers);
+            assert_eq!(places.len(), plan.elastic.len());
+            for (place, planned) in places.iter().zip(&plan.elastic) {
+                assert_eq!(workers[usize::from(place.worker)], usize::from(planned.core));
+                assert_eq!(place.has_own_core, !planned.shares);
+                assert_eq!(place.weight, planned.weight);
+            }
+        }
     }
 
     #[test]

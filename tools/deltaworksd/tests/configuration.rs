@@ -39,14 +39,14 @@ fn a_right_configuration_checks_and_says_what_has_no_effect() {
     folder.write("note.jtd.json", r#"{"properties": {"text": {"type": "string"}}}"#);
     let file = folder.write(
         "d.toml",
-        "max_elastic_workers = 3\npropagation_queue_size = 5\n\
+        "max_channels_per_client = 3\npropagation_queue_size = 5\n\
          [collections.notes]\nkind = \"cbor\"\nschema = \"note.jtd.json\"\n",
     );
     let checked = run(&["--config", path(&file), "--check"]);
     let text = stdout(&checked);
     assert_eq!(checked.status.code(), Some(0), "{text}{}", stderr(&checked));
     for line in [
-        "note: max_elastic_workers has no effect yet: elastic workers are not built",
+        "note: max_channels_per_client has no effect yet: WebRTC channels are not built",
         "note: propagation_queue_size has no effect: a document's stream is the queue",
         "note: core_workers 32 is scaled down to ",
         "ok: ",

@@ -35,8 +35,8 @@ const QUEUE_MAX: u64 = 1 << 24;
 const BOUND: &str = "sockets are bound at the start";
 const SIZED: &str = "memory is divided at the start";
 const PLANNED: &str = "cores are planned at the start";
+const TAKEN: &str = "cores take it when they start";
 const IS_VOID: &str = "it has no effect";
-const NO_ELASTIC: &str = "elastic workers are not built";
 const NO_CHANNELS: &str = "WebRTC channels are not built";
 
 keys! {
@@ -249,12 +249,44 @@ keys! {
             memory "64 MiB of the budget each beyond the fourth, if that is \"auto\"";
             Restart(PLANNED), Works;
 
+        /// Elastic workers, for hot documents: each has one document at most. On cores that are left
+        /// over they have one each; the others share the cores of `core_workers`, where their document
+        /// waits behind the others and gets a bounded share of each turn. 0 promotes nothing.
+        max_elastic_workers: u16 = 24;
+            unit "workers";
+            range Whole(0, 512);
+            memory "8,192 waiting batches of 64 bytes for each of `core_workers`; of the budget";
+            Restart(PLANNED), Works;
+
+        /// A document with more deltas a second than this, for two tenths of a second, gets an elastic
+        /// worker; 0 promotes nothing.
+        promotion_threshold: u64 = 1_000_000;
+            unit "deltas a second";
+            range Whole(0, u64::MAX >> 1);
+            memory "none";
+            Restart(TAKEN), Works;
+
+        /// A document with an elastic worker and less deltas a second than this is quiet; see
+        /// `idle_timeout`.
+        demotion_threshold: u64 = 10_000;
+            unit "deltas a second";
+            range Whole(0, u64::MAX >> 1);
+            memory "none";
+            Restart(TAKEN), Works;
+
+        /// A document that was quiet for this long on end gives its elastic worker back.
+        idle_timeout: u64 = 5;
+            unit "seconds";
+            range Whole(0, SECONDS_MAX);
+            memory "none";
+            Restart(TAKEN), Works;
+
         /// How long a core stays awake without work.
         spin_us: u64 = 20;
             unit "microseconds";
             range Whole(0, SPIN_US_MAX);
             memory "none";
-            Restart("cores take it when they start"), Works;
+            Restart(TAKEN), Works;
     }
 
     "What is told" {
@@ -268,34 +300,6 @@ keys! {
     }
 
     "Accepted, but without an effect" {
-        /// Workers that hot documents move to.
-        max_elastic_workers: u16 = 24;
-            unit "cores";
-            range Whole(0, 512);
-            memory "none";
-            Restart(IS_VOID), NotYet(NO_ELASTIC);
-
-        /// Rate from which on a document moves to a worker of its own.
-        promotion_threshold: u64 = 1_000_000;
-            unit "deltas a second";
-            range Whole(1, u64::MAX >> 1);
-            memory "none";
-            Restart(IS_VOID), NotYet(NO_ELASTIC);
-
-        /// Rate below which a document moves back.
-        demotion_threshold: u64 = 10_000;
-            unit "deltas a second";
-            range Whole(0, u64::MAX >> 1);
-            memory "none";
-            Restart(IS_VOID), NotYet(NO_ELASTIC);
-
-        /// How long an elastic worker without a document stays.
-        idle_timeout: u64 = 5;
-            unit "seconds";
-            range Whole(0, SECONDS_MAX);
-            memory "none";
-            Restart(IS_VOID), NotYet(NO_ELASTIC);
-
         /// Deltas that wait for one propagation worker.
         propagation_queue_size: u32 = 100_000;
             unit "deltas";

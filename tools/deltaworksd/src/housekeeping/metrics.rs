@@ -48,7 +48,7 @@ struct Scrape {
 /// A figure of a core: name, unit, meaning, where it stands in the report.
 type OfCore = (&'static str, Option<Unit>, &'static str, fn(&CoreReport) -> u64);
 
-const CORE_COUNTERS: [OfCore; 25] = [
+const CORE_COUNTERS: [OfCore; 30] = [
     ("core_turns", None, "Turns of the core's loop", |core| core.turns),
     ("core_work", None, "Messages, marks and images that turns dealt with", |core| core.work),
     ("core_io_looks", None, "Looks at sockets", |core| core.io_looks),
@@ -73,6 +73,17 @@ const CORE_COUNTERS: [OfCore; 25] = [
     ("refused_batches", None, "Batches refused", |core| core.refused_batches),
     ("duplicate_batches", None, "Resends recognised", |core| core.duplicate_batches),
     ("stalled_batches", None, "Batches that were checked in slices", |core| core.stalled_batches),
+    ("laned_batches", None, "Batches of hot documents that waited behind the others", |core| {
+        core.laned_batches
+    }),
+    ("lane_overruns", None, "Times that more batches of hot documents waited than may", |core| {
+        core.lane_overruns
+    }),
+    ("promotions", None, "Documents that were given an elastic worker", |core| core.promotions),
+    ("demotions", None, "Documents that were taken their elastic worker from", |core| {
+        core.demotions
+    }),
+    ("moves", None, "Documents that were to change their owner", |core| core.moves),
     ("delivered_images", None, "Images that subscribers' sockets took", |core| {
         core.delivered_images
     }),
@@ -96,12 +107,15 @@ const CORE_COUNTERS: [OfCore; 25] = [
     ("spilled_images", None, "Images copied for slow subscribers", |core| core.spilled_images),
 ];
 
-const CORE_GAUGES: [OfCore; 5] = [
+const CORE_GAUGES: [OfCore; 6] = [
     ("core_ring_depth_messages", None, "Most messages that one turn found, lately", |core| {
         core.ring_depth
     }),
     ("sessions", None, "Sessions that are connected", |core| core.sessions),
     ("documents", None, "Documents that are loaded", |core| core.documents),
+    ("promoted_documents", None, "Documents that have an elastic worker", |core| {
+        core.promoted_documents
+    }),
     ("chunks", None, "Chunks of the core", |core| core.chunks),
     ("free_chunks", None, "Chunks of the core that are free", |core| core.free_chunks),
 ];
