@@ -24,8 +24,8 @@ Examples:
 
 OWNER is the worker that orders the document's deltas (`deltaworks workers` tells its core), with the
 worker behind a slash that it is away from, if it was moved. RATE is deltas a second over the sample;
-WINDOW is how many deltas a subscriber can still begin at; MISSED how many all subscribers together were
-told they would not get.
+WINDOW is how many deltas a subscriber can still begin at; MISSED how many all subscribers together
+were told they would not get.
 
 Exit codes:
   0  the documents were told

@@ -21,9 +21,9 @@ Examples:
   deltaworks sessions --json | jq '.sessions[] | select(.is_blocked)'
 
 SENT and GOT are bytes since it came, SENT/s and GOT/s a second over the sample. BEHIND is how many
-deltas wait for the session in its documents, BYTES how much of that came since it subscribed, NEEDS how
-long it takes for these at its rate, MISSED how many deltas it was told it would not get; BLOCKED says
-that its socket takes nothing at present. DOCUMENTS names up to four of those that it has open.
+deltas wait for the session in its documents, BYTES how much of that came since it subscribed, NEEDS
+how long it takes for these at its rate, MISSED how many deltas it was told it would not get; BLOCKED
+says that its socket takes nothing at present. DOCUMENTS names up to four of those that it has open.
 
 Exit codes:
   0  the sessions were told
