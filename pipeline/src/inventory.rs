@@ -27,6 +27,8 @@ pub struct DocumentEntry {
     pub collection: u16,
     /// The worker that owns it.
     pub worker: u16,
+    /// The elastic worker that it has; a hot one has it.
+    pub elastic: Option<u16>,
     /// Its slot.
     pub slot: u32,
     /// The slot's generation.
@@ -120,6 +122,7 @@ impl Validation {
             name: Arc::clone(&cold.name),
             collection: document.collection,
             worker: registry.worker,
+            elastic: self.heat.elastic(document.slot, document.generation),
             slot: document.slot,
             generation: document.generation,
             epoch: cold.epoch,

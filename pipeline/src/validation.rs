@@ -133,7 +133,7 @@ pub struct Validation {
     stalls: VecDeque<Stall>,
     limits: Limits,
     counts: Counting,
-    heat: Heat,
+    pub(crate) heat: Heat,
     lanes: Lanes,
     coordinator_core: u16,
     turns: u32,

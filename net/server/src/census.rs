@@ -46,6 +46,10 @@ pub struct DocumentReport {
     pub home_worker: u16,
     /// Whether it was moved away from there.
     pub is_away: bool,
+    /// Whether it is hot: it has an elastic worker.
+    pub is_hot: bool,
+    /// Which one.
+    pub elastic: Option<u16>,
     /// Its slot.
     pub slot: u32,
     /// The slot's generation.
@@ -245,6 +249,8 @@ pub(crate) fn documents(
         worker: entry.worker,
         home_worker: home(entry.slot) as u16,
         is_away: home(entry.slot) != usize::from(entry.worker),
+        is_hot: entry.elastic.is_some(),
+        elastic: entry.elastic,
         slot: entry.slot,
         generation: entry.generation,
         epoch: entry.epoch,

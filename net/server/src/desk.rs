@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use deltaworks_pipeline::inventory::{DocumentEntry, DocumentMark, SessionEntry};
+use deltaworks_pipeline::placement::{Decision, PlacementLimits, Situation};
 use deltaworks_pipeline::stages::CoreStages;
 use deltaworks_runtime::answer::Teller;
 use deltaworks_runtime::clock::{Clock, Now};
@@ -35,6 +36,14 @@ pub(crate) type DatedMark = (Now, DocumentMark);
 /// A slot, its generation, and the name of the document there.
 pub(crate) type Named = (u32, u32, Arc<str>);
 
+/// What is known of where documents are, and what would be decided now.
+#[derive(Clone, Debug)]
+pub(crate) struct Rehearsed {
+    pub situation: Situation,
+    pub decisions: Vec<Decision>,
+    pub limits: PlacementLimits,
+}
+
 /// What the socket's side knows of a session, besides its entry.
 #[derive(Clone, Debug)]
 pub(crate) struct SocketEntry {
@@ -58,6 +67,8 @@ pub(crate) enum Question {
     Names(Arc<[(u32, u32)]>, Teller<Named>),
     Sessions(usize, Teller<SocketEntry>),
     Record(RecordRequest),
+    /// Asked of the coordinator.
+    Rehearse(Teller<Rehearsed>),
 }
 
 /// The way of questions to one core.
@@ -94,7 +105,10 @@ impl Desk {
                     recorder.get_or_insert_with(|| Box::new(Recorder::new(request, now)));
                     return 1;
                 }
-                Some(question) => self.current = Some((question, 0)),
+                Some(question) => match answer_at_once(question, stages, now) {
+                    None => return 1,
+                    Some(question) => self.current = Some((question, 0)),
+                },
             }
         }
         self.answer_slice(stages, outlet, now)
@@ -135,7 +149,7 @@ impl Desk {
                 });
                 (next, teller.tell(slice))
             }
-            Question::Record(_) => (None, false),
+            Question::Record(_) | Question::Rehearse(_) => (None, false),
         };
         match next {
             Some(next) if is_wanted => *from = next,
@@ -143,6 +157,23 @@ impl Desk {
         }
         1
     }
+}
+
+/// Answers what takes no slices; gives the others back.
+#[cold]
+fn answer_at_once(question: Question, stages: &CoreStages, now: Now) -> Option<Question> {
+    match question {
+        Question::Rehearse(teller) => {
+            let rehearsed = stages.coordinator().map(|coordinator| Rehearsed {
+                situation: coordinator.situation(now.monotonic_ns),
+                decisions: coordinator.rehearse(now.monotonic_ns),
+                limits: *coordinator.limits(),
+            });
+            teller.tell(rehearsed.into_iter().collect());
+        }
+        question => return Some(question),
+    }
+    None
 }
 
 #[cfg(test)]

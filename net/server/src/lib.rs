@@ -67,6 +67,8 @@ pub mod latency;
 
 pub mod report;
 
+pub mod placing;
+
 mod observer;
 
 pub use deltaworks_pipeline::stages::Tuning;

@@ -3,6 +3,8 @@
 //! Reads what cores have published and never waits for one. Belongs to nobody: cheap to clone; it
 //! outlives its server and then tells the last that was published.
 
+mod placing;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +23,7 @@ use crate::desk::Question;
 use crate::doorkeeper::{AcceptCounts, AcceptReader};
 use crate::latency::{Latency, Stage};
 use crate::recording::{CoreRecording, EVENTS_MAX, RecordRequest};
-use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status, WorkerReport};
+use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status};
 use crate::server::CorePlacement;
 use crate::station::{CoreDoor, SERVING};
 use crate::tally::{Figure, Figures, TallyReader};
@@ -141,24 +143,6 @@ impl Observer {
             latency: Stage::ALL.iter().map(|stage| self.latency(*stage).report()).collect(),
             downgrades: self.shared.downgrades.clone(),
         }
-    }
-
-    /// The workers by number, as their cores have published.
-    pub fn workers(&self) -> Vec<WorkerReport> {
-        let cores = self.status().cores;
-        let report = |(worker, core): (usize, &usize)| {
-            let core = &cores[*core];
-            WorkerReport {
-                worker: worker as u16,
-                core: core.core,
-                cpu: core.cpu,
-                is_elastic: core.is_elastic,
-                documents: core.documents,
-                accepted_deltas: core.accepted_deltas,
-                busy_ratio: core.busy_ratio,
-            }
-        };
-        self.shared.workers.iter().enumerate().map(report).collect()
     }
 
     /// What became of connections.
@@ -327,6 +311,18 @@ impl Observer {
             }
         }
         self.ring();
+        Ok(answer)
+    }
+
+    /// Puts a question to one core, and rings it.
+    fn ask_core<T>(
+        &self,
+        core: usize,
+        question: impl FnOnce(Teller<T>) -> Question,
+    ) -> Result<Answer<T>, Unanswered> {
+        let (answer, door) = (Answer::default(), &self.shared.cores[core].door);
+        door.questions.put(question(answer.teller())).map_err(|_| Unanswered)?;
+        door.ring();
         Ok(answer)
     }
 }

@@ -188,25 +188,6 @@ pub struct CoreReport {
     pub free_chunks: u64,
 }
 
-/// One worker: a core that owns documents, and what it has to do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct WorkerReport {
-    /// Its number: what a document's owner is named by.
-    pub worker: u16,
-    /// Its core.
-    pub core: usize,
-    /// The CPU that it is pinned to.
-    pub cpu: Option<usize>,
-    /// It is nobody's home: it owns only documents that were moved to it.
-    pub is_elastic: bool,
-    /// Documents that it owns.
-    pub documents: u64,
-    /// Deltas that it has given a sequence since the start.
-    pub accepted_deltas: u64,
-    /// The busy share of its core, which may do other things, too.
-    pub busy_ratio: f64,
-}
-
 /// One collection, over all cores.
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectionReport {

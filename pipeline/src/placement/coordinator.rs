@@ -104,6 +104,11 @@ impl Coordinator {
         }
     }
 
+    /// What it goes by.
+    pub fn limits(&self) -> &PlacementLimits {
+        &self.limits
+    }
+
     /// Takes in what a worker tells of its last span.
     pub fn handle_report(&mut self, report: LoadReport) {
         let Some(worker) = self.workers.get_mut(usize::from(report.worker)) else { return };

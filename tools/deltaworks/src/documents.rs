@@ -22,10 +22,10 @@ Examples:
   deltaworks docs --watch 2
   deltaworks docs --limit 1000 --json | jq '.documents[].name'
 
-OWNER is the worker that orders the document's deltas (`deltaworks workers` tells its core), with the
-worker behind a slash that it is away from, if it was moved. RATE is deltas a second over the sample;
-WINDOW is how many deltas a subscriber can still begin at; MISSED how many all subscribers together
-were told they would not get.
+OWNER is the worker that orders the document's deltas (`deltaworks workers` tells its core), with
+the worker behind a slash that it is away from, if it was moved, and `hot` if it has an elastic
+worker. RATE is deltas a second over the sample; WINDOW is how many deltas a subscriber can still
+begin at; MISSED how many all subscribers together were told they would not get.
 
 Exit codes:
   0  the documents were told
@@ -123,6 +123,8 @@ pub struct DocumentRow {
     pub home_worker: u16,
     /// Whether it was moved away from there.
     pub is_away: bool,
+    /// Whether it is hot: it has an elastic worker.
+    pub is_hot: bool,
     /// Its next sequence.
     pub next_sequence: u64,
     /// The oldest sequence in memory.
@@ -150,11 +152,12 @@ impl DocumentRow {
         }
     }
 
-    /// Its owner, and the worker that it is away from: `1/0`.
+    /// Its owner, the worker that it is away from, and whether it is hot: `1/0 hot`.
     pub fn owner(&self) -> String {
+        let hot = if self.is_hot { " hot" } else { "" };
         match self.is_away {
-            true => format!("{}/{}", self.worker, self.home_worker),
-            false => self.worker.to_string(),
+            true => format!("{}/{}{hot}", self.worker, self.home_worker),
+            false => format!("{}{hot}", self.worker),
         }
     }
 

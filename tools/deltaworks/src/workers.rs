@@ -14,11 +14,15 @@ use crate::{output, quantity};
 const EXAMPLES: &str = "\
 Examples:
   deltaworks workers
-  deltaworks workers --json | jq '.workers[] | {worker, core, documents}'
+  deltaworks workers --json | jq '.workers[] | {worker, core, load_ratio}'
 
-A worker is a core that owns documents. WORKER is its number, by which `deltaworks docs` names owners.
-KIND is `home` for a worker that names of documents lead to, and `elastic` for one that owns only
-documents that were moved to it. BUSY is the part of the time in which its core worked, at whatever.
+A worker is a core that owns documents. WORKER is its number, by which `deltaworks docs` names
+owners. KIND is `home` for a worker that names of documents lead to, and `elastic` for one that owns
+only documents that were moved to it. LOAD is what its documents cost it, as a part of its core;
+BUSY is the part of the time in which that core worked, at whatever.
+
+Below stands each hot document with its elastic worker: that has a core of its own, or a lane on the
+core of others, which bounds what the document takes there.
 
 Exit codes:
   0  the workers were told
@@ -43,6 +47,22 @@ pub struct WorkersCommand {
 pub struct Workers {
     /// By number.
     pub workers: Vec<Worker>,
+    /// Hot documents.
+    pub hot: Vec<Hot>,
+}
+
+/// A hot document, and the elastic worker that it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Hot {
+    /// The elastic worker's number among these.
+    pub elastic: u16,
+    /// The worker on whose core it runs.
+    pub worker: u16,
+    /// Whether it has that core alone.
+    pub has_own_core: bool,
+    /// The document.
+    pub document: String,
 }
 
 /// One worker.
@@ -61,8 +81,12 @@ pub struct Worker {
     pub documents: u64,
     /// Deltas that it has given a sequence.
     pub accepted_deltas: u64,
+    /// What its documents cost it, as a part of its core.
+    pub load_ratio: f64,
     /// The part of the time in which its core worked.
     pub busy_ratio: f64,
+    /// Whether it is to have no documents.
+    pub is_drained: bool,
 }
 
 /// Asks for the workers.
@@ -98,7 +122,9 @@ impl Workers {
             ("KIND", Side::Left),
             ("DOCS", Side::Right),
             ("DELTAS", Side::Right),
+            ("LOAD", Side::Right),
             ("BUSY", Side::Right),
+            ("STATE", Side::Left),
         ];
         let mut table = Table::new(&columns, 3);
         for worker in &self.workers {
@@ -109,9 +135,39 @@ impl Workers {
                 if worker.is_elastic { "elastic" } else { "home" }.to_owned(),
                 quantity::count(worker.documents),
                 quantity::count(worker.accepted_deltas),
-                format!("{:.0} %", worker.busy_ratio * 100.0),
+                percent(worker.load_ratio),
+                percent(worker.busy_ratio),
+                if worker.is_drained { "drained" } else { "" }.to_owned(),
             ]);
         }
-        table.lines(crate::table::terminal_width())
+        let width = crate::table::terminal_width();
+        let mut lines = table.lines(width);
+        if !self.hot.is_empty() {
+            lines.push(String::new());
+            lines.extend(self.hot_table().lines(width));
+        }
+        lines
     }
+
+    fn hot_table(&self) -> Table {
+        let columns = [
+            ("ELASTIC", Side::Right),
+            ("WORKER", Side::Right),
+            ("PLACE", Side::Left),
+            ("HOT DOCUMENT", Side::Left),
+        ];
+        let mut table = Table::new(&columns, 3);
+        for hot in &self.hot {
+            let place = if hot.has_own_core { "core" } else { "lane" };
+            let document = hot.document.clone();
+            let numbers = [hot.elastic, hot.worker].map(|number| number.to_string());
+            table.row(numbers.into_iter().chain([place.to_owned(), document]));
+        }
+        table
+    }
+}
+
+/// A part of a whole.
+pub fn percent(ratio: f64) -> String {
+    format!("{:.0} %", ratio * 100.0)
 }

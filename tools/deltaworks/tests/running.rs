@@ -65,7 +65,8 @@ fn documents() -> Value {
         json!({
             "name": format!("a-document-with-a-name-that-is-long-enough-to-be-shortened-{number:03}"),
             "collection": if number == 0 { "notes" } else { "default" }, "owner_core": 1,
-            "worker": 0, "home_worker": 1, "is_away": number == 0, "slot": number, "generation": 1, "epoch": 9, "next_sequence": 5_001,
+            "worker": 0, "home_worker": 1, "is_away": number == 0,
+            "is_hot": number == 0, "slot": number, "generation": 1, "epoch": 9, "next_sequence": 5_001,
             "window_start": 1, "window_deltas": 5_000, "rate_deltas_per_second": 1_500.0,
             "last_delta_unix_us": 0, "subscribers": 12, "writers": 3, "missed_deltas": 71
         })
@@ -77,9 +78,13 @@ fn documents() -> Value {
 fn workers() -> Value {
     json!({ "workers": [
         { "worker": 0, "core": 1, "cpu": 5, "is_elastic": false, "documents": 1_233,
-          "accepted_deltas": 98_765, "busy_ratio": 0.375, "a new field": 1 },
+          "accepted_deltas": 98_765, "load_ratio": 0.0512, "busy_ratio": 0.375,
+          "is_drained": true, "a new field": 1 },
         { "worker": 1, "core": 2, "cpu": null, "is_elastic": true, "documents": 1,
-          "accepted_deltas": 7, "busy_ratio": 1.0 }
+          "accepted_deltas": 7, "load_ratio": 0.9, "busy_ratio": 1.0, "is_drained": false }
+    ], "hot": [
+        { "elastic": 0, "worker": 1, "has_own_core": true, "document": "h\u{1b}ot" },
+        { "elastic": 3, "worker": 0, "has_own_core": false, "document": "warm" }
     ] })
 }
 
@@ -129,7 +134,11 @@ fn documents_are_listed_sorted_and_paged() {
     let first = told.lines().nth(1).expect("a document");
     assert!(first.starts_with("notes/a-document-with-a-name-that-is"), "{told}");
     let cells: Vec<&str> = first.split_ascii_whitespace().skip(1).collect();
-    assert_eq!(cells, ["0/1", "1,500", "never", "5,001", "5,000", "12", "3", "71"], "{told}");
+    assert_eq!(
+        cells,
+        ["0/1", "hot", "1,500", "never", "5,001", "5,000", "12", "3", "71"],
+        "{told}"
+    );
     let last = "41 to 80 of 1,234 documents by window over 500 ms; --offset 80 goes on";
     assert_eq!(told.lines().last(), Some(last));
 
@@ -171,8 +180,13 @@ fn workers_are_listed() {
     let cells = |line: usize| -> Vec<&str> {
         told.lines().nth(line).expect("a worker").split_ascii_whitespace().collect()
     };
-    assert_eq!(cells(1), ["0", "1", "5", "home", "1,233", "98.8", "k", "38", "%"], "{told}");
-    assert_eq!(cells(2), ["1", "2", "-", "elastic", "1", "7", "100", "%"], "{told}");
+    assert_eq!(
+        cells(1),
+        ["0", "1", "5", "home", "1,233", "98.8", "k", "5", "%", "38", "%", "drained"]
+    );
+    assert_eq!(cells(2), ["1", "2", "-", "elastic", "1", "7", "90", "%", "100", "%"], "{told}");
+    assert_eq!(cells(5), ["0", "1", "core", "h\\u{1b}ot"], "{told}");
+    assert_eq!(cells(6), ["3", "0", "lane", "warm"], "{told}");
     let json = run(&daemon, &["workers", "--json"]);
     let page: Value = serde_json::from_slice(&json.stdout).expect("one line of JSON");
     assert_eq!(page, workers());
@@ -207,7 +221,7 @@ fn a_frame_of_top_fits_every_size() {
         "1.50 µs",
         "1.80 ms",
         "/s out\n",
-        "notes/a-doc…ortened-000 0/1   1,500    never    5,000    12      3       71",
+        "notes/a-doc…rtened-000 0/1 hot  1,500   never   5,000    12      3       71",
         "0:0      tcp:127.0.0.1:50000   8.0 s   12.3 k   93       512 B    3.00 KiB ",
         "q quit  s documents by rate  S sessions by backlog",
     ] {

@@ -209,15 +209,15 @@ fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
     let names = [&name, "OWNER", "RATE/s", "LAST", "WINDOW", "SUBS", "WRITERS", "MISSED"];
     let widths = [
         Constraint::Fill(1),
-        Constraint::Length(5),
         Constraint::Length(8),
-        Constraint::Length(8),
+        Constraint::Length(7),
+        Constraint::Length(7),
         Constraint::Length(8),
         Constraint::Length(7),
         Constraint::Length(7),
         Constraint::Length(7),
     ];
-    let name_columns = usize::from(area.width.saturating_sub(5 + 8 + 8 + 8 + 7 + 7 + 7 + 7));
+    let name_columns = usize::from(area.width.saturating_sub(8 + 7 + 7 + 8 + 7 + 7 + 7 + 7));
     let now = now_unix_us();
     let rows = page.documents.iter().map(|document| {
         Row::new([

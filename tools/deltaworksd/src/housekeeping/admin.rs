@@ -4,6 +4,8 @@
 //! `{"error": sentence}`. One list is made at a time, and one recording; a core that does not answer
 //! in time is told as an error, and nobody waits longer.
 
+mod placing;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use axum::routing::{get, post};
 use deltaworks_server::census::{
     Cut, DocumentReport, DocumentSort, Sample, SessionReport, SessionSample, SessionSort,
 };
-use deltaworks_server::report::{Status, WorkerReport};
+use deltaworks_server::report::Status;
 use deltaworks_server::trace_events::trace_events;
 use deltaworks_server::{Observer, Unanswered};
 use serde::{Deserialize, Serialize};
@@ -102,7 +104,7 @@ pub(super) fn router(seen: Seen) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/documents", get(documents))
         .route("/v1/sessions", get(sessions))
-        .route("/v1/workers", get(workers))
+        .merge(placing::routes())
         .route("/v1/trace", post(trace))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
@@ -151,15 +153,6 @@ fn sampled(sample_ms: u64) -> Result<Duration, Refusal> {
 
 async fn status(State(desk): Desked) -> Result<Json<Status>, Refusal> {
     Ok(Json(desk.observer()?.status()))
-}
-
-#[derive(Debug, Serialize)]
-struct WorkersTold {
-    workers: Vec<WorkerReport>,
-}
-
-async fn workers(State(desk): Desked) -> Result<Json<WorkersTold>, Refusal> {
-    Ok(Json(WorkersTold { workers: desk.observer()?.workers() }))
 }
 
 #[derive(Debug, Deserialize)]

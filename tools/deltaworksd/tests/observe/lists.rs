@@ -95,6 +95,7 @@ fn owners_are_workers_and_workers_are_listed() {
         for row in owned {
             assert_eq!(row["owner_core"], worker["core"], "{row}");
             assert_eq!((&row["home_worker"], &row["is_away"]), (&number.into(), &false.into()));
+            assert_eq!((&row["is_hot"], &row["elastic"]), (&false.into(), &Value::Null));
             count += 1;
         }
         assert_eq!(count, documents(worker), "{worker}");
