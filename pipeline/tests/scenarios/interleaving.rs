@@ -253,7 +253,7 @@ fn troubled(cores: usize, ring_capacity: usize) -> (Inline, Peer, Peer) {
     let collection = |name: &str, schema, limits| Collection {
         name: name.to_owned(),
         schema,
-        overload: Overload::default(),
+        overload: Overload::default().with(Policy::Wait, true),
         limits,
     };
     let slow = Schema::Busy { steps_per_delta: STEPS };
