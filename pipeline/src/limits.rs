@@ -53,9 +53,10 @@ pub struct Limits {
     pub message_deadline_ns: u64,
     /// A document that nobody has opened for this long is unloaded (300 s); its history goes.
     pub idle_unload_ns: u64,
-    /// Validation steps of one worker in a turn (65,536, some 0.3 ms).
+    /// Validation steps of one worker in a turn (8,192, some 35 µs): when batches have used them
+    /// up, the others wait for the next. Batches that are checked in slices get half at least.
     pub steps_per_turn: u32,
-    /// Validation steps that one batch gets before others come (4,096).
+    /// Validation steps that one batch gets before others come (2,048).
     pub steps_per_batch: u32,
     /// Check machines of one worker (65), two at least: one for arrivals, the others for batches
     /// that are checked in slices.
@@ -67,35 +68,54 @@ pub struct Limits {
 }
 
 /// How much of each kind of work a core takes in a turn before it goes on to the next: how evenly
-/// its time is shared. What is left comes with the next turn.
+/// its time is shared. What is left comes with the next turn. By default a turn stays within
+/// [`TURN_BOUND_US`], whatever one session, one document or one other core has to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnBounds {
-    /// Messages from one ring (1,024).
-    pub messages_per_ring: usize,
-    /// Documents whose marks are taken from one owner (1,024).
+    /// What messages that are read in a turn may cost (40,000), in about the nanoseconds that
+    /// receiving, checking and ordering them takes: 1,024 a read, a quarter a byte, 64 an image, 24 a
+    /// delta, 512 a control message. At least some 1,000.
+    pub reception_cost: u32,
+    /// What one session's messages may cost before others come (10,000). At least some 1,000.
+    pub quantum_cost: u32,
+    /// Messages of other cores, and of this one to itself (512).
+    pub messages_per_turn: usize,
+    /// Documents whose marks are taken from one owner (256).
     pub marks_per_owner: usize,
-    /// Sends of one session before the others of its core come (16).
+    /// Sends over all sessions (16).
+    pub sends_per_turn: usize,
+    /// Bytes that are sent over all sessions, about (131,072).
+    pub bytes_per_turn: u32,
+    /// Sends of one session before the others of its core come (4).
     pub sends_per_session: usize,
     /// Images of one subscription in one send (256).
     pub images_per_send: u64,
-    /// Bytes of one subscription in one send, about (262,144).
+    /// Bytes of one subscription in one send, about (65,536).
     pub bytes_per_send: u32,
-    /// Entries of retired chunks that are walked or freed (1,024).
+    /// Entries of retired chunks that are walked or freed (128).
     pub retirement_entries: usize,
-    /// Turns between two looks for idle documents (1,024).
+    /// Turns between two looks for idle documents (4,096).
     pub turns_between_sweeps: u32,
 }
+
+/// How long a turn of a core takes at most under the default bounds, in microseconds, by the measure
+/// of what each kind of work costs on a core of its own, sockets not counted: see ARCHITECTURE.md.
+pub const TURN_BOUND_US: u32 = 50;
 
 impl Default for TurnBounds {
     fn default() -> Self {
         Self {
-            messages_per_ring: 1024,
-            marks_per_owner: 1024,
-            sends_per_session: 16,
+            reception_cost: 40_000,
+            quantum_cost: 10_000,
+            messages_per_turn: 512,
+            marks_per_owner: 256,
+            sends_per_turn: 16,
+            bytes_per_turn: 128 << 10,
+            sends_per_session: 4,
             images_per_send: 256,
-            bytes_per_send: 256 << 10,
-            retirement_entries: 1024,
-            turns_between_sweeps: 1024,
+            bytes_per_send: 64 << 10,
+            retirement_entries: 128,
+            turns_between_sweeps: 4096,
         }
     }
 }
@@ -124,8 +144,8 @@ impl Default for Limits {
             owed_per_worker_max: 100_000,
             message_deadline_ns: 10_000_000_000,
             idle_unload_ns: 300_000_000_000,
-            steps_per_turn: 1 << 16,
-            steps_per_batch: 4096,
+            steps_per_turn: 8192,
+            steps_per_batch: 2048,
             machines_per_worker: crate::validation::MACHINES as u32,
             turn: TurnBounds::default(),
             placement: PlacementLimits::default(),

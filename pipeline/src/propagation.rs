@@ -16,14 +16,14 @@ mod counts;
 mod offer;
 mod overload;
 mod retiring;
+mod rounds;
 mod settling;
 
 use conflating::Conflations;
 pub use counts::PropagationCounts;
 use overload::Missing;
 use retiring::Passes;
-
-use std::collections::VecDeque;
+use rounds::{QUICK_READERS, Rounds};
 
 use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::prefetch::prefetch;
@@ -66,7 +66,7 @@ struct Outlet {
     half: Half,
     first_ready: u32,
     last_ready: u32,
-    /// Stands in the list of sessions to be sent to.
+    /// Stands in one of the lines of sessions to be sent to.
     is_listed: bool,
     is_blocked: bool,
     is_open: bool,
@@ -122,7 +122,7 @@ pub struct Propagation {
     collections: std::sync::Arc<Collections>,
     subscriptions: Subscriptions,
     outlets: Vec<Outlet>,
-    listed: VecDeque<u32>,
+    rounds: Rounds,
     marks: Vec<u32>,
     progressed: Vec<u32>,
     ended: Vec<Ended>,
@@ -165,7 +165,7 @@ impl Propagation {
             worker_cores,
             collections,
             outlets: Vec::new(),
-            listed: VecDeque::new(),
+            rounds: Rounds::default(),
             marks: Vec::with_capacity(limits.turn.marks_per_owner + 64),
             progressed: Vec::new(),
             ended: Vec::new(),
@@ -205,7 +205,7 @@ impl Propagation {
 
     /// Whether nothing can be sent now: what is left waits for sockets.
     pub fn is_idle(&self) -> bool {
-        self.listed.is_empty()
+        self.rounds.is_idle()
             && self.is_clear()
             && self.progressed.is_empty()
             && self.missing.is_empty()
@@ -270,23 +270,14 @@ impl Propagation {
     /// The session has control messages to send.
     #[inline]
     pub fn has_control(&mut self, session: SessionId) {
-        self.list(session);
+        self.list(session, true);
     }
 
     /// The session's socket takes bytes again.
     pub fn writable(&mut self, session: SessionId) {
         if let Some(outlet) = self.outlets.get_mut(session.0 as usize) {
             outlet.is_blocked = false;
-            self.list(session);
-        }
-    }
-
-    #[inline]
-    fn list(&mut self, session: SessionId) {
-        let outlet = &mut self.outlets[session.0 as usize];
-        if !outlet.is_listed && !outlet.is_blocked && outlet.is_open {
-            outlet.is_listed = true;
-            self.listed.push_back(session.0);
+            self.list(session, false);
         }
     }
 
@@ -324,7 +315,7 @@ impl Propagation {
         let place =
             self.subscriptions.insert(home(opened.slot), index(opened.slot), subscription)?;
         // The owner's mark may have come before: look once.
-        self.make_ready(place);
+        self.make_ready(place, true);
         if opened.policy == Policy::Wait {
             // One that stood further back may have ended while this one was on its way.
             self.tell_progress_of(opened.slot);
@@ -358,7 +349,7 @@ impl Propagation {
     }
 
     #[inline]
-    fn make_ready(&mut self, place: u32) {
+    fn make_ready(&mut self, place: u32, is_quick: bool) {
         let entry = self.subscriptions.get(place);
         if entry.next_ready != NOT_READY {
             return;
@@ -372,7 +363,7 @@ impl Propagation {
         } else {
             self.subscriptions.get(last).next_ready = place;
         }
-        self.list(session);
+        self.list(session, is_quick);
     }
 
     fn pop_ready(&mut self, session: u32) -> Option<u32> {
@@ -397,7 +388,7 @@ impl Propagation {
             }
         }
         for ready in kept {
-            self.make_ready(ready);
+            self.make_ready(ready, false);
         }
     }
 
@@ -408,11 +399,7 @@ impl Propagation {
             work += self.take_marks(home, self.bounds.marks_per_owner);
         }
         work += self.end_overdue(port) + self.advance_conflations();
-        for _ in 0..self.listed.len() {
-            let Some(session) = self.listed.pop_front() else { break };
-            self.outlets[session as usize].is_listed = false;
-            work += self.send(SessionId(session), port);
-        }
+        work += self.send_to_listed(port);
         work + self.tell_progress(boxes) + self.tell_missed(boxes)
     }
 
@@ -470,8 +457,10 @@ impl Propagation {
             for mark in step.checked_sub(2).map_or(&[][..], group) {
                 let slot = first | *mark;
                 let mut next = self.subscriptions.head(home(slot), index(slot));
+                let mut readers = 0;
                 while next != NO_SUBSCRIPTION {
-                    self.make_ready(next);
+                    self.make_ready(next, readers < QUICK_READERS);
+                    readers += 1;
                     let entry = self.subscriptions.peek(next);
                     match entry.policy {
                         Policy::Close if self.is_too_far_behind(entry) => self.overdue.push(next),
@@ -484,24 +473,6 @@ impl Propagation {
                 }
             }
         }
-    }
-
-    /// Sends to one session until its socket or its share of the turn is full.
-    fn send(&mut self, session: SessionId, port: &mut impl SessionPort) -> usize {
-        let mut work = 0;
-        for _ in 0..self.bounds.sends_per_session {
-            if !self.outlets[session.0 as usize].is_open {
-                return work;
-            }
-            let (images, goes_on) = self.send_once(session, port);
-            work += images;
-            if !goes_on {
-                return work;
-            }
-        }
-        // More is there to be sent: that is work, also if nothing was sent yet.
-        self.list(session);
-        work.max(1)
     }
 
     fn send_once(&mut self, session: SessionId, port: &mut impl SessionPort) -> (usize, bool) {
@@ -521,7 +492,7 @@ impl Propagation {
             while part_count < PARTS && group_count < PARTS {
                 let Some(place) = self.pop_ready(session.0) else { break };
                 if self.subscriptions.peek(place).oldest_aside().is_some() {
-                    self.make_ready(place);
+                    self.make_ready(place, false);
                     break;
                 }
                 self.judge(place, port);
@@ -534,7 +505,7 @@ impl Propagation {
                     group_count += 1;
                 } else if group.more {
                     // More is to be left out than one look passes over.
-                    self.make_ready(place);
+                    self.make_ready(place, false);
                     break;
                 }
             }

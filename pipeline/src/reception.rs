@@ -4,7 +4,9 @@
 //! whole images stay where they landed, the cut-off end of a read is carried over and copied
 //! once, and a long message gets contiguous room as soon as its prelude is known. Wire format,
 //! checksum, handle and credit are checked in place.
-//! When chunks or carries are used up it grants no credit, then reads no more; it never drops.
+//! A turn takes so much and no more, shared among the sessions that have something to say by a
+//! turnstile. When chunks or carries are used up it grants no credit, then reads no more; it never
+//! drops.
 //!
 //! ```text
 //! read_room ─▶ socket fills it ─▶ received ─▶ prelude ─▶ checksum ─▶ handle, credit ─▶ ring
@@ -14,6 +16,7 @@
 mod contain;
 mod handles;
 mod intake;
+mod turnstile;
 
 use std::collections::VecDeque;
 
@@ -29,6 +32,7 @@ use crate::planted::PlantedPanics;
 use crate::port::{SessionFault, SessionPort};
 use crate::propagation::Propagation;
 use crate::stages::Tuning;
+use turnstile::{Cost, Turnstile, Visitor};
 
 /// Room that a read gets at least.
 const READ_BYTES_MIN: u32 = 4096;
@@ -85,6 +89,8 @@ enum Partial {
         buffer: Vec<u8>,
         filled: usize,
     },
+    /// Whole messages that were read and cost more than the session's share of the turn.
+    Backlog(Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -97,6 +103,13 @@ struct Session {
     free_handles: Vec<u32>,
     partial: Partial,
     partial_since_ns: u64,
+    visitor: Visitor,
+}
+
+impl AsMut<Visitor> for Session {
+    fn as_mut(&mut self) -> &mut Visitor {
+        &mut self.visitor
+    }
 }
 
 /// What reception has counted since it began.
@@ -110,6 +123,8 @@ pub struct ReceptionCounts {
     pub carried_bytes: u64,
     /// Times a session could not be read for want of a chunk.
     pub paused_reads: u64,
+    /// Times what one read had brought was more than the session's share of a turn.
+    pub set_aside_reads: u64,
     /// Times credit was withheld for want of chunks.
     pub withheld_credits: u64,
     /// Chunks retired.
@@ -133,6 +148,9 @@ pub struct Reception {
     sessions: Vec<Session>,
     free_sessions: Vec<u32>,
     paused: VecDeque<u32>,
+    turnstile: Turnstile,
+    /// Of what is being taken.
+    cost: Cost,
     withholding: VecDeque<(SessionId, u32)>,
     reserved_bytes: u64,
     carry_bytes: u64,
@@ -167,6 +185,8 @@ impl Reception {
             sessions: Vec::new(),
             free_sessions: Vec::new(),
             paused: VecDeque::new(),
+            turnstile: Turnstile::new(limits.turn.reception_cost, limits.turn.quantum_cost),
+            cost: Cost::default(),
             withholding: VecDeque::new(),
             reserved_bytes: 0,
             carry_bytes: 0,
@@ -235,6 +255,7 @@ impl Reception {
                     free_handles: Vec::new(),
                     partial: Partial::None,
                     partial_since_ns: 0,
+                    visitor: Visitor::NEW,
                 });
                 self.sessions.len() as u32 - 1
             }
@@ -244,6 +265,7 @@ impl Reception {
         session.is_used = true;
         session.is_ending = false;
         session.is_paused = false;
+        session.visitor = Visitor::NEW;
         Some(SessionId(place))
     }
 
@@ -251,6 +273,11 @@ impl Reception {
     pub(crate) fn tune(&mut self, tuning: Tuning) {
         self.limits.message_deadline_ns = tuning.message_deadline_ns;
         self.limits.credit_bytes = tuning.credit_bytes;
+    }
+
+    /// Whether no session stands in line to be read.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.turnstile.is_idle()
     }
 
     /// Retires chunks, gives withheld credit, resumes reading, and looks for overdue messages.
@@ -353,6 +380,16 @@ impl Reception {
         work
     }
 
+    /// Puts sessions that stand in line and may go on into `resumed`.
+    pub(crate) fn open_turnstile(&mut self, is_behind: bool, resumed: &mut Vec<u32>) -> usize {
+        self.turnstile.turn(is_behind, &mut self.sessions, resumed)
+    }
+
+    /// Whether messages of the session were read and have not been taken.
+    pub(crate) fn was_set_aside(&self, id: SessionId) -> bool {
+        matches!(self.sessions[id.0 as usize].partial, Partial::Backlog(_))
+    }
+
     /// Ends sessions whose message is overdue, some in a turn: the rest is looked at in the next.
     fn end_overdue<P: SessionPort>(&mut self, around: &mut Around<'_, P>) -> usize {
         let last = self.sessions.len().min(self.look_place + LOOKS_PER_TURN);
@@ -361,7 +398,8 @@ impl Reception {
             let id = SessionId(self.look_place as u32);
             let session = &self.sessions[self.look_place];
             self.look_place += 1;
-            let waits = !matches!(session.partial, Partial::None) && !session.is_paused;
+            let is_kept = session.is_paused || session.visitor.waits();
+            let waits = !matches!(session.partial, Partial::None) && !is_kept;
             let age_ns = around.now.monotonic_ns.saturating_sub(session.partial_since_ns);
             if waits && session.is_used && age_ns > self.limits.message_deadline_ns {
                 around.port.fault(id, SessionFault::MessageDeadline);

@@ -9,6 +9,7 @@
 //!  rings in ─▶ validation, reception ─▶ end of turn: tails, acks, retirements ─▶ propagation ─▶ doorbells
 //! ```
 
+mod inbox;
 mod joining;
 #[cfg(any(feature = "planted_faults", feature = "testing"))]
 mod testing;
@@ -172,7 +173,11 @@ pub struct CoreStages {
     worker_cores: StdArc<[u16]>,
     reading_stopped: bool,
     waiting_messages_max: usize,
-    messages_per_ring: usize,
+    messages_per_turn: usize,
+    /// The ring that is looked at first.
+    first_ring: usize,
+    /// Sessions that may be read on, while they are told so.
+    resumed: Vec<u32>,
     deepest_inbox: usize,
     last_inbox: usize,
 }
@@ -196,7 +201,7 @@ impl CoreStages {
     /// [`SessionPort::resume_reading`].
     #[inline]
     pub fn read_room(&mut self, session: SessionId) -> Option<&mut [u8]> {
-        let is_crowded = self.boxes.waiting() >= self.waiting_messages_max;
+        let is_crowded = self.boxes.waiting() + self.own.len() >= self.waiting_messages_max;
         let reception = &mut self.sessions.as_mut()?.reception;
         if self.reading_stopped || is_crowded {
             reception.pause(session);
@@ -346,6 +351,9 @@ impl CoreStages {
             }
             work += side.propagation.do_work(port, &mut self.boxes);
             clock.propagated();
+        }
+        work += self.open_turnstile(port, now);
+        if let Some(side) = &mut self.sessions {
             let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
             let mut around = Around { port, boxes, propagation, now };
             while let Some(ended) = around.propagation.take_ended() {
@@ -367,27 +375,9 @@ impl CoreStages {
     /// Whether something finds no room in a ring, or waits for this core's next turn.
     fn waits_for_room(&self) -> bool {
         self.boxes.waiting() > 0
+            || !self.own.is_empty()
             || self.validation.as_ref().is_some_and(Validation::waits_for_room)
             || self.sessions.as_ref().is_some_and(|side| side.propagation.waits_for_room())
-    }
-
-    fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
-        let at_most = self.messages_per_ring;
-        let Self { core, inbox, own, boxes, sessions, validation, coordinator, .. } = self;
-        let (last_inbox, deepest_inbox) = (&mut self.last_inbox, &mut self.deepest_inbox);
-        boxes.take_own(own);
-        let mut work = own.len();
-        for message in own.drain(..) {
-            deliver(*core, message, sessions, validation, coordinator, boxes, port, now);
-        }
-        for (from, ring) in inbox {
-            work += ring.drain(at_most, |message| {
-                deliver(*from, message, sessions, validation, coordinator, boxes, port, now);
-            });
-        }
-        *last_inbox = work;
-        *deepest_inbox = work.max(*deepest_inbox);
-        work
     }
 
     /// Whether nothing is left to do before a message, a mark or a socket comes. To be asked
@@ -395,8 +385,11 @@ impl CoreStages {
     pub fn may_park(&self) -> bool {
         self.inbox.iter().all(|(_, ring)| ring.is_empty())
             && self.boxes.waiting() == 0
+            && self.own.is_empty()
             && self.validation.as_ref().is_none_or(Validation::is_idle)
-            && self.sessions.as_ref().is_none_or(|side| side.propagation.is_idle())
+            && self.sessions.as_ref().is_none_or(|side| {
+                side.propagation.is_idle() && (self.reading_stopped || side.reception.is_idle())
+            })
     }
 
     /// When this core must turn at the latest although nothing comes; `u64::MAX` if it need not.
@@ -542,51 +535,5 @@ impl CoreStages {
     /// Sessions served here.
     pub fn session_count(&self) -> usize {
         self.sessions.as_ref().map_or(0, |side| side.reception.session_count())
-    }
-}
-
-/// Brings one message to the side of this core that it is for.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of a core, beside the ring that is drained"
-)]
-#[inline(always)]
-fn deliver<P: SessionPort>(
-    from: u16,
-    message: Message,
-    sessions: &mut Option<SessionSide>,
-    validation: &mut Option<Validation>,
-    coordinator: &mut Option<Box<Coordinator>>,
-    boxes: &mut Mailboxes,
-    port: &mut P,
-    now: Now,
-) {
-    match message {
-        Message::Batch { landed, session, producer } => {
-            if let Some(validation) = validation {
-                validation.arrive(from, landed, session, producer, boxes, now);
-            }
-        }
-        Message::Ack(ack) => {
-            if let Some(side) = sessions {
-                side.reception.ack(ack, port);
-            }
-        }
-        Message::Load(report) => {
-            if let Some(coordinator) = coordinator {
-                coordinator.handle_report(*report);
-            }
-        }
-        message if message.is_for_worker() => {
-            if let Some(validation) = validation {
-                validation.handle(from, message, boxes, now);
-            }
-        }
-        message => {
-            if let Some(SessionSide { reception, propagation }) = sessions {
-                let mut around = Around { port, boxes, propagation, now };
-                reception.handle_message(message, &mut around);
-            }
-        }
     }
 }

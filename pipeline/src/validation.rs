@@ -18,11 +18,14 @@ mod control;
 mod counts;
 mod lanes;
 mod placing;
+mod turn_steps;
 
 use counts::Counting;
 pub use counts::{CollectionCounts, ValidationCounts};
 use lanes::Lanes;
 pub(crate) use placing::Standing;
+
+use turn_steps::TurnSteps;
 
 use std::collections::VecDeque;
 
@@ -47,7 +50,7 @@ use crate::retirement::{Notice, Retirements};
 use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
 
 /// Batches whose lines are asked for together.
-pub(crate) const ARRIVALS_AT_ONCE: usize = 256;
+pub(crate) const ARRIVALS_AT_ONCE: usize = 128;
 
 /// Batches whose lines are asked for in one step.
 const GROUP: usize = 16;
@@ -131,6 +134,7 @@ pub struct Validation {
     answered: Vec<u32>,
     answered_chunks: VecDeque<u32>,
     stalls: VecDeque<Stall>,
+    turn: TurnSteps,
     limits: Limits,
     counts: Counting,
     pub(crate) heat: Heat,
@@ -174,6 +178,7 @@ impl Validation {
             heat: Heat::new(limits.placement.thresholds),
             lanes: Lanes::new(&standing.elastic, &limits.placement),
             coordinator_core: standing.coordinator_core,
+            turn: TurnSteps::new(limits.steps_per_turn),
             limits,
             counts,
             turns: 0,
@@ -201,6 +206,15 @@ impl Validation {
             && self.owed_acks.is_empty()
             && self.answered_chunks.is_empty()
             && self.retirements.only_waits()
+    }
+
+    /// How many messages may be delivered before this is asked again; 0: none in this turn.
+    #[inline]
+    pub(crate) fn room(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
+        if self.turn.is_dense() {
+            self.judge_arrivals(boxes, now);
+        }
+        self.turn.room()
     }
 
     /// Whether answers found no room in a ring.
@@ -295,7 +309,8 @@ impl Validation {
             return;
         }
         let mut check = BatchCheck::default();
-        let mut steps = self.limits.steps_per_batch;
+        let share = self.turn.share(self.limits.steps_per_batch);
+        let mut steps = share;
         let Some(mut machine) = self.machines.pop() else {
             unreachable!("one machine is kept for arrivals")
         };
@@ -303,7 +318,9 @@ impl Validation {
         let judged =
             self.judge_with(arrival, index, &mut check, &mut machine, &mut steps, mailboxes, now);
         self.is_judging = false;
-        self.heat.steps += u64::from(self.limits.steps_per_batch - steps);
+        let used = share - steps.min(share);
+        self.turn.take(used);
+        self.heat.steps += u64::from(used);
         if judged {
             self.machines.push(machine);
             return;
@@ -563,7 +580,9 @@ impl Validation {
         let mut work = self.arrivals.len();
         self.judge_arrivals(boxes, now);
         work += self.resume_stalls(boxes, now);
+        self.turn.begin();
         work += self.serve_lanes(boxes, now);
+        self.turn.begin();
         self.publish_tails(boxes);
         work += self.send_answers(boxes);
         work += self.advance_retirements(boxes);

@@ -71,6 +71,7 @@ pub mod placing;
 
 mod observer;
 
+pub use deltaworks_pipeline::limits::TURN_BOUND_US;
 pub use deltaworks_pipeline::stages::Tuning;
 pub use doorkeeper::AcceptCounts;
 pub use listener::Inherited;

@@ -28,12 +28,8 @@ use crate::outlet::SocketSession;
 use crate::peer::Peer;
 use crate::station::{SocketStation, Station};
 
-/// Reads of one session before the loop turns.
-const READS_PER_WAKE: usize = 4;
-
-/// Bytes of one session after which the loop turns: some thousand small messages, so that who sends
-/// as fast as it can does not hold up others by more than one read.
-const READ_BYTES_PER_WAKE: usize = 64 << 10;
+/// What a peer that has ended says and is thrown away, before the loop turns: so many reads.
+const THROWS_PER_WAKE: usize = 4;
 
 /// How long a session that has ended may take to take why: as long as a message that is begun may
 /// take by default. The end of the server gives less.
@@ -141,20 +137,16 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
                 Err(_) => return self.broken(),
             }
         }
-        let mut taken_bytes = 0;
-        for _ in 0..READS_PER_WAKE {
-            if taken_bytes >= READ_BYTES_PER_WAKE {
-                break;
-            }
+        loop {
             let Some(room) = station.stages.read_room(id) else {
-                // Resumed by the outlet's wake.
+                // Resumed by the outlet's wake, behind a turn.
+                wake();
                 return if self.is_over() { Poll::Ready(()) } else { Poll::Pending };
             };
             match self.connection.poll_receive(room, context) {
                 Poll::Ready(Ok(count)) if count > 0 => {
                     station.received(id, count);
                     wake();
-                    taken_bytes += count;
                     if self.is_over() {
                         return Poll::Ready(());
                     }
@@ -167,9 +159,6 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        station.wake_with_next_turn(context.waker().clone());
-        wake();
-        Poll::Pending
     }
 
     fn is_over(&self) -> bool {
@@ -291,7 +280,7 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
             return Poll::Ready(());
         }
         let mut thrown = [0; THROWN_BYTES];
-        for _ in 0..READS_PER_WAKE {
+        for _ in 0..THROWS_PER_WAKE {
             match self.connection.poll_receive(&mut thrown, context) {
                 Poll::Ready(Ok(count)) if count > 0 => {
                     self.thrown_bytes += count;

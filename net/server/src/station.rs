@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 use deltaworks_pipeline::message::SessionId;
 use deltaworks_pipeline::stages::CoreStages;
@@ -169,8 +168,6 @@ pub(crate) struct Station<O, C> {
     next_look_ns: u64,
     /// Where the look at deadlines goes on.
     look_place: usize,
-    /// Tasks of sessions that had more to read than one wake reads.
-    hungry: Vec<Waker>,
     phase: u8,
     counted_sessions: usize,
     tally: Tally,
@@ -204,7 +201,6 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
             settings,
             next_look_ns: 0,
             look_place: 0,
-            hungry: Vec::new(),
             phase: SERVING,
             counted_sessions: 0,
             tally,
@@ -301,12 +297,6 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
         self.phase == SERVING
     }
 
-    /// Lets a session's task go on with the next turn. Not at once: the executor looks at sockets
-    /// only when no task can run, so tasks that always can would keep all others from being read.
-    pub fn wake_with_next_turn(&mut self, task: Waker) {
-        self.hungry.push(task);
-    }
-
     fn pass_on_control(&mut self) -> usize {
         let work = self.outlet.with_control.len();
         for id in self.outlet.with_control.drain(..) {
@@ -327,8 +317,6 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
             Some(recorder) => recorder.turn(&mut self.stages, &mut self.outlet, now),
         };
         work += self.pass_on_control();
-        work += self.hungry.len();
-        self.hungry.drain(..).for_each(Waker::wake);
         // A session's place is freed by its owners' last words, in whatever turn those come.
         self.count_sessions();
         if now.monotonic_ns >= self.next_look_ns {

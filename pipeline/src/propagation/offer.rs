@@ -25,7 +25,7 @@ impl Propagation {
             let Some(place) = self.pop_ready(session.0) else { break };
             if self.judge(place, port) {
                 // What was told goes out first.
-                self.make_ready(place);
+                self.make_ready(place, false);
                 break;
             }
             self.begin_half(session, place);
@@ -61,7 +61,7 @@ impl Propagation {
             at.node += 1;
             at.index += 1;
             self.move_cursor(place, at, live_bytes);
-            self.make_ready(place);
+            self.make_ready(place, false);
         } else if ended {
             let (session, handle) = (entry.session, entry.handle);
             self.ended.push(Ended { session, handle, reason: CloseReason::Dropped });

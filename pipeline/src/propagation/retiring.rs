@@ -82,7 +82,7 @@ impl Propagation {
             let outlet = &self.outlets[session as usize];
             if outlet.is_open && !outlet.is_blocked && outlet.first_ready != NO_SUBSCRIPTION {
                 // Served first, if the socket takes it.
-                self.send(SessionId(session), port);
+                self.send_before_retiring(SessionId(session), port);
             }
         }
         for session in 0..self.outlets.len() as u32 {
@@ -136,7 +136,7 @@ impl Propagation {
         let entry = self.subscriptions.get(place);
         entry.place = passed.place;
         entry.position = passed.position;
-        self.list(session);
+        self.list(session, false);
     }
 
     /// What lies at node `start` of a subscription whose cursor is at `at`, before it. Costs a load

@@ -46,7 +46,7 @@ impl Propagation {
                 newest = group.newest;
                 self.move_cursor(group.subscription, group.after, group.live_bytes);
                 if group.more {
-                    self.make_ready(group.subscription);
+                    self.make_ready(group.subscription, false);
                 }
                 continue;
             }
@@ -71,7 +71,7 @@ impl Propagation {
                 at.index += 1;
             }
             self.move_cursor(group.subscription, at, live_bytes);
-            self.make_ready(group.subscription);
+            self.make_ready(group.subscription, false);
         }
         (images, newest)
     }

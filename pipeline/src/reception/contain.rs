@@ -35,7 +35,9 @@ impl Reception {
         for session in &self.sessions {
             match &session.partial {
                 Partial::None => {}
-                Partial::Carried(bytes) => self.carry_bytes += bytes.len() as u64,
+                Partial::Carried(bytes) | Partial::Backlog(bytes) => {
+                    self.carry_bytes += bytes.len() as u64;
+                }
                 Partial::Reserved { reservation, .. } => {
                     self.reserved_bytes += u64::from(reservation.bytes());
                 }

@@ -190,9 +190,12 @@ impl Reception {
             return;
         }
         session.is_ending = true;
+        self.turnstile.forget(&mut session.visitor, id.0);
         match core::mem::replace(&mut session.partial, Partial::None) {
             Partial::None => {}
-            Partial::Carried(bytes) => self.carry_bytes -= bytes.len() as u64,
+            Partial::Carried(bytes) | Partial::Backlog(bytes) => {
+                self.carry_bytes -= bytes.len() as u64;
+            }
             Partial::Reserved { reservation, .. } => {
                 self.reserved_bytes -= u64::from(reservation.bytes());
                 self.pool.release(reservation);

@@ -7,6 +7,7 @@ use deltaworks_image::{self as image, ImageError, Inbound, PRELUDE_BYTES, Prelud
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::prefetch::prefetch_entry;
 
+use super::turnstile::Cost;
 use super::{Around, Partial, READ_BYTES_MAX, READ_BYTES_MIN, Reception, State};
 use crate::chunk::Landed;
 use crate::limits::RESERVE_ABOVE_BYTES;
@@ -15,13 +16,15 @@ use crate::message::{Message, SessionId};
 use crate::port::{SessionFault, SessionPort};
 
 impl Reception {
-    /// Room for the next read of `session`: in its unfinished message, or at a chunk's tail.
-    /// `None` when there is none; [`SessionPort::resume_reading`] tells when to ask again.
+    /// Room for the next read of `session`: in its unfinished message, or at a chunk's tail; no more
+    /// than its share of the turn. `None` when there is none; [`SessionPort::resume_reading`] tells
+    /// when to ask again.
     pub fn read_room(&mut self, id: SessionId) -> Option<&mut [u8]> {
         let session = &mut self.sessions[id.0 as usize];
         if session.is_ending || session.is_paused {
             return None;
         }
+        let most = self.turnstile.room(&mut session.visitor, id.0)?.min(READ_BYTES_MAX);
         let carried = match &session.partial {
             Partial::Carried(bytes) => bytes.len() as u32,
             _ => 0,
@@ -45,20 +48,14 @@ impl Reception {
             return None;
         }
         match &mut self.sessions[id.0 as usize].partial {
-            Partial::None => {
-                let tail = self.pool.tail();
-                let length = tail.len().min(READ_BYTES_MAX);
-                Some(&mut tail[..length])
-            }
-            Partial::Carried(bytes) => {
-                let tail = &mut self.pool.tail()[bytes.len()..];
-                let length = tail.len().min(READ_BYTES_MAX);
-                Some(&mut tail[..length])
-            }
+            Partial::None => Some(first(self.pool.tail(), most)),
+            Partial::Carried(bytes) => Some(first(&mut self.pool.tail()[bytes.len()..], most)),
             Partial::Reserved { reservation, filled } => {
-                Some(&mut self.pool.reserved(reservation)[*filled as usize..])
+                Some(first(&mut self.pool.reserved(reservation)[*filled as usize..], most))
             }
-            Partial::Aside { buffer, filled } => Some(&mut buffer[*filled..]),
+            Partial::Aside { buffer, filled } => Some(first(&mut buffer[*filled..], most)),
+            // It stands in line until this has been taken.
+            Partial::Backlog(_) => None,
         }
     }
 
@@ -89,7 +86,40 @@ impl Reception {
             return;
         }
         self.planted.received(self.counts.received_bytes);
-        if let Err(fault) = self.take(id, count, around) {
+        self.cost = Cost::of_read(count);
+        let taken = self.take(id, count, around);
+        self.charge(id, count);
+        if let Err(fault) = taken {
+            around.port.fault(id, fault);
+            self.end_session(id, around);
+        }
+    }
+
+    fn charge(&mut self, id: SessionId, bytes: usize) {
+        let visitor = &mut self.sessions[id.0 as usize].visitor;
+        self.turnstile.charge(visitor, bytes, self.cost);
+    }
+
+    /// Takes messages that were read and had to wait, as many as the session's share allows.
+    pub(crate) fn take_backlog<P: SessionPort>(
+        &mut self,
+        id: SessionId,
+        around: &mut Around<'_, P>,
+    ) {
+        let session = &mut self.sessions[id.0 as usize];
+        let Partial::Backlog(bytes) = &mut session.partial else { return };
+        let count = bytes.len();
+        if !self.pool.ensure_tail(count as u32) {
+            self.turnstile.wait(&mut session.visitor, id.0, true);
+            return;
+        }
+        self.pool.tail()[..count].copy_from_slice(bytes);
+        session.partial = Partial::None;
+        self.carry_bytes -= count as u64;
+        self.cost = Cost::default();
+        let taken = self.take_messages(id, count, around);
+        self.charge(id, 0);
+        if let Err(fault) = taken {
             around.port.fault(id, fault);
             self.end_session(id, around);
         }
@@ -142,12 +172,15 @@ impl Reception {
                 session.partial = Partial::None;
                 self.reserved_bytes -= u64::from(reservation.bytes());
                 let landed = self.pool.land_reserved(reservation);
-                self.pass_on(id, checked?.handle, landed, around.boxes, around.now)
+                let Inbound { handle, count, .. } = checked?;
+                self.cost.add_images(1, count);
+                self.pass_on(id, handle, landed, around.boxes, around.now)
             }
             Partial::Aside { filled, .. } => {
                 *filled += count;
                 self.land_aside(id, around.boxes, around.now)
             }
+            Partial::Backlog(_) => unreachable!("it is not read while it stands in line"),
         }
     }
 
@@ -169,8 +202,12 @@ impl Reception {
                 self.pass_on_run(id, bytes, &run, around.boxes, around.now)?;
                 left -= bytes as usize - passed;
                 passed = 0;
+                self.cost.add_images(run.count, run.deltas);
             }
             match end {
+                RunEnd::Full | RunEnd::Control(_) if self.is_to_wait(id, left) => {
+                    return self.set_aside(id, passed, left);
+                }
                 RunEnd::Full => {}
                 RunEnd::CutOff => return self.carry_over(id, passed, left, around.now),
                 RunEnd::Fault(fault) => return Err(fault),
@@ -185,6 +222,7 @@ impl Reception {
                     let action = around.port.control(id, prelude.kind.number(), body, around.now);
                     passed += bytes;
                     left -= bytes;
+                    self.cost.add_control();
                     self.try_act(id, action, around)?;
                     if self.sessions[id.0 as usize].is_ending {
                         return Ok(());
@@ -192,6 +230,26 @@ impl Reception {
                 }
             }
         }
+    }
+
+    /// Whether the session has had its share, and what is left must wait for the next. If there is
+    /// no room to keep it aside, it need not: that costs others a longer turn, and nobody a session.
+    fn is_to_wait(&self, id: SessionId, left: usize) -> bool {
+        let visitor = &self.sessions[id.0 as usize].visitor;
+        left > 0
+            && self.turnstile.is_used_up(visitor, self.cost)
+            && self.carry_bytes + left as u64 <= self.limits.carry_bytes_per_core_max / 2
+    }
+
+    /// Keeps the `left` bytes behind `passed` of the tail until the session's turn comes again.
+    fn set_aside(&mut self, id: SessionId, passed: usize, left: usize) -> Result<(), SessionFault> {
+        let bytes = self.pool.tail()[passed..passed + left].to_vec();
+        let session = &mut self.sessions[id.0 as usize];
+        session.partial = Partial::Backlog(bytes);
+        self.turnstile.wait(&mut session.visitor, id.0, true);
+        self.counts.carried_bytes += left as u64;
+        self.counts.set_aside_reads += 1;
+        self.charge_carry(left)
     }
 
     /// Checks images from `passed` on, until something else follows, and asks for the lines that
@@ -222,6 +280,7 @@ impl Reception {
             run.images[run.count] =
                 Found { offset: at as u32, bytes: prelude.bytes, handle: inbound.handle };
             run.count += 1;
+            run.deltas += inbound.count;
             at += prelude.bytes as usize;
         }
         RunEnd::Full
@@ -352,7 +411,8 @@ impl Reception {
         session.partial = Partial::None;
         self.carry_bytes -= buffer.len() as u64;
         self.counts.carried_bytes += buffer.len() as u64;
-        let handle = check(&buffer, &self.image_limits)?.handle;
+        let Inbound { handle, count, .. } = check(&buffer, &self.image_limits)?;
+        self.cost.add_images(1, count);
         self.pool.tail()[..buffer.len()].copy_from_slice(&buffer);
         let landed = self.pool.land(buffer.len() as u32);
         self.pass_on(id, handle, landed, boxes, now)
@@ -391,6 +451,7 @@ impl Reception {
                 self.carry_bytes -= bytes.len() as u64;
                 true
             }
+            Partial::Backlog(_) => true,
             Partial::Aside { buffer, filled } if *filled < buffer.len() => true,
             Partial::Aside { buffer, .. } => {
                 if !self.pool.ensure_tail(buffer.len() as u32) {
@@ -406,6 +467,12 @@ impl Reception {
     }
 }
 
+/// The first of `room`, at most so many bytes.
+fn first(room: &mut [u8], most: usize) -> &mut [u8] {
+    let length = room.len().min(most);
+    &mut room[..length]
+}
+
 /// The length that a message's beginning announces, if its prelude is there.
 fn announced(beginning: &[u8]) -> Option<u32> {
     let prelude: &[u8; PRELUDE_BYTES] = beginning.first_chunk()?;
@@ -417,6 +484,8 @@ fn announced(beginning: &[u8]) -> Option<u32> {
 struct Run {
     images: [Found; RUN_IMAGES_MAX],
     count: usize,
+    /// Of all of them.
+    deltas: u32,
 }
 
 #[derive(Clone, Copy, Default)]

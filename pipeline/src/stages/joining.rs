@@ -173,7 +173,9 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             deepest_inbox: 0,
             last_inbox: 0,
             waiting_messages_max: parts.limits.waiting_messages_max as usize,
-            messages_per_ring: parts.limits.turn.messages_per_ring,
+            messages_per_turn: parts.limits.turn.messages_per_turn,
+            first_ring: 0,
+            resumed: Vec::new(),
         });
     }
     stages

@@ -94,20 +94,21 @@ impl Validation {
 
     /// Goes on with batches that were set aside: each gets its share in turn.
     pub(super) fn resume_stalls(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
-        let mut turn_steps = self.limits.steps_per_turn;
+        let mut turn_steps = self.turn.for_slices();
         let mut work = 0;
-        for _ in 0..self.stalls.len() {
-            if turn_steps == 0 {
-                break;
-            }
+        // Stalls in a row that found no machine.
+        let mut without = 0;
+        while turn_steps > 0 && without < self.stalls.len() {
             let Some(mut stall) = self.stalls.pop_front() else { break };
             if stall.machine.is_none() && self.machines.len() > 1 {
                 stall.machine = self.machines.pop();
             }
             let Some(mut machine) = stall.machine.take() else {
                 self.stalls.push_back(stall);
+                without += 1;
                 continue;
             };
+            without = 0;
             work += 1;
             let share = self.limits.steps_per_batch.min(turn_steps);
             let mut steps = share;

@@ -18,6 +18,9 @@ fn small(config: &mut InlineConfig) {
     let placement = &mut config.limits.placement;
     placement.thresholds = Thresholds { promotion: 100, demotion: 20, quiet_ns: 1_000_000_000 };
     placement.lane_bytes_per_turn = 4 * BATCH;
+    // What is published here comes at once, however many reads it takes.
+    config.limits.turn.reception_cost = 1 << 20;
+    config.limits.turn.quantum_cost = 1 << 20;
 }
 
 fn counts(world: &Inline) -> PlacementCounts {

@@ -3,6 +3,7 @@
 //! native tests, or a table for wasm32.
 
 mod account;
+mod fairness;
 mod image;
 mod input;
 mod interleaving;
@@ -15,6 +16,14 @@ mod slow;
 mod world;
 
 scenarios! {
+    fairness: [
+        a_greedy_session_leaves_paced_ones_their_turn,
+        a_crowd_is_taken_turn_by_turn,
+        greedy_sessions_share_evenly,
+        a_flood_of_control_is_taken_in_shares,
+        slow_checks_end_a_turn,
+        many_readers_hold_no_quiet_one,
+    ],
     image: [a_batch_has_the_same_bytes_at_the_writer_and_the_reader],
     input: [
         frames_cut_at_every_position_arrive_whole,

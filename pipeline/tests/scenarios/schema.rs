@@ -87,7 +87,8 @@ pub(crate) fn a_large_batch_is_checked_in_slices() {
     world.publish(peer, slow.handle, 1, &many);
     world.publish(peer, slow.handle, 2, &bad);
     world.publish(peer, quick.handle, 1, &[&delta]);
-    for _ in 0..4 {
+    // The two before it are read in a turn each.
+    for _ in 0..8 {
         world.turn();
     }
     assert_eq!(acknowledged(&world.events(peer), quick.handle).0, 1);

@@ -63,6 +63,7 @@ events! {
     CutOff = "bytes carried because a message was cut",
     Stalled = "batches checked in slices",
     ReadingPaused = "reads that found no chunk",
+    SetAside = "reads that brought more than their share of a turn",
     RingFull = "messages that waited for room in a ring",
     Slept = "cores that slept and were woken",
     SleptOverTimer = "cores that a deadline woke",

@@ -242,6 +242,7 @@ impl World {
             coverage.add(Event::Recycled, counts.recycled_chunks);
             coverage.add(Event::CutOff, counts.reception.carried_bytes);
             coverage.add(Event::ReadingPaused, counts.reception.paused_reads);
+            coverage.add(Event::SetAside, counts.reception.set_aside_reads);
             coverage.add(Event::CreditWithheld, counts.reception.withheld_credits);
             coverage.add(Event::Stalled, counts.validation.stalled_batches);
             if self.setting.waits > 0 && !self.setting.conflates {

@@ -264,4 +264,28 @@ pub const MUTANTS: &[Mutant] = &[
         text: "if from >= to {",
         replacement: "if from > to {",
     },
+    Mutant {
+        fault: "turnstile: a session that stands in line is never read again",
+        file: "pipeline/src/stages/inbox.rs",
+        text: "                port.resume_reading(session);\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "turnstile: what was set aside is lost",
+        file: "pipeline/src/reception/intake.rs",
+        text: "        let taken = self.take_messages(id, count, around);\n        self.charge(id, 0);\n",
+        replacement: "        let taken = Ok(());\n        self.charge(id, 0);\n",
+    },
+    Mutant {
+        fault: "rounds: who has more to be sent than its share of a turn is forgotten",
+        file: "pipeline/src/propagation/rounds.rs",
+        text: "        // More is there to be sent: that is work, also if nothing was sent yet.\n        self.list(session, false);\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "a turn forgets this core's own messages that it has not come to",
+        file: "pipeline/src/stages/inbox.rs",
+        text: "        if own.is_empty() {\n            boxes.take_own(own);",
+        replacement: "        own.clear();\n        if own.is_empty() {\n            boxes.take_own(own);",
+    },
 ];

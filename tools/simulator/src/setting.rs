@@ -285,8 +285,12 @@ fn roles(dice: &mut Dice) -> Vec<CoreRole> {
 
 fn limits(dice: &mut Dice, is_large: bool) -> Limits {
     let turn = TurnBounds {
-        messages_per_ring: dice.pick(&[1, 3, 64, 1024]),
+        reception_cost: dice.pick(&[1_500, 4_000, 40_000]),
+        quantum_cost: dice.pick(&[600, 2_000, 10_000]),
+        messages_per_turn: dice.pick(&[1, 3, 64, 1024]),
         marks_per_owner: dice.pick(&[1, 2, 64]),
+        sends_per_turn: dice.pick(&[1, 2, 16]),
+        bytes_per_turn: dice.pick(&[1, 4 << 10, 128 << 10]),
         sends_per_session: dice.pick(&[1, 2, 16]),
         images_per_send: dice.pick(&[1, 3, 256]),
         bytes_per_send: dice.pick(&[512, 4 << 10, 256 << 10]),

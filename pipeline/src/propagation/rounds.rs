@@ -1,0 +1,154 @@
+//! Rounds: which sessions are sent to in a turn, and in what order.
+//!
+//! The part of [`Propagation`] that shares its turns among sockets. There are two lines. In the
+//! quick one stand sessions with an answer to be sent, and the first [`QUICK_READERS`] of each
+//! document that grew; in the long one all other readers, and who has more than its share of a
+//! turn. The quick one goes first and leaves the long one a quarter of each turn; so the thousand
+//! readers of a busy document do not hold those of a quiet one. A round is over when every session
+//! that stood in the long line at its beginning has been sent to once; it may take several turns.
+//! Each session stands in one line, once.
+
+use std::collections::VecDeque;
+
+use super::Propagation;
+use crate::message::SessionId;
+use crate::port::SessionPort;
+
+/// Readers of a document that do not wait behind those of others.
+pub(super) const QUICK_READERS: usize = 16;
+
+/// Sends of one session before its cursors are moved out of a chunk that goes: some megabytes.
+const SENDS_BEFORE_RETIRING: usize = 64;
+
+/// The lines of sessions to be sent to.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    quick: VecDeque<u32>,
+    long: VecDeque<u32>,
+    /// Sessions of this round that have not been sent to.
+    left: usize,
+}
+
+impl Rounds {
+    /// Whether nobody that could be sent to is left from the turns before.
+    pub fn is_idle(&self) -> bool {
+        self.quick.is_empty() && self.long.is_empty()
+    }
+
+    /// Begins the next round if this one is over.
+    fn go_on(&mut self) {
+        if self.left == 0 {
+            self.left = self.long.len();
+        }
+    }
+
+    fn next_of_round(&mut self) -> Option<u32> {
+        self.left = self.left.checked_sub(1)?;
+        self.long.pop_front()
+    }
+}
+
+/// What a turn may still send.
+#[derive(Clone, Copy)]
+struct Purse {
+    sends: usize,
+    bytes: u32,
+}
+
+impl Purse {
+    const EMPTY: Self = Self { sends: 0, bytes: 0 };
+
+    fn holds_more_than(self, kept: Self) -> bool {
+        self.sends > kept.sends && self.bytes > kept.bytes
+    }
+
+    fn take(&mut self, bytes: u64) {
+        self.sends = self.sends.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes.try_into().unwrap_or(u32::MAX));
+    }
+}
+
+impl Propagation {
+    /// Whether some session of the round has not been sent to yet.
+    pub(crate) fn is_in_a_round(&self) -> bool {
+        self.rounds.left > 0
+    }
+
+    #[inline]
+    pub(super) fn list(&mut self, session: SessionId, is_quick: bool) {
+        let outlet = &mut self.outlets[session.0 as usize];
+        if !outlet.is_listed && !outlet.is_blocked && outlet.is_open {
+            outlet.is_listed = true;
+            let rounds = &mut self.rounds;
+            let line = if is_quick { &mut rounds.quick } else { &mut rounds.long };
+            line.push_back(session.0);
+        }
+    }
+
+    /// Sends as much as a turn may: the quick first, but never so much that the round gets less
+    /// than a quarter, or nothing.
+    pub(super) fn send_to_listed(&mut self, port: &mut impl SessionPort) -> usize {
+        let all = Purse { sends: self.bounds.sends_per_turn, bytes: self.bounds.bytes_per_turn };
+        let kept = Purse { sends: all.sends / 4, bytes: all.bytes / 4 };
+        let mut left = all;
+        let mut work = 0;
+        while left.holds_more_than(kept)
+            && let Some(session) = self.rounds.quick.pop_front()
+        {
+            work += self.send(SessionId(session), &mut left, port);
+        }
+        left = Purse {
+            sends: left.sends.max(kept.sends).max(1),
+            bytes: left.bytes.max(kept.bytes).max(1),
+        };
+        self.rounds.go_on();
+        while left.holds_more_than(Purse::EMPTY)
+            && let Some(session) = self.rounds.next_of_round()
+        {
+            work += self.send(SessionId(session), &mut left, port);
+        }
+        // Who waits for the next turn is work, also if nothing was sent in this.
+        work.max(usize::from(!self.rounds.is_idle()))
+    }
+
+    /// Sends to a session whose cursors are to be moved, as much as its socket takes of some
+    /// megabytes: what it takes it does not miss.
+    pub(super) fn send_before_retiring(&mut self, session: SessionId, port: &mut impl SessionPort) {
+        let mut left = Purse { sends: SENDS_BEFORE_RETIRING, bytes: u32::MAX };
+        self.send_while(session, &mut left, port);
+    }
+
+    /// Sends to one session until its socket, its share of the turn, or the turn is full.
+    fn send(&mut self, session: SessionId, left: &mut Purse, port: &mut impl SessionPort) -> usize {
+        self.outlets[session.0 as usize].is_listed = false;
+        let mut share = Purse { sends: left.sends.min(self.bounds.sends_per_session), ..*left };
+        let sends = share.sends;
+        let work = self.send_while(session, &mut share, port);
+        *left = Purse { sends: left.sends - (sends - share.sends), bytes: share.bytes };
+        work
+    }
+
+    fn send_while(
+        &mut self,
+        session: SessionId,
+        left: &mut Purse,
+        port: &mut impl SessionPort,
+    ) -> usize {
+        let mut work = 0;
+        while left.holds_more_than(Purse::EMPTY) {
+            if !self.outlets[session.0 as usize].is_open {
+                return work;
+            }
+            let before_bytes = self.counts.delivered_bytes;
+            let (images, goes_on) = self.send_once(session, port);
+            left.take(self.counts.delivered_bytes - before_bytes);
+            work += images;
+            if !goes_on {
+                return work;
+            }
+        }
+        // More is there to be sent: that is work, also if nothing was sent yet.
+        self.list(session, false);
+        work.max(1)
+    }
+}

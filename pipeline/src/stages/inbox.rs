@@ -1,0 +1,159 @@
+//! How what others have sent reaches the stages, shared evenly among the senders.
+//!
+//! The part of [`CoreStages`] that empties rings and lets sessions be read. A turn takes so many messages and no more, so that
+//! no core can lengthen another's turn; what is left stays in the rings, or in order with this core's
+//! own, and comes with the next.
+
+use deltaworks_runtime::clock::Now;
+
+use super::{Coordinator, CoreStages, SessionSide};
+use crate::mailbox::Mailboxes;
+use crate::message::{Message, SessionId};
+use crate::port::SessionPort;
+use crate::reception::Around;
+use crate::validation::Validation;
+
+impl CoreStages {
+    /// Lets sessions that stand in line to be read go on, as far as the next turn has room, and
+    /// handles what was set aside of theirs. While this core is behind with what it has taken, those
+    /// who sent most wait.
+    pub(super) fn open_turnstile(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
+        let is_crowded = self.boxes.waiting() + self.own.len() >= self.waiting_messages_max;
+        let Some(side) = self.sessions.as_mut().filter(|_| !self.reading_stopped && !is_crowded)
+        else {
+            return 0;
+        };
+        let is_behind = !self.own.is_empty() || side.propagation.is_in_a_round();
+        let mut resumed = core::mem::take(&mut self.resumed);
+        let work = side.reception.open_turnstile(is_behind, &mut resumed);
+        for session in resumed.drain(..).map(SessionId) {
+            if self.was_set_aside(session) {
+                self.handle_input(session, port, now, |reception, around| {
+                    reception.take_backlog(session, around);
+                });
+            }
+            if !self.was_set_aside(session) {
+                port.resume_reading(session);
+            }
+        }
+        self.resumed = resumed;
+        work
+    }
+
+    fn was_set_aside(&self, session: SessionId) -> bool {
+        self.sessions.as_ref().is_some_and(|side| side.reception.was_set_aside(session))
+    }
+
+    /// Takes what has come: of each sender its share of the turn, then what others leave of theirs,
+    /// from another ring on in each turn.
+    pub(super) fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
+        let Self { core, inbox, own, boxes, sessions, validation, coordinator, .. } = self;
+        if own.is_empty() {
+            boxes.take_own(own);
+        }
+        let rings = inbox.len();
+        let share = (self.messages_per_turn / (rings + 1)).max(1);
+        let mut left = self.messages_per_turn.max(share * (rings + 1));
+        let mut work = 0;
+        for share in [share, usize::MAX] {
+            let mut of_share = share.min(left);
+            while let Some(most) = room(validation, of_share.min(own.len()), boxes, now) {
+                for message in own.drain(..most) {
+                    deliver(*core, message, sessions, validation, coordinator, boxes, port, now);
+                }
+                of_share -= most;
+                left -= most;
+                work += most;
+            }
+            for place in 0..rings {
+                let (from, ring) = &mut inbox[(self.first_ring + place) % rings];
+                let mut of_share = share.min(left);
+                while let Some(most) = room(validation, of_share, boxes, now) {
+                    let count = ring.drain(most, |message| {
+                        deliver(
+                            *from,
+                            message,
+                            sessions,
+                            validation,
+                            coordinator,
+                            boxes,
+                            port,
+                            now,
+                        );
+                    });
+                    of_share -= count;
+                    left -= count;
+                    work += count;
+                    if count < most {
+                        break;
+                    }
+                }
+            }
+        }
+        self.first_ring = (self.first_ring + 1) % rings.max(1);
+        self.last_inbox = work;
+        self.deepest_inbox = work.max(self.deepest_inbox);
+        work
+    }
+}
+
+/// How many of `wanted` messages may be delivered now; `None` if none.
+#[inline]
+fn room(
+    validation: &mut Option<Validation>,
+    wanted: usize,
+    boxes: &mut Mailboxes,
+    now: Now,
+) -> Option<usize> {
+    if wanted == 0 {
+        return None;
+    }
+    let room = validation.as_mut().map_or(wanted, |it| it.room(boxes, now).min(wanted));
+    (room > 0).then_some(room)
+}
+
+/// Brings one message to the side of this core that it is for.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a core, beside the ring that is drained"
+)]
+#[inline(always)]
+fn deliver<P: SessionPort>(
+    from: u16,
+    message: Message,
+    sessions: &mut Option<SessionSide>,
+    validation: &mut Option<Validation>,
+    coordinator: &mut Option<Box<Coordinator>>,
+    boxes: &mut Mailboxes,
+    port: &mut P,
+    now: Now,
+) {
+    match message {
+        Message::Batch { landed, session, producer } => {
+            if let Some(validation) = validation {
+                validation.arrive(from, landed, session, producer, boxes, now);
+            }
+        }
+        Message::Ack(ack) => {
+            if let Some(side) = sessions {
+                side.reception.ack(ack, port);
+            }
+        }
+        Message::Load(report) => {
+            if let Some(coordinator) = coordinator {
+                coordinator.handle_report(*report);
+            }
+        }
+        message if message.is_for_worker() => {
+            if let Some(validation) = validation {
+                validation.handle(from, message, boxes, now);
+            }
+        }
+        message => {
+            if let Some(SessionSide { reception, propagation }) = sessions {
+                let mut around = Around { port, boxes, propagation, now };
+                reception.handle_message(message, &mut around);
+            }
+        }
+    }
+}
