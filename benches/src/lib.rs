@@ -39,3 +39,5 @@ pub mod relay;
 pub mod tcp;
 
 pub mod abuse;
+
+pub mod isolation;

@@ -1,6 +1,6 @@
 //! How fast the data path is: `throughput pipeline` runs all stages on pinned cores, `throughput tcp`
 //! a whole server over loopback TCP, against raw TCP; `throughput abuse` the daemon beside hostile
-//! connections.
+//! connections, `throughput isolation` what the greedy, the slow and the hot cost others.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,6 +9,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use deltaworks_benches::abuse::report::{Report as AbuseReport, TABLE_HEAD};
 use deltaworks_benches::abuse::{self, AbuseOptions};
+use deltaworks_benches::isolation::report::{
+    Report as IsolationReport, TABLE_HEAD as ISOLATION_TABLE_HEAD,
+};
+use deltaworks_benches::isolation::{self, IsolationOptions};
 use deltaworks_benches::pipeline::{self, Options, Report};
 use deltaworks_benches::tcp::{self, TcpOptions, TcpReport, Way};
 use serde::Serialize;
@@ -28,6 +32,8 @@ enum Mode {
     Tcp(TcpOptions),
     /// Hostile connections beside a well-behaved stream, against the built daemon.
     Abuse(AbuseOptions),
+    /// The greedy, the slow and the hot beside others that must not feel them.
+    Isolation(IsolationOptions),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
             report.verified
         }),
         Mode::Abuse(options) => run_abuse(&options),
+        Mode::Isolation(options) => run_isolation(&options),
     };
     match verified {
         Ok(true) => ExitCode::SUCCESS,
@@ -66,6 +73,22 @@ fn run_abuse(options: &AbuseOptions) -> Result<bool, String> {
         write(format!("{TABLE_HEAD}\n"));
     }
     abuse::run(options, move |report| tell(report, json, AbuseReport::row))
+}
+
+/// Tells each report as soon as it is there.
+fn run_isolation(options: &IsolationOptions) -> Result<bool, String> {
+    let write = |text: String| {
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    };
+    if options.list {
+        write(isolation::list());
+        return Ok(true);
+    }
+    let json = options.json;
+    if !json {
+        write(format!("{ISOLATION_TABLE_HEAD}\n"));
+    }
+    isolation::run(options, move |report| tell(report, json, IsolationReport::row))
 }
 
 /// Writes the report for whoever still reads.
