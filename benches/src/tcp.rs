@@ -188,6 +188,7 @@ fn start_server(cpu: usize, measures_latency: bool) -> Result<Server, String> {
         session_cores: 1,
         workers: 1,
         elastic_cores: 0,
+        guests_per_worker: 256,
         documents: None,
         sessions: None,
         worker_queue_messages: WORKER_QUEUE_MESSAGES,

@@ -121,6 +121,7 @@ impl Inside {
             session_cores: 1,
             workers: cores as u32,
             elastic_cores: 0,
+            guests_per_worker: 256,
             documents: Some(DOCUMENTS),
             sessions: Some(SESSIONS),
             worker_queue_messages: WORKER_QUEUE_MESSAGES,

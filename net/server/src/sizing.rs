@@ -64,6 +64,8 @@ pub struct SizingRequest {
     pub workers: u32,
     /// Cores that own documents only while they are hot.
     pub elastic_cores: u32,
+    /// Documents of other homes that each of these may own.
+    pub guests_per_worker: u32,
     /// Documents at most; none: what the budget scales to, 100,000 at [`BUDGET_BYTES`].
     pub documents: Option<u32>,
     /// Sessions at most; none: what the budget scales to, 4,096 at [`BUDGET_BYTES`].
@@ -184,7 +186,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         row(
             "guest places",
             GUEST_PLACE_BYTES,
-            u64::from(Limits::default().guests_per_worker_max) * owners,
+            u64::from(request.guests_per_worker) * owners,
             "document stays where it is",
         ),
         row("names", 1, names_bytes, "open refused (309)"),
@@ -228,6 +230,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let defaults = Limits::default();
     let per_core = |over_all: u64| over_all / session_cores;
     let limits = Limits {
+        guests_per_worker_max: request.guests_per_worker,
         documents_per_worker_max: spread(documents) as u32,
         names_bytes_per_worker_max: names_bytes / workers,
         producers_per_worker_max: (producers / owners) as u32,
@@ -282,6 +285,7 @@ mod tests {
             session_cores: cores,
             workers: cores,
             elastic_cores: 0,
+            guests_per_worker: 256,
             documents: None,
             sessions: None,
             worker_queue_messages: WORKER_QUEUE_MESSAGES,

@@ -52,6 +52,7 @@ fn the_worst_case_table_is_that_of_the_code_and_within_the_budget() {
         session_cores: 2,
         workers: 2,
         elastic_cores: 0,
+        guests_per_worker: 256,
         documents: None,
         sessions: None,
         worker_queue_messages: WORKER_QUEUE_MESSAGES,

@@ -34,6 +34,7 @@ fn server(cores: u32) -> Server {
         session_cores: cores,
         workers: cores,
         elastic_cores: 0,
+        guests_per_worker: 256,
         documents: Some(100),
         sessions: None,
         worker_queue_messages: WORKER_QUEUE_MESSAGES,

@@ -133,6 +133,7 @@ pub fn sizes(config: &Config) -> Result<(Placement, Sizing), Failure> {
         session_cores: count(|core| core.role.serves_sessions) as u32,
         workers: count(|core| core.role.is_home()) as u32,
         elastic_cores: count(|core| core.role.is_elastic) as u32,
+        guests_per_worker: config.guests_per_worker,
         documents: config.documents,
         sessions: config.sessions,
         worker_queue_messages: config.worker_queue_size,

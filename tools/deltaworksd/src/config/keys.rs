@@ -258,6 +258,13 @@ keys! {
             memory "8,192 waiting batches of 64 bytes for each of `core_workers`; of the budget";
             Restart(PLANNED), Works;
 
+        /// Documents of other homes that a worker may own; beyond that a document stays where it is.
+        guests_per_worker: u32 = 256;
+            unit "documents";
+            range Whole(1, 1 << 16);
+            memory "72 bytes each for every core that owns documents; of the budget";
+            Restart(SIZED), Works;
+
         /// A document with more deltas a second than this, for two tenths of a second, gets an elastic
         /// worker; 0 promotes nothing.
         promotion_threshold: u64 = 1_000_000;
