@@ -25,8 +25,8 @@ pub const MODELS: &[Model] = &[Model {
         Mutant {
             fault: "(1) a dropped document keeps its name",
             file: REGISTRY,
-            text: "self.directory.remove(&cold.name);\n        let mut evicted",
-            replacement: "let mut evicted",
+            text: "            self.directory.remove(&cold.name);\n        }\n        let mut evicted",
+            replacement: "        }\n        let mut evicted",
         },
         Mutant {
             fault: "(1) its stream does not end",
@@ -43,8 +43,8 @@ pub const MODELS: &[Model] = &[Model {
         Mutant {
             fault: "(3) the slot is free before its readers have closed",
             file: REGISTRY,
-            text: "self.documents[index].flags & DROPPED == 0 || cold.handles != 0",
-            replacement: "self.documents[index].flags & DROPPED == 0",
+            text: "self.documents[index].flags & (DROPPED | LEAVING) != DROPPED || cold.handles != 0",
+            replacement: "self.documents[index].flags & (DROPPED | LEAVING) != DROPPED",
         },
         Mutant {
             fault: "(4) the next document has the same generation",

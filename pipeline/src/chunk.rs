@@ -366,6 +366,15 @@ impl ChunkPool {
         chunk.owners |= 1 << worker;
     }
 
+    /// Counts `to` among the workers that know a chunk wherever `from` does.
+    pub(crate) fn count_with(&mut self, from: u16, to: u16) {
+        for chunk in &mut self.chunks {
+            if chunk.owners & 1 << from != 0 {
+                chunk.owners |= 1 << to;
+            }
+        }
+    }
+
     /// Contiguous room of `bytes` for a message that is still arriving, if the tail has it or a
     /// chunk is free.
     pub fn reserve(&mut self, bytes: u32) -> Option<Reservation> {

@@ -176,19 +176,23 @@ impl SharedDocuments {
 }
 
 /// The slot holds a document.
-pub(crate) const LIVE: u8 = 1;
+pub(crate) const LIVE: u16 = 1;
 /// Dropped: no batch and no `open` any more; ends when its last handle has gone.
-pub(crate) const DROPPED: u8 = 2;
+pub(crate) const DROPPED: u16 = 2;
 /// A batch of it is being validated in slices; what follows waits behind.
-pub(crate) const STALLED: u8 = 4;
+pub(crate) const STALLED: u16 = 4;
 /// Stands in the list of documents that grew this turn.
-pub(crate) const GREW: u8 = 8;
+pub(crate) const GREW: u16 = 8;
 /// Has `wait` subscriptions: credit comes back when they have read.
-pub(crate) const WAITED_FOR: u8 = 16;
+pub(crate) const WAITED_FOR: u16 = 16;
 /// Quarantined: the server failed at a batch of it, and it takes no more of them.
-pub(crate) const FAILED: u8 = 32;
+pub(crate) const FAILED: u16 = 32;
 /// Hot, on a core that it shares: what comes for it waits in a lane.
-pub(crate) const LANED: u8 = 64;
+pub(crate) const LANED: u16 = 64;
+/// All cores have been told to go elsewhere with it: it is handed over soon.
+pub(crate) const LEAVING: u16 = 128;
+/// It was handed over here a short time ago: its runs are being noted, its first batch is awaited.
+pub(crate) const ARRIVED: u16 = 256;
 
 /// What the owner needs for every batch.
 #[repr(C, align(64))]
@@ -210,7 +214,7 @@ pub(crate) struct Document {
     pub collection: u16,
     pub head_index: u8,
     pub tail_index: u8,
-    pub flags: u8,
+    pub flags: u16,
     /// What all other cores know it by.
     pub slot: u32,
 }

@@ -29,6 +29,8 @@ pub struct DocumentEntry {
     pub worker: u16,
     /// The elastic worker that it has; a hot one has it.
     pub elastic: Option<u16>,
+    /// Whether its home is another worker.
+    pub is_guest: bool,
     /// Its slot.
     pub slot: u32,
     /// The slot's generation.
@@ -123,6 +125,7 @@ impl Validation {
             collection: document.collection,
             worker: registry.worker,
             elastic: self.heat.elastic(document.slot, document.generation),
+            is_guest: registry.is_guest(place),
             slot: document.slot,
             generation: document.generation,
             epoch: cold.epoch,
@@ -168,7 +171,9 @@ impl Validation {
 
     /// The name of the document of that slot, if it is still the same.
     pub(crate) fn document_name(&self, slot: u32, generation: u32) -> Option<Arc<str>> {
-        let place = self.registry.live_index(slot, generation)?;
+        let Some(place) = self.registry.live_index(slot, generation) else {
+            return self.registry.away_name(slot, generation);
+        };
         self.registry.cold[place].as_ref().map(|cold| Arc::clone(&cold.name))
     }
 }

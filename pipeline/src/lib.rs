@@ -19,6 +19,8 @@ pub mod port;
 
 pub mod message;
 
+pub mod routes;
+
 pub mod mailbox;
 
 pub mod chunk;
@@ -42,6 +44,8 @@ pub mod document;
 pub mod stream;
 
 mod retirement;
+
+pub mod handover;
 
 pub mod pending;
 

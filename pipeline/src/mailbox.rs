@@ -11,6 +11,7 @@ use deltaworks_runtime::doorbell::Doorbell;
 use deltaworks_runtime::ring::Producer;
 
 use crate::message::Message;
+use crate::routes::Routes;
 
 /// The way to one core.
 #[derive(Debug)]
@@ -126,12 +127,26 @@ impl Mailbox {
 pub struct Mailboxes {
     boxes: Vec<Mailbox>,
     own: usize,
+    /// Where documents are that are not at home.
+    pub(crate) routes: Routes,
 }
 
 impl Mailboxes {
     /// Mailboxes in order of core index; `own` is the core that they belong to.
-    pub fn new(boxes: Vec<Mailbox>, own: usize) -> Self {
-        Self { boxes, own }
+    pub fn new(boxes: Vec<Mailbox>, own: usize, routes: Routes) -> Self {
+        Self { boxes, own, routes }
+    }
+
+    /// The core that they belong to.
+    pub fn own_core(&self) -> u16 {
+        self.own as u16
+    }
+
+    /// The way to the core of `worker`.
+    #[inline]
+    pub fn to_worker(&mut self, worker: u16) -> &mut Mailbox {
+        let core = self.routes.core(worker);
+        self.to(core)
     }
 
     /// The way to `core`.
@@ -163,4 +178,13 @@ impl Mailboxes {
     pub fn waiting(&self) -> usize {
         self.boxes.iter().map(Mailbox::waiting).sum()
     }
+}
+
+/// The cores of a mask, one bit each.
+pub(crate) fn cores_of(mut cores: u64) -> impl Iterator<Item = u16> {
+    core::iter::from_fn(move || {
+        let core = (cores != 0).then(|| cores.trailing_zeros() as u16);
+        cores &= cores.wrapping_sub(1);
+        core
+    })
 }

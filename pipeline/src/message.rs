@@ -8,9 +8,10 @@ use std::sync::Arc;
 use deltaworks_runtime::chunk_memory::ChunkId;
 
 use crate::chunk::Landed;
+use crate::handover::{CannotTake, HandOver};
 use crate::heat::LoadReport;
 use crate::placement::Decision;
-use crate::stream::{Place, Position};
+use crate::stream::{Chain, Place, Position};
 
 /// A session's place in the table of its core. Reused only when nothing names it any more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -112,6 +113,8 @@ pub struct OpenRequest {
 /// An [`OpenRequest`] on its way to the owner.
 #[derive(Debug)]
 pub struct Open {
+    /// The session's core.
+    pub core: u16,
     /// The session that asks.
     pub session: SessionId,
     /// Its handle for the document.
@@ -287,8 +290,26 @@ pub enum Message {
         /// Its producer's place in the owner's table.
         producer: u32,
     },
-    /// Open a document.
+    /// An image that has landed, for a document that was moved: its producer's place is not known.
+    Rerouted {
+        /// The image.
+        landed: Landed,
+        /// Who sent it.
+        session: SessionId,
+        /// The document.
+        slot: u32,
+    },
+    /// Open a document: to its home.
     Open(Box<Open>),
+    /// Home to owner: open a document that is there.
+    OpenAt {
+        /// What is asked for.
+        open: Box<Open>,
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
     /// A handle has let go of its document.
     Close {
         /// The document.
@@ -299,7 +320,7 @@ pub enum Message {
         session: SessionId,
         /// Its handle.
         handle: u32,
-        /// Its producer, or `u32::MAX`.
+        /// Its producer; `u32::MAX` if it has none, one less if its place is not known.
         producer: u32,
         /// Whether it had a subscription, and whether that one made publishers wait.
         reader: Option<Policy>,
@@ -347,6 +368,125 @@ pub enum Message {
     Load(Box<LoadReport>),
     /// Where a document of yours is to go.
     Place(Box<Decision>),
+    // A document moves; see `handover`.
+    /// Old owner to new: keep room for a document.
+    Prepare {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+        /// The old owner.
+        from: u16,
+        /// Its producers.
+        producers: u32,
+        /// Batches whose credit waits.
+        owed: u32,
+        /// Node blocks that it holds.
+        blocks: u32,
+    },
+    /// New owner to old: there is room.
+    Prepared {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// New owner to old: there is none.
+    CannotTake {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+        /// Why.
+        reason: CannotTake,
+    },
+    /// Old owner to new: it does not come.
+    Cancel {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// Old owner to session cores and to the home: go to another worker with it from now on.
+    Reroute {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+        /// The old owner.
+        from: u16,
+        /// The new one.
+        to: u16,
+    },
+    /// Its answer: nothing of the document comes on this way any more.
+    Fence {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// Old owner to session cores: nothing more is said about the document.
+    LastWord {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+        /// The old owner.
+        from: u16,
+    },
+    /// Its answer: all of it was heard.
+    Heard {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// Old owner to new: here it is.
+    HandOver(Box<HandOver>),
+    /// New owner to session core: a handle's producer has this place now.
+    Rebind {
+        /// The session.
+        session: SessionId,
+        /// Its handle.
+        handle: u32,
+        /// The new owner.
+        worker: u16,
+        /// The place.
+        producer: u32,
+    },
+    /// Owner to session cores: the document is at home, or is no more.
+    Forget {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// Owner to home: the document was dropped, its name is free.
+    NameFree {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// Owner to home: the document is no more.
+    SlotFree {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
+    },
+    /// Worker to worker: node blocks, lent or given back.
+    Blocks {
+        /// The blocks.
+        chain: Chain,
+        /// Who has sent them.
+        worker: u16,
+    },
+    /// Worker to home: lend some node blocks.
+    WantBlocks {
+        /// Who wants them.
+        worker: u16,
+    },
 
     // Owner to session core.
     /// An open was accepted.
@@ -414,7 +554,9 @@ impl Message {
         matches!(
             self,
             Self::Batch { .. }
+                | Self::Rerouted { .. }
                 | Self::Open(_)
+                | Self::OpenAt { .. }
                 | Self::Close { .. }
                 | Self::Drop { .. }
                 | Self::Retire { .. }
@@ -422,6 +564,17 @@ impl Message {
                 | Self::Progress { .. }
                 | Self::Missed { .. }
                 | Self::Place(_)
+                | Self::Prepare { .. }
+                | Self::Prepared { .. }
+                | Self::CannotTake { .. }
+                | Self::Cancel { .. }
+                | Self::Fence { .. }
+                | Self::Heard { .. }
+                | Self::HandOver(_)
+                | Self::NameFree { .. }
+                | Self::SlotFree { .. }
+                | Self::Blocks { .. }
+                | Self::WantBlocks { .. }
         )
     }
 }

@@ -9,6 +9,10 @@ use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
 /// "No producer".
 pub const NO_PRODUCER: u32 = u32::MAX;
 
+/// The place of a producer whose document was moved, until the new owner has told it: the owner looks
+/// it up.
+pub const BY_SLOT: u32 = u32::MAX - 1;
+
 /// What a numbered batch is to its producer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Numbered {

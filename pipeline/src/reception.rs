@@ -68,6 +68,8 @@ struct Handle {
     worker: u16,
     producer: u32,
     subscription: u32,
+    /// The number of the routes by which `worker` and `producer` are right.
+    routed_at: u32,
     /// What may still be sent.
     balance_bytes: i64,
     /// Credit that came back while chunks were short.

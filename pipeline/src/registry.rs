@@ -7,7 +7,11 @@
 //! read and write the hot entries. Every table has a limit; at a limit an `open` is refused with
 //! its reason and nothing else changes.
 
+mod guests;
 mod opening;
+
+use guests::Guests;
+pub(crate) use guests::{Baggage, Reserved};
 
 use std::collections::HashMap;
 use std::sync::Arc as StdArc;
@@ -18,8 +22,8 @@ use deltaworks_runtime::zeroed::ZeroedArray;
 
 use crate::collection::Collections;
 use crate::document::{
-    ColdDocument, DROPPED, Document, FAILED, LIVE, SLOT_INDEX_BITS, SharedDocuments, WAITED_FOR,
-    Waiting, home, index, slot,
+    ARRIVED, ColdDocument, DROPPED, Document, FAILED, LEAVING, LIVE, SLOT_INDEX_BITS,
+    SharedDocuments, WAITED_FOR, Waiting, home, index, slot,
 };
 use crate::limits::Limits;
 use crate::message::{CloseReason, OpenRefusal, Policy, SessionId};
@@ -54,6 +58,7 @@ pub(crate) struct Registry {
     pub shared: Arc<SharedDocuments>,
     /// Places for guests, in front.
     guests: usize,
+    guests_here: Guests,
     pub documents: ZeroedArray<Document>,
     pub cold: Vec<Option<Box<ColdDocument>>>,
     pub collections: StdArc<Collections>,
@@ -88,6 +93,7 @@ impl Registry {
         Self {
             worker,
             guests,
+            guests_here: Guests::new(guests),
             documents: ZeroedArray::new(guests + at_home),
             cold: (0..guests).map(|_| None).collect(),
             collections,
@@ -105,11 +111,6 @@ impl Registry {
             owed: 0,
             shared,
         }
-    }
-
-    /// How many there are.
-    pub fn live(&self) -> u32 {
-        self.live
     }
 
     /// Bytes of their names.
@@ -146,10 +147,14 @@ impl Registry {
         self.blocks.memory()
     }
 
-    /// The place of `slot`, if it is at home here.
+    /// The place of `slot`, if it is at home here or a guest.
     #[inline]
-    fn place(&self, slot: u32) -> Option<usize> {
-        (home(slot) == usize::from(self.worker)).then_some(self.guests + index(slot))
+    pub fn place(&self, slot: u32) -> Option<usize> {
+        if home(slot) == usize::from(self.worker) {
+            Some(self.guests + index(slot))
+        } else {
+            self.guest_place(slot)
+        }
     }
 
     /// The slot that is at home at `place`; `None` of a guest's.
@@ -192,10 +197,11 @@ impl Registry {
         (document.flags & LIVE != 0 && document.generation == generation).then_some(index)
     }
 
-    /// Whether a place still holds the document that had it in `generation`.
-    pub fn is_live(&self, place: usize, generation: u32) -> bool {
+    /// Whether a place still holds that document.
+    pub fn is_live(&self, place: usize, slot: u32, generation: u32) -> bool {
         let document = &self.documents[place];
-        document.flags & LIVE != 0 && document.generation == generation
+        let is_it = (document.slot, document.generation) == (slot, generation);
+        document.flags & LIVE != 0 && is_it
     }
 
     /// Goes by other numbers from now on.
@@ -371,9 +377,12 @@ impl Registry {
             return None;
         }
         document.flags |= DROPPED;
+        let is_guest = self.is_guest(index);
         let cold = self.cold[index].as_mut().expect("a live document has a cold part");
-        self.names_bytes -= cold.name.len() as u64;
-        self.directory.remove(&cold.name);
+        if !is_guest {
+            self.names_bytes -= cold.name.len() as u64;
+            self.directory.remove(&cold.name);
+        }
         let mut evicted = Vec::new();
         let mut producer = cold.producers;
         while producer != NO_PRODUCER {
@@ -395,7 +404,7 @@ impl Registry {
     pub fn free_if_done(&mut self, slot: u32, generation: u32) -> bool {
         let Some(index) = self.live_index(slot, generation) else { return false };
         let cold = self.cold[index].as_ref().expect("a live document has a cold part");
-        if self.documents[index].flags & DROPPED == 0 || cold.handles != 0 {
+        if self.documents[index].flags & (DROPPED | LEAVING) != DROPPED || cold.handles != 0 {
             return false;
         }
         self.free_document(index);
@@ -410,39 +419,57 @@ impl Registry {
             self.blocks.give_back(document.head_block, NO_BLOCK);
         }
         document.flags = 0;
-        document.generation = document.generation.wrapping_add(1);
         let mut cold = self.cold[index].take().expect("a live document has a cold part");
         self.owed -= cold.waiting.take().map_or(0, |waiting| waiting.owed.len() as u32);
         while cold.producers != NO_PRODUCER {
             cold.producers = self.producers.remove(cold.producers, cold.producers);
         }
+        if self.is_guest(index) {
+            self.vacate(index);
+            return;
+        }
         if !dropped {
             self.names_bytes -= cold.name.len() as u64;
             self.directory.remove(&cold.name);
         }
+        self.end_at_home(index);
+    }
+
+    /// The slot at `index` may be another document's.
+    fn end_at_home(&mut self, index: usize) {
+        let document = &mut self.documents[index];
+        document.generation = document.generation.wrapping_add(1);
         self.free.push(index as u32);
         self.live -= 1;
-        let collection = self.documents[index].collection;
-        self.live_of_collection[usize::from(collection)] -= 1;
+        self.live_of_collection[usize::from(document.collection)] -= 1;
     }
 
     /// Unloads documents that nobody has opened for the idle limit; looks at a bounded number.
     pub fn unload_idle(&mut self, now: Now) -> usize {
         const LOOK_AT_MOST: usize = 64;
+        const GUESTS_AT_ONCE: u32 = 8;
         let mut count = 0;
         let at_home = self.cold.len() - self.guests;
         for _ in 0..LOOK_AT_MOST.min(at_home) {
             self.sweep = (self.sweep + 1) % at_home;
-            let index = self.guests + self.sweep;
-            let Some(cold) = &self.cold[index] else { continue };
-            let idle_ns = now.monotonic_ns.saturating_sub(cold.idle_since_ns);
-            let busy = self.documents[index].flags & !(LIVE | FAILED) != 0;
-            if cold.handles == 0 && !busy && idle_ns >= self.limits.idle_unload_ns {
-                self.free_document(index);
-                count += 1;
-            }
+            count += self.unload_if_idle(self.guests + self.sweep, now);
+        }
+        for _ in 0..GUESTS_AT_ONCE.min(self.guest_count()) {
+            let Some(guest) = self.next_guest() else { break };
+            count += self.unload_if_idle(guest, now);
         }
         count
+    }
+
+    fn unload_if_idle(&mut self, index: usize, now: Now) -> usize {
+        let Some(cold) = &self.cold[index] else { return 0 };
+        let idle_ns = now.monotonic_ns.saturating_sub(cold.idle_since_ns);
+        let busy = self.documents[index].flags & !(LIVE | FAILED | ARRIVED) != 0;
+        if cold.handles != 0 || busy || idle_ns < self.limits.idle_unload_ns {
+            return 0;
+        }
+        self.free_document(index);
+        1
     }
 }
 

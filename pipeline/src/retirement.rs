@@ -15,13 +15,14 @@ use std::collections::VecDeque;
 
 use deltaworks_runtime::chunk_memory::ChunkId;
 
+use crate::document::{LEAVING, LIVE};
 use crate::registry::Registry;
 use crate::stream::{NODES_PER_BLOCK, Place};
 
 /// How far ahead entries are asked for.
 const AHEAD: usize = 12;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Touch {
     /// A document's place at its owner; later the first detached block.
     first: u32,
@@ -41,6 +42,8 @@ enum Stage {
 
 #[derive(Debug)]
 struct Job {
+    /// Counted from the first.
+    number: u64,
     chunk: ChunkId,
     stage: Stage,
     agents: u64,
@@ -61,13 +64,28 @@ pub(crate) enum Notice {
 pub(crate) struct Retirements {
     touches: Vec<Vec<Touch>>,
     jobs: VecDeque<Job>,
+    /// Retirements that were begun.
+    begun: u64,
+    /// Documents that are handed over, by place, and the number of the first retirement that has no
+    /// part in them.
+    left_out: Vec<(u32, u64)>,
+    /// Entries of a list beyond which it holds some twice.
+    entries_max: usize,
     /// Entries handled before other work comes.
     slice: usize,
 }
 
 impl Retirements {
-    pub fn new(chunks: usize, slice: usize) -> Self {
-        Self { touches: (0..chunks).map(|_| Vec::new()).collect(), jobs: VecDeque::new(), slice }
+    /// For so many chunks, each with room for `entries_max` images.
+    pub fn new(chunks: usize, entries_max: usize, slice: usize) -> Self {
+        Self {
+            touches: (0..chunks).map(|_| Vec::new()).collect(),
+            jobs: VecDeque::new(),
+            begun: 0,
+            left_out: Vec::new(),
+            entries_max,
+            slice,
+        }
     }
 
     /// Notes that a run of the nodes in `chunk` of the document at `place` begins at `block`, `index`.
@@ -77,9 +95,42 @@ impl Retirements {
             .push(Touch { first: place, second: block << 3 | u32::from(index) });
     }
 
+    /// The same of a document that was handed over: what is noted already, from an earlier stay, is
+    /// left out when the list would grow beyond what there can be.
+    pub fn touch_again(&mut self, chunk: u32, place: u32, block: u32, index: u8) {
+        self.touch(chunk, place, block, index);
+        let touches = &mut self.touches[chunk as usize];
+        if touches.len() > self.entries_max && self.jobs.iter().all(|job| job.chunk.0 != chunk) {
+            touches.sort_unstable();
+            touches.dedup();
+        }
+    }
+
+    /// How many retirements were begun.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// From now on retirements from number `first` on have no part in the document at `place`.
+    pub fn leave_out(&mut self, place: u32, first: u64) {
+        self.left_out.push((place, first));
+    }
+
+    /// The place may be another document's.
+    pub fn take_back(&mut self, place: u32) {
+        self.left_out.retain(|(known, _)| *known != place);
+    }
+
+    /// Whether all before number `first` have ended.
+    pub fn are_done_before(&self, first: u64) -> bool {
+        self.jobs.front().is_none_or(|job| job.number >= first)
+    }
+
     /// Begins to let go of `chunk`.
     pub fn begin(&mut self, chunk: ChunkId) {
-        self.jobs.push_back(Job { chunk, stage: Stage::Walk(0), agents: 0, detached: 0 });
+        let number = self.begun;
+        self.begun += 1;
+        self.jobs.push_back(Job { number, chunk, stage: Stage::Walk(0), agents: 0, detached: 0 });
     }
 
     /// Takes an agent's answer.
@@ -115,7 +166,7 @@ impl Retirements {
                 }
                 let end = touches.len().min(done + budget);
                 budget -= end - done;
-                walk(registry, job, touches, done, end);
+                walk(registry, job, &self.left_out, touches, done, end);
                 job.stage = Stage::Walk(end);
                 if end < touches.len() {
                     walking = true;
@@ -154,7 +205,14 @@ impl Retirements {
 }
 
 /// Walks entries `from..to`: moves windows, and leaves the detached chains at the list's front.
-fn walk(registry: &mut Registry, job: &mut Job, touches: &mut [Touch], from: usize, to: usize) {
+fn walk(
+    registry: &mut Registry,
+    job: &mut Job,
+    left_out: &[(u32, u64)],
+    touches: &mut [Touch],
+    from: usize,
+    to: usize,
+) {
     for place in from..to {
         if let Some(ahead) = touches.get(place + 2 * AHEAD) {
             let document = ahead.first as usize;
@@ -169,7 +227,7 @@ fn walk(registry: &mut Registry, job: &mut Job, touches: &mut [Touch], from: usi
             nodes.prefetch(nodes.next(ahead.second >> 3), 0);
         }
         let touch = touches[place];
-        if let Some(chain) = pass(registry, job, touch) {
+        if let Some(chain) = pass(registry, job, left_out, touch) {
             touches[job.detached] = chain;
             job.detached += 1;
         }
@@ -178,11 +236,24 @@ fn walk(registry: &mut Registry, job: &mut Job, touches: &mut [Touch], from: usi
 
 /// Moves one document's window past the run that `touch` names; returns the blocks that are
 /// behind it now.
-fn pass(registry: &mut Registry, job: &mut Job, touch: Touch) -> Option<Touch> {
+fn pass(
+    registry: &mut Registry,
+    job: &mut Job,
+    left_out: &[(u32, u64)],
+    touch: Touch,
+) -> Option<Touch> {
     let (block, start) = (touch.second >> 3, (touch.second & 7) as u8);
     let nodes = registry.blocks.memory();
     let document = &mut registry.documents[touch.first as usize];
     let slot = document.slot;
+    if document.flags & LIVE == 0 {
+        return None; // no more, or at another worker
+    }
+    if document.flags & LEAVING != 0
+        && left_out.iter().any(|(place, first)| *place == touch.first && job.number >= *first)
+    {
+        return None; // the new owner is asked, too
+    }
     // Also when nothing moves: nodes passed by an earlier chunk's retirement may lie in this one.
     job.agents |= document.readers;
     if document.last_chunk == job.chunk.0 {

@@ -26,6 +26,7 @@ use deltaworks_runtime::ring::Consumer;
 use deltaworks_runtime::sync::Arc;
 
 use crate::collection::Collections;
+use crate::handover::{MoveCounts, MoveRefusal, Moved};
 use crate::inventory::{self, DocumentEntry, DocumentMark, SessionEntry};
 use crate::latency::Histogram;
 use crate::limits::Limits;
@@ -307,6 +308,60 @@ impl CoreStages {
         }
     }
 
+    /// Begins to move a document of this core to another worker. What becomes of it is told by
+    /// [`CoreStages::take_moved`], there if it has come, else here.
+    ///
+    /// # Errors
+    /// Why it cannot be moved now; nothing has happened then.
+    pub fn move_document(
+        &mut self,
+        slot: u32,
+        generation: u32,
+        to_worker: u16,
+    ) -> Result<(), MoveRefusal> {
+        if self.reading_stopped {
+            return Err(MoveRefusal::Ending);
+        }
+        let validation = self.validation.as_mut().ok_or(MoveRefusal::NotHere)?;
+        validation.move_document(slot, generation, to_worker, &mut self.boxes)
+    }
+
+    /// The slot and generation of a document that this core owns.
+    pub fn document_of_name(&self, name: &str) -> Option<(u32, u32)> {
+        self.validation.as_ref()?.document_of_name(name)
+    }
+
+    /// A move that has ended here since the last call; of many, the oldest are forgotten.
+    pub fn take_moved(&mut self) -> Option<Moved> {
+        self.validation.as_mut()?.take_moved()
+    }
+
+    /// Moves that this core has had a part in.
+    pub fn move_counts(&self) -> MoveCounts {
+        self.validation.as_ref().map(Validation::move_counts).unwrap_or_default()
+    }
+
+    /// How long nobody could append to documents that were moved here: from their old owner's last
+    /// append to the first here. `None` where no document is owned.
+    pub fn move_pause(&self) -> Option<&Histogram> {
+        self.validation.as_ref().map(Validation::move_pause)
+    }
+
+    /// How long batches were held here until their document had come.
+    pub fn hold_latency(&self) -> Option<&Histogram> {
+        self.validation.as_ref().map(Validation::hold_latency)
+    }
+
+    /// Node blocks that this core owes to others.
+    pub fn owed_blocks(&self) -> u64 {
+        self.validation.as_ref().map_or(0, Validation::owed_blocks)
+    }
+
+    /// Documents of other homes that this core owns.
+    pub fn guest_count(&self) -> u32 {
+        self.validation.as_ref().map_or(0, |validation| validation.registry.guest_count())
+    }
+
     /// No session is read any more: the first step of an orderly end.
     pub fn stop_reading(&mut self) {
         self.reading_stopped = true;
@@ -507,7 +562,7 @@ impl CoreStages {
 
     /// Documents that are live on this core.
     pub fn document_count(&self) -> u32 {
-        self.validation.as_ref().map_or(0, |validation| validation.registry.live())
+        self.validation.as_ref().map_or(0, |validation| validation.registry.owned())
     }
 
     /// Bytes that are live now.

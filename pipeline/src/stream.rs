@@ -207,6 +207,20 @@ impl NodeMemory {
     }
 }
 
+/// Free blocks that go from one owner to another, linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    first: u32,
+    last: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl Chain {
+    /// No block.
+    pub const EMPTY: Self = Self { first: NO_BLOCK, last: NO_BLOCK, count: 0 };
+}
+
 /// One owner's free blocks.
 ///
 /// When it is empty, [`BlockPool::take`] says so and the batch is refused.
@@ -217,13 +231,15 @@ pub struct BlockPool {
     fresh: u32,
     fresh_end: u32,
     used: u32,
+    /// Used and free.
+    total: u32,
 }
 
 impl BlockPool {
     /// The pool of blocks `first..end` of `memory`.
     pub fn new(memory: Arc<NodeMemory>, first: u32, end: u32) -> Self {
         assert!(first <= end && end as usize <= memory.blocks.len());
-        Self { memory, free: NO_BLOCK, fresh: first, fresh_end: end, used: 0 }
+        Self { memory, free: NO_BLOCK, fresh: first, fresh_end: end, used: 0, total: end - first }
     }
 
     /// The shared memory.
@@ -235,6 +251,51 @@ impl BlockPool {
     /// Blocks that documents hold now.
     pub fn used(&self) -> u32 {
         self.used
+    }
+
+    /// Blocks that no document holds.
+    #[inline]
+    pub fn free(&self) -> u32 {
+        self.total - self.used
+    }
+
+    /// A document goes with its `count` blocks.
+    pub fn part_with(&mut self, count: u32) {
+        self.used -= count;
+        self.total -= count;
+    }
+
+    /// A document comes with its `count` blocks.
+    pub fn take_over(&mut self, count: u32) {
+        self.used += count;
+        self.total += count;
+    }
+
+    /// Takes `count` free blocks out, or as many as there are; one step for each.
+    pub fn take_chain(&mut self, count: u32) -> Chain {
+        let mut chain = Chain::EMPTY;
+        while chain.count < count {
+            // In no document: as one that was given back.
+            let Some(block) = self.take(NO_BLOCK, 0) else { break };
+            self.memory.blocks[block as usize].next.store(chain.first, Ordering::Relaxed);
+            if chain.count == 0 {
+                chain.last = block;
+            }
+            chain.first = block;
+            chain.count += 1;
+        }
+        self.part_with(chain.count);
+        chain
+    }
+
+    /// Takes in what another owner has taken out.
+    pub fn add_chain(&mut self, chain: Chain) {
+        if chain.count > 0 {
+            let last = &self.memory.blocks[chain.last as usize];
+            last.next.store(self.free, Ordering::Relaxed);
+            self.free = chain.first;
+            self.total += chain.count;
+        }
     }
 
     /// A block for document `slot` whose first node will be number `first_node`; `None` when all

@@ -13,16 +13,21 @@
 //! ```
 
 mod answers;
+mod coming;
 mod contain;
 mod control;
 mod counts;
 mod lanes;
+mod leaving;
+mod lending;
+mod moves;
 mod placing;
 mod turn_steps;
 
 use counts::Counting;
 pub use counts::{CollectionCounts, ValidationCounts};
 use lanes::Lanes;
+use moves::Moves;
 pub(crate) use placing::Standing;
 
 use turn_steps::TurnSteps;
@@ -37,20 +42,26 @@ use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::Landed;
 use crate::collection::{BatchCheck, Machine, Outcome};
-use crate::document::{DROPPED, FAILED, GREW, LANED, STALLED, WAITED_FOR};
+use crate::document::{ARRIVED, DROPPED, FAILED, GREW, LANED, LEAVING, STALLED, WAITED_FOR};
 use crate::heat::Heat;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
 use crate::pending::Pending;
 use crate::planted::PlantedPanics;
-use crate::producer::{BOUND, Numbered};
+use crate::producer::{BOUND, NO_PRODUCER, Numbered};
 use crate::registry::{Closing, Registry};
 use crate::retirement::{Notice, Retirements};
 use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
 
 /// Batches whose lines are asked for together.
 pub(crate) const ARRIVALS_AT_ONCE: usize = 128;
+
+/// A document with one of these flags is not one of the many whose batches are judged at once.
+const SET_APART: u16 = STALLED | LANED | LEAVING | ARRIVED;
+
+/// Bytes of the smallest image.
+const IMAGE_BYTES_MIN: usize = 64;
 
 /// Batches whose lines are asked for in one step.
 const GROUP: usize = 16;
@@ -76,7 +87,7 @@ struct Arrival {
 }
 
 /// What comes for a document with one of these flags must wait.
-const ASIDE: u8 = STALLED | LANED;
+const ASIDE: u16 = STALLED | LANED;
 
 /// What waits behind a batch that is validated in slices, or in a lane, in order.
 #[derive(Debug)]
@@ -84,7 +95,8 @@ enum Behind {
     Batch(Arrival),
     Close(u16, Closing, CloseReason),
     Drop { slot: u32, generation: u32 },
-    Open(u16, Box<Open>),
+    Open(Box<Open>),
+    OpenAt { open: Box<Open>, slot: u32, generation: u32 },
 }
 
 /// What an image's header says to its owner.
@@ -125,6 +137,9 @@ pub struct Validation {
     /// a bitmap, because no other core is involved.
     core: u16,
     own_marks: Vec<u32>,
+    /// Cores with an agent, one bit each.
+    session_cores: u64,
+    moves: Moves,
     retirements: Retirements,
     /// Machines that check nothing now; one is kept for arrivals.
     machines: Vec<Box<Machine>>,
@@ -142,7 +157,7 @@ pub struct Validation {
     coordinator_core: u16,
     turns: u32,
     /// A document with one of these flags takes no batch.
-    closed: u8,
+    closed: u16,
     /// The batch in progress is being judged: a panic is laid to it.
     is_judging: bool,
     pub(crate) planted: PlantedPanics,
@@ -160,14 +175,20 @@ impl Validation {
     ) -> Self {
         let chunks = chunk_cores.len();
         let counts = Counting::new(registry.collections.count());
+        let with_agent = pending[0].iter().enumerate().filter(|(_, marks)| marks.is_some());
+        let session_cores = with_agent.fold(0, |cores, (core, _)| cores | 1 << core);
+        let moves = Moves::new(registry.worker, registry.shared.homes(), standing.blocks_each);
+        let images = memory.chunk_bytes() / IMAGE_BYTES_MIN;
         Self {
             registry,
+            session_cores,
+            moves,
             memory,
             chunk_cores,
             pending,
             core,
             own_marks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
-            retirements: Retirements::new(chunks, limits.turn.retirement_entries),
+            retirements: Retirements::new(chunks, images, limits.turn.retirement_entries),
             machines: (0..limits.machines_per_worker).map(|_| Box::default()).collect(),
             arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
             grew: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
@@ -206,6 +227,7 @@ impl Validation {
             && self.owed_acks.is_empty()
             && self.answered_chunks.is_empty()
             && self.retirements.only_waits()
+            && self.moves.is_idle()
     }
 
     /// How many messages may be delivered before this is asked again; 0: none in this turn.
@@ -304,10 +326,29 @@ impl Validation {
     #[inline]
     fn judge(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
         let index = arrival.place as usize;
+        if self.registry.documents[index].flags & SET_APART != 0 {
+            self.judge_apart(arrival, mailboxes, now);
+            return;
+        }
+        self.judge_now(arrival, mailboxes, now);
+    }
+
+    /// Judges a batch of a document that stands still, or moves.
+    #[cold]
+    fn judge_apart(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
+        let index = arrival.place as usize;
         if self.registry.documents[index].flags & ASIDE != 0 {
             self.set_aside(index, Behind::Batch(arrival.take()));
             return;
         }
+        let nodes = self.registry.documents[index].nodes;
+        self.judge_now(arrival, mailboxes, now);
+        self.note_growth(index, nodes, now);
+    }
+
+    #[inline]
+    fn judge_now(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
+        let index = arrival.place as usize;
         let mut check = BatchCheck::default();
         let share = self.turn.share(self.limits.steps_per_batch);
         let mut steps = share;
@@ -427,15 +468,15 @@ impl Validation {
         fields: Fields,
         now: Now,
     ) -> Result<(), BatchRefusal> {
-        let registry = &mut self.registry;
-        let may_owe = registry.may_owe();
-        let document = &mut registry.documents[index];
-        let producer = registry.producers.get(arrival.producer);
-        if document.flags & WAITED_FOR != 0 && !may_owe {
+        if self.registry.documents[index].flags & WAITED_FOR != 0 && !self.may_owe(index) {
             return Err(BatchRefusal::Budget);
         }
+        let registry = &mut self.registry;
+        let document = &mut registry.documents[index];
+        let producer = registry.producers.get(arrival.producer);
         if document.tail_block == NO_BLOCK || document.tail_index == NODES_PER_BLOCK {
             let Some(block) = registry.blocks.take(document.slot, document.nodes) else {
+                self.moves.lending.run_short();
                 return Err(BatchRefusal::Budget);
             };
             if document.tail_block == NO_BLOCK {
@@ -554,24 +595,41 @@ impl Validation {
             _ => self.judge_arrivals(boxes, now),
         }
         match message {
-            Message::Open(open) => self.open(core, open, boxes, now),
+            Message::Open(open) => self.open(open, boxes, now),
+            Message::OpenAt { open, slot, generation } => {
+                self.open_at(open, slot, generation, boxes, now);
+            }
+            Message::Rerouted { landed, session, slot } => {
+                let arrival = Arrival { landed, core, session, producer: NO_PRODUCER, place: 0 };
+                self.arrive_rerouted(arrival, slot, boxes, now);
+            }
             Message::Close { slot, generation, session, handle, producer, reader, reason } => {
                 let closing = Closing { slot, generation, session, handle, producer, reader };
-                self.close(core, closing, reason, boxes, now);
+                match self.moves.expected(slot, generation) {
+                    Some(it) => it.hold(Behind::Close(core, closing, reason), now),
+                    None => self.close(core, closing, reason, boxes, now),
+                }
             }
-            Message::Drop { slot, generation } => self.drop_document(slot, generation, boxes),
-            Message::Retire { chunk } => self.retirements.begin(chunk),
+            Message::Drop { slot, generation } => match self.moves.expected(slot, generation) {
+                Some(it) => it.hold(Behind::Drop { slot, generation }, now),
+                None => self.drop_document(slot, generation, boxes),
+            },
+            Message::Retire { chunk } => self.retire(chunk),
             Message::Released { chunk } => self.retirements.released(chunk, core),
             Message::Progress { slot, generation, node } => {
-                if let Some(index) = self.registry.progress(core, slot, generation, node) {
-                    self.settle(index);
+                match self.moves.expected(slot, generation) {
+                    Some(it) => it.hold_progress(core, node, now),
+                    None => self.progress(core, (slot, generation), node),
                 }
             }
             Message::Missed { slot, generation, deltas } => {
-                self.registry.missed(slot, generation, deltas);
+                match self.moves.expected(slot, generation) {
+                    Some(it) => it.hold_missed(deltas),
+                    None => self.registry.missed(slot, generation, deltas),
+                }
             }
             Message::Place(decision) => self.carry_out(&decision, boxes, now),
-            _ => unreachable!("a message for a session core reached a worker"),
+            message => self.handle_move(core, message, boxes, now),
         }
     }
 
@@ -583,12 +641,16 @@ impl Validation {
         self.turn.begin();
         work += self.serve_lanes(boxes, now);
         self.turn.begin();
+        work += self.settle_blocks(boxes);
         self.publish_tails(boxes);
         work += self.send_answers(boxes);
+        if !self.moves.is_empty() {
+            work += self.advance_leaving(boxes, now) + self.advance_coming(now);
+        }
         work += self.advance_retirements(boxes);
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(self.limits.turn.turns_between_sweeps) {
-            self.registry.unload_idle(now);
+            self.unload_idle(boxes, now);
         }
         if self.heat.is_due(now.monotonic_ns) {
             self.measure(boxes, now);

@@ -4,7 +4,7 @@
 //! turns and which session's task is polled, and wakes what a doorbell would wake. Everything else
 //! is what runs on pinned cores: the driver of a session, the way out, the phases of an orderly end.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Ref, RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc as StdArc;
@@ -109,6 +109,11 @@ impl<O: Outgoing, C: Clock + Clone> InlineServer<O, C> {
     /// The stages of `core`, to be looked at.
     pub fn stages(&self, core: usize) -> Ref<'_, CoreStages> {
         Ref::map(self.cores[core].station.borrow(), |station| &station.stages)
+    }
+
+    /// The same, to be asked for something that is done in its next turn.
+    pub fn stages_mut(&mut self, core: usize) -> RefMut<'_, CoreStages> {
+        RefMut::map(self.cores[core].station.borrow_mut(), |station| &mut station.stages)
     }
 
     /// Control that waits in all sessions of `core`, in bytes.

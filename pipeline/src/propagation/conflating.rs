@@ -75,17 +75,17 @@ impl Conflations {
         self.waiting.clear();
     }
 
-    /// Lets go of what `worker` has moved out of its windows: indices that stand there are forgotten, and
+    /// Lets go of what a worker has moved out of its windows: indices of documents that it `concerns` and that stand there are forgotten, and
     /// one at the end of a block goes on to the next, because its own is given back.
     pub fn leave_behind(
         &mut self,
-        worker: usize,
+        concerns: impl Fn(u32) -> bool,
         nodes: &NodeMemory,
         window_start: impl Fn(u32) -> u64,
     ) {
         let bytes = &mut self.bytes;
         self.of.retain(|(slot, _), newest| {
-            if home(*slot) != worker {
+            if !concerns(*slot) {
                 return true;
             }
             newest.next = nodes.normalise(newest.next);

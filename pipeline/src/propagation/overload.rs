@@ -208,9 +208,9 @@ impl Propagation {
     /// Tells owners how many deltas of their documents were not sent.
     pub(super) fn tell_missed(&mut self, boxes: &mut Mailboxes) -> usize {
         let before = self.missing.len();
-        let worker_cores = &self.worker_cores;
         self.missing.retain(|(slot, generation), deltas| {
-            let mailbox = boxes.to(worker_cores[home(*slot)]);
+            let worker = boxes.routes.worker(*slot, *generation);
+            let mailbox = boxes.to_worker(worker);
             if mailbox.room() == 0 {
                 return true;
             }
@@ -233,12 +233,13 @@ impl Propagation {
         progressed.retain(|slot| {
             let (home, index) = (home(*slot), index(*slot));
             let Some(node) = self.subscriptions.lowest_waiting(home, index) else { return false };
-            let mailbox = boxes.to(self.worker_cores[home]);
+            let head = self.subscriptions.head(home, index);
+            let generation = self.subscriptions.peek(head).generation;
+            let worker = boxes.routes.worker(*slot, generation);
+            let mailbox = boxes.to_worker(worker);
             if mailbox.room() == 0 {
                 return true;
             }
-            let head = self.subscriptions.head(home, index);
-            let generation = self.subscriptions.peek(head).generation;
             mailbox.send(Message::Progress { slot: *slot, generation, node });
             false
         });

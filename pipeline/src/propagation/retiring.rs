@@ -8,8 +8,7 @@ use deltaworks_runtime::chunk_memory::ChunkId;
 
 use super::{Half, Propagation};
 use crate::chunk::published;
-use crate::document::home;
-use crate::mailbox::Mailboxes;
+use crate::mailbox::{Mailboxes, cores_of};
 use crate::message::{Message, Policy, SessionId};
 use crate::port::SessionPort;
 use crate::stream::{Place, Position};
@@ -75,9 +74,11 @@ impl Propagation {
         boxes: &mut Mailboxes,
     ) {
         // Every cursor that stands before a tail is in a ready list afterwards.
-        if usize::from(worker) < self.pending.len() {
-            while self.take_marks(worker as usize, usize::MAX) > 0 {}
+        let at_home = if usize::from(worker) < self.pending.len() { 1 << worker } else { 0 };
+        for home in cores_of(boxes.routes.homes_away() | at_home) {
+            while self.take_marks(usize::from(home), usize::MAX) > 0 {}
         }
+        let routes = &boxes.routes;
         for session in 0..self.outlets.len() as u32 {
             let outlet = &self.outlets[session as usize];
             if outlet.is_open && !outlet.is_blocked && outlet.first_ready != NO_SUBSCRIPTION {
@@ -89,13 +90,13 @@ impl Propagation {
             let mut next = self.outlets[session as usize].first_ready;
             while next != NO_SUBSCRIPTION {
                 let after = self.subscriptions.peek(next).next_ready;
-                if home(self.subscriptions.peek(next).slot) == worker as usize {
+                if routes.concerns(self.subscriptions.peek(next).slot, worker) {
                     self.clear_of_window(next, port);
                 }
                 next = after;
             }
             if let Half::InChunk { range, slot, node, .. } = self.outlets[session as usize].half
-                && home(slot) == worker as usize
+                && routes.concerns(slot, worker)
                 && (range.chunk() == chunk || node < self.shared.get(slot).window_start())
             {
                 self.copy_half(SessionId(session));
@@ -103,7 +104,8 @@ impl Propagation {
         }
         let shared = &self.shared;
         let window_start = |slot| shared.get(slot).window_start();
-        self.conflations.leave_behind(worker as usize, &self.nodes, window_start);
+        let concerns = |slot| routes.concerns(slot, worker);
+        self.conflations.leave_behind(concerns, &self.nodes, window_start);
         boxes.to(self.worker_cores[worker as usize]).send(Message::Released { chunk });
     }
 

@@ -4,13 +4,15 @@
 //! is given again only when the owner has said that nothing of it is on its way.
 
 use super::{Around, Handle, Partial, Reception, State, worker_of_name};
+use crate::chunk::Landed;
 use crate::limits::CREDIT_FLOOR_BYTES;
 use crate::message::{
     Ack, CloseReason, Message, Missed, Open, OpenRefusal, OpenRequest, Opened, Policy, SessionId,
 };
 use crate::port::{ControlAction, SessionFault, SessionPort};
-use crate::producer::NO_PRODUCER;
+use crate::producer::{BY_SLOT, NO_PRODUCER};
 use crate::propagation::Ended;
+use crate::routes::Routes;
 use crate::subscription::NO_SUBSCRIPTION;
 
 /// What an open handle stands for.
@@ -19,6 +21,32 @@ pub(crate) struct OpenHandle {
     pub generation: u32,
     /// Its subscription, if it reads.
     pub subscription: u32,
+}
+
+impl Handle {
+    /// Looks where its document is now. Its producer's place there is not known until the owner has
+    /// told it; until then it looks again each time.
+    #[cold]
+    pub(super) fn look(&mut self, routes: &Routes) {
+        let worker = routes.worker(self.slot, self.generation);
+        if worker != self.worker && self.producer != NO_PRODUCER {
+            self.producer = BY_SLOT;
+        }
+        self.worker = worker;
+        self.routed_at = match self.producer {
+            BY_SLOT => routes.version().wrapping_sub(1),
+            _ => routes.version(),
+        };
+    }
+
+    /// An image on its way to where that is.
+    #[cold]
+    pub(super) fn message(&self, landed: Landed, session: SessionId) -> Message {
+        match self.producer {
+            BY_SLOT => Message::Rerouted { landed, session, slot: self.slot },
+            producer => Message::Batch { landed, session, producer },
+        }
+    }
 }
 
 impl Reception {
@@ -64,9 +92,8 @@ impl Reception {
                 match handle.state {
                     State::Open if handle.access.write => {
                         let (slot, generation) = (handle.slot, handle.generation);
-                        let worker = handle.worker;
-                        let core = self.worker_cores[worker as usize];
-                        around.boxes.to(core).send(Message::Drop { slot, generation });
+                        let worker = around.boxes.routes.worker(slot, generation);
+                        around.boxes.to_worker(worker).send(Message::Drop { slot, generation });
                     }
                     State::Open => return Err(SessionFault::NotAWriter { handle: number }),
                     State::Closing(_) | State::Dead => {}
@@ -114,6 +141,7 @@ impl Reception {
             worker: 0,
             producer: NO_PRODUCER,
             subscription: NO_SUBSCRIPTION,
+            routed_at: 0,
             balance_bytes: 0,
             withheld_bytes: 0,
         };
@@ -140,8 +168,14 @@ impl Reception {
         session.open_handles += 1;
         self.open_handles += 1;
         let core = self.worker_cores[worker_of_name(&request.name, self.homes)];
-        let open = Open { session: id, handle, request };
+        let open = Open { core: around.boxes.own_core(), session: id, handle, request };
         around.boxes.to(core).send(Message::Open(Box::new(open)));
+    }
+
+    /// A document goes from worker `from` to worker `to`: whoever is asked to let go of a chunk for
+    /// the one is asked for the other, too.
+    pub(crate) fn rerouted(&mut self, from: u16, to: u16) {
+        self.pool.count_with(from, to);
     }
 
     /// Tells the owner that a handle lets go; ends its subscription.
@@ -161,6 +195,10 @@ impl Reception {
             handle.subscription = NO_SUBSCRIPTION;
         }
         handle.state = State::Closing(false);
+        if handle.routed_at != around.boxes.routes.version() {
+            handle.look(&around.boxes.routes);
+        }
+        let worker = handle.worker;
         let message = Message::Close {
             slot: handle.slot,
             generation: handle.generation,
@@ -170,7 +208,7 @@ impl Reception {
             reader,
             reason,
         };
-        around.boxes.to(self.worker_cores[handle.worker as usize]).send(message);
+        around.boxes.to_worker(worker).send(message);
     }
 
     fn free_handle(&mut self, id: SessionId, number: u32) {
@@ -263,6 +301,18 @@ impl Reception {
             Message::Closed { session, handle, reason } => {
                 self.closed(session, handle, reason, around.port);
             }
+            Message::Rebind { session, handle, worker, producer } => {
+                let handle = &mut self.sessions[session.0 as usize].handles[handle as usize];
+                handle.worker = worker;
+                handle.producer = producer;
+                handle.routed_at = around.boxes.routes.version();
+            }
+            Message::LastWord { slot, generation, from } => {
+                around.boxes.to_worker(from).send(Message::Heard { slot, generation });
+            }
+            Message::Forget { slot, generation } => {
+                around.boxes.routes.forget(slot, generation);
+            }
             _ => unreachable!("a message for a worker reached a session core"),
         }
     }
@@ -277,6 +327,7 @@ impl Reception {
         handle.generation = opened.generation;
         handle.worker = opened.worker;
         handle.producer = opened.producer;
+        handle.routed_at = around.boxes.routes.version();
         handle.policy = opened.policy;
         let mut granted = 0;
         if opened.access.write {
@@ -309,7 +360,7 @@ impl Reception {
                 reader: Some(opened.policy),
                 reason: CloseReason::Silent,
             };
-            around.boxes.to(self.worker_cores[opened.worker as usize]).send(message);
+            around.boxes.to_worker(opened.worker).send(message);
             if !is_to_close {
                 around.port.open_refused(id, opened.request, reason);
             }

@@ -388,11 +388,15 @@ impl Reception {
         }
         let range = landed.range();
         handle.balance_bytes -= i64::from(range.bytes());
-        self.pool.sent(range, handle.worker);
         self.counts.received_images += 1;
-        let producer = handle.producer;
-        let core = self.worker_cores[handle.worker as usize];
-        boxes.to(core).send(Message::Batch { landed, session: id, producer });
+        let message = if handle.routed_at == boxes.routes.version() {
+            Message::Batch { landed, session: id, producer: handle.producer }
+        } else {
+            handle.look(&boxes.routes);
+            handle.message(landed, id)
+        };
+        self.pool.sent(range, handle.worker);
+        boxes.to_worker(handle.worker).send(message);
         Ok(())
     }
 

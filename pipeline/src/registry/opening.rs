@@ -18,10 +18,39 @@ impl Registry {
     /// same producer until now.
     pub fn open(
         &mut self,
-        core: u16,
         open: &Open,
         now: Now,
     ) -> Result<(Opened, Option<Evicted>), OpenRefusal> {
+        let (collection, policy) = self.check(open)?;
+        let name = &open.request.name;
+        let (index, is_new) = match self.directory.get(name) {
+            Some(index) => (*index as usize, false),
+            None => (self.make(name.clone(), collection)?, true),
+        };
+        match self.bind(open, index, policy, now) {
+            Ok(answer) => Ok(answer),
+            Err(refusal) => {
+                if is_new {
+                    self.free_document(index);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The same of a document that is here, at home or as a guest.
+    pub fn open_here(
+        &mut self,
+        index: usize,
+        open: &Open,
+        now: Now,
+    ) -> Result<(Opened, Option<Evicted>), OpenRefusal> {
+        let (_, policy) = self.check(open)?;
+        self.bind(open, index, policy, now)
+    }
+
+    /// Its collection and policy, if it asks for what it may.
+    fn check(&self, open: &Open) -> Result<(u16, Policy), OpenRefusal> {
         let request = &open.request;
         let name = &request.name;
         if name.is_empty()
@@ -40,33 +69,20 @@ impl Registry {
         if request.access.read && !overload.allows(policy) {
             return Err(OpenRefusal::PolicyNotAllowed);
         }
-        let (index, is_new) = match self.directory.get(name) {
-            Some(index) => (*index as usize, false),
-            None => (self.make(name.clone(), collection)?, true),
-        };
-        match self.bind(core, open, index, policy, now) {
-            Ok(answer) => Ok(answer),
-            Err(refusal) => {
-                if is_new {
-                    self.free_document(index);
-                }
-                Err(refusal)
-            }
-        }
+        Ok((collection, policy))
     }
 
     fn bind(
         &mut self,
-        core: u16,
         open: &Open,
         index: usize,
         policy: Policy,
         now: Now,
     ) -> Result<(Opened, Option<Evicted>), OpenRefusal> {
-        let request = &open.request;
+        let (core, request) = (open.core, &open.request);
         let start = self.start_of(index, request.from)?;
         let (producer, evicted) = if request.access.write {
-            let (producer, evicted) = self.bind_producer(core, open, index)?;
+            let (producer, evicted) = self.bind_producer(open, index)?;
             (producer, evicted)
         } else {
             (NO_PRODUCER, None)
@@ -191,11 +207,10 @@ impl Registry {
 
     fn bind_producer(
         &mut self,
-        core: u16,
         open: &Open,
         index: usize,
     ) -> Result<(u32, Option<Evicted>), OpenRefusal> {
-        let identity = open.request.producer;
+        let (core, identity) = (open.core, open.request.producer);
         let cold = self.cold[index].as_mut().expect("a live document has a cold part");
         if let Some(known) = self.producers.find(cold.producers, identity) {
             let producer = self.producers.get(known);

@@ -144,6 +144,17 @@ fn deliver<P: SessionPort>(
                 coordinator.handle_report(*report);
             }
         }
+        Message::Reroute { slot, generation, from, to } => {
+            // All in one step: what is sent from here on goes the new way.
+            if let Some(side) = sessions {
+                boxes.routes.set(slot, generation, to);
+                side.reception.rerouted(from, to);
+            }
+            if let Some(validation) = validation {
+                validation.registry.rerouted(slot, generation, to);
+            }
+            boxes.to_worker(from).send(Message::Fence { slot, generation });
+        }
         message if message.is_for_worker() => {
             if let Some(validation) = validation {
                 validation.handle(from, message, boxes, now);

@@ -20,6 +20,7 @@ use crate::placement::elastic_places;
 use crate::propagation::Propagation;
 use crate::reception::Reception;
 use crate::registry::Registry;
+use crate::routes::Routes;
 use crate::stream::{BlockPool, NodeMemory};
 use crate::validation::{Marks, Standing, Validation};
 
@@ -83,7 +84,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             boxes.push(Mailbox::new(producer, parts.doorbells[to].clone()));
             inbox.push((from as u16, consumer));
         }
-        outboxes.push(Mailboxes::new(boxes, from));
+        outboxes.push(Mailboxes::new(boxes, from, Routes::new(worker_cores.clone())));
     }
 
     let own_cores = (worker_cores.len() - homes) as u16;
@@ -133,6 +134,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             let standing = Standing {
                 coordinator_core: worker_cores[0],
                 elastic: of_worker.map(|(place, number)| (number, place.weight)).collect(),
+                blocks_each,
             };
             // A worker that is nobody's home begins without.
             let first = worker.min(homes) as u32 * blocks_each;

@@ -40,7 +40,7 @@ impl CoreStages {
     #[cfg(feature = "testing")]
     pub fn unload_idle(&mut self, now: Now) {
         if let Some(validation) = &mut self.validation {
-            validation.registry.unload_idle(now);
+            validation.unload_idle(&mut self.boxes, now);
         }
     }
 

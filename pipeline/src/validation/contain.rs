@@ -98,7 +98,7 @@ impl Validation {
 
     /// Why a document takes no batch.
     #[cold]
-    pub(super) fn why_closed(flags: u8) -> BatchRefusal {
+    pub(super) fn why_closed(flags: u16) -> BatchRefusal {
         if flags & DROPPED != 0 {
             BatchRefusal::Dropped
         } else if flags & FAILED != 0 {

@@ -7,10 +7,10 @@ use deltaworks_runtime::clock::Now;
 
 use super::{ASIDE, Behind, Stall, Validation};
 use crate::collection::BatchCheck;
-use crate::document::{GREW, STALLED};
+use crate::document::{ARRIVED, DROPPED, GREW, LEAVING, STALLED, home};
 use crate::mailbox::Mailboxes;
-use crate::message::{CloseReason, Message, Open};
-use crate::producer::NO_PRODUCER;
+use crate::message::{CloseReason, Message, Open, OpenRefusal, Opened, SessionId};
+use crate::producer::{BY_SLOT, NO_PRODUCER};
 use crate::registry::{Closing, Evicted};
 
 impl Validation {
@@ -19,15 +19,85 @@ impl Validation {
         self.registry.settle(index, |producer| owed_acks.push(producer));
     }
 
-    pub(super) fn open(&mut self, core: u16, open: Box<Open>, boxes: &mut Mailboxes, now: Now) {
-        // An `open` keeps its place behind batches that wait: its cursor stands after them.
-        if let Some(index) = self.registry.known(&open.request.name)
-            && self.registry.documents[index].flags & ASIDE != 0
-        {
-            self.set_aside(index, Behind::Open(core, open));
+    /// Notes how far the `wait` subscriptions of `core` have come.
+    pub(super) fn progress(&mut self, core: u16, (slot, generation): (u32, u32), node: u64) {
+        if let Some(index) = self.registry.progress(core, slot, generation, node) {
+            self.settle(index);
+        }
+    }
+
+    /// Whether one more batch of the document at `place` may wait for `wait` subscriptions.
+    pub(super) fn may_owe(&self, place: usize) -> bool {
+        self.registry.may_owe()
+            && (self.registry.documents[place].flags & LEAVING == 0 || self.may_owe_leaving(place))
+    }
+
+    /// Opens a document of this home, wherever it is.
+    pub(super) fn open(&mut self, open: Box<Open>, boxes: &mut Mailboxes, now: Now) {
+        if let Some(index) = self.registry.known(&open.request.name) {
+            if let Some(worker) = self.registry.away(index) {
+                let document = &self.registry.documents[index];
+                let (slot, generation) = (document.slot, document.generation);
+                if worker == self.registry.worker {
+                    self.open_at(open, slot, generation, boxes, now);
+                } else {
+                    self.moves.counts.passed_opens += 1;
+                    let open_at = Message::OpenAt { open, slot, generation };
+                    boxes.to_worker(worker).send(open_at);
+                }
+                return;
+            }
+            // An `open` keeps its place behind batches that wait: its cursor stands after them.
+            if self.registry.documents[index].flags & ASIDE != 0 {
+                self.set_aside(index, Behind::Open(open));
+                return;
+            }
+            let Some(open) = self.defer_open(index, open) else { return };
+            let answer = self.registry.open(&open, now);
+            self.answer_open(&open, answer, boxes);
             return;
         }
-        match self.registry.open(core, &open, now) {
+        let answer = self.registry.open(&open, now);
+        self.answer_open(&open, answer, boxes);
+    }
+
+    /// Opens a document that its home says is here, or is on its way here. If it was dropped
+    /// meanwhile, its name is another's: the home looks again.
+    pub(super) fn open_at(
+        &mut self,
+        open: Box<Open>,
+        slot: u32,
+        generation: u32,
+        boxes: &mut Mailboxes,
+        now: Now,
+    ) {
+        if let Some(expected) = self.moves.expected(slot, generation) {
+            expected.hold(Behind::OpenAt { open, slot, generation }, now);
+            return;
+        }
+        let place = self.registry.live_index(slot, generation);
+        let place = place.filter(|it| self.registry.documents[*it].flags & DROPPED == 0);
+        let Some(place) = place else {
+            boxes.to_worker(home(slot) as u16).send(Message::Open(open));
+            return;
+        };
+        if self.registry.documents[place].flags & ASIDE != 0 {
+            self.set_aside(place, Behind::OpenAt { open, slot, generation });
+            return;
+        }
+        let Some(open) = self.defer_open(place, open) else { return };
+        let answer = self.registry.open_here(place, &open, now);
+        self.answer_open(&open, answer, boxes);
+    }
+
+    fn answer_open(
+        &mut self,
+        open: &Open,
+        answer: Result<(Opened, Option<Evicted>), OpenRefusal>,
+        boxes: &mut Mailboxes,
+    ) {
+        let core = open.core;
+        match answer {
             Ok((opened, evicted)) => {
                 // The cursor may stand at nodes of this turn: they are published first.
                 self.publish_tails(boxes);
@@ -48,7 +118,7 @@ impl Validation {
     pub(super) fn close(
         &mut self,
         core: u16,
-        closing: Closing,
+        mut closing: Closing,
         reason: CloseReason,
         boxes: &mut Mailboxes,
         now: Now,
@@ -59,6 +129,12 @@ impl Validation {
             self.set_aside(index, Behind::Close(core, closing, reason));
             return;
         }
+        if closing.producer == BY_SLOT {
+            let SessionId(session) = closing.session;
+            let place = self.registry.live_index(closing.slot, closing.generation);
+            let writer = |place| self.registry.writer(place, core, session, closing.handle);
+            closing.producer = place.and_then(writer).unwrap_or(NO_PRODUCER);
+        }
         if closing.producer != NO_PRODUCER {
             self.send_ack(closing.producer, boxes);
         }
@@ -67,7 +143,20 @@ impl Validation {
         }
         let (session, handle) = (closing.session, closing.handle);
         boxes.to(core).send(Message::Closed { session, handle, reason });
-        self.registry.free_if_done(closing.slot, closing.generation);
+        self.free_if_done(closing.slot, closing.generation, boxes);
+    }
+
+    fn free_if_done(&mut self, slot: u32, generation: u32, boxes: &mut Mailboxes) {
+        if self.registry.free_if_done(slot, generation) {
+            self.tell_vacated(boxes);
+        }
+    }
+
+    /// Unloads documents that nobody has opened for the idle limit.
+    pub(crate) fn unload_idle(&mut self, boxes: &mut Mailboxes, now: Now) {
+        if self.registry.unload_idle(now) > 0 {
+            self.tell_vacated(boxes);
+        }
     }
 
     pub(super) fn drop_document(&mut self, slot: u32, generation: u32, boxes: &mut Mailboxes) {
@@ -77,13 +166,18 @@ impl Validation {
             return;
         }
         let Some(evicted) = self.registry.drop_document(index) else { return };
+        let moves = self.registry.documents[index].flags & (LEAVING | ARRIVED) != 0;
+        self.moves.counts.dropped += u64::from(moves);
         self.registry.documents[index].flags |= GREW;
         self.grew.push(index as u32);
+        if self.registry.is_guest(index) {
+            boxes.to_worker(home(slot) as u16).send(Message::NameFree { slot, generation });
+        }
         self.publish_tails(boxes);
         for evicted in evicted {
             end(evicted, boxes);
         }
-        self.registry.free_if_done(slot, generation);
+        self.free_if_done(slot, generation, boxes);
     }
 
     pub(super) fn wait_behind(&mut self, index: usize, behind: Behind) {
@@ -113,6 +207,7 @@ impl Validation {
             let share = self.limits.steps_per_batch.min(turn_steps);
             let mut steps = share;
             let (index, current) = (stall.index, &mut stall.current);
+            let nodes = self.registry.documents[index].nodes;
             let judged = match current {
                 Some(arrival) => self.judge_stalled(
                     arrival,
@@ -127,6 +222,7 @@ impl Validation {
             };
             turn_steps -= share - steps.min(share);
             self.heat.steps += u64::from(share - steps.min(share));
+            self.note_growth(index, nodes, now);
             if !judged {
                 stall.machine = Some(machine);
                 self.stalls.push_back(stall);
@@ -164,7 +260,10 @@ impl Validation {
             Behind::Batch(arrival) => self.judge_all(&mut [arrival], boxes, now),
             Behind::Close(core, closing, reason) => self.close(core, closing, reason, boxes, now),
             Behind::Drop { slot, generation } => self.drop_document(slot, generation, boxes),
-            Behind::Open(core, open) => self.open(core, open, boxes, now),
+            Behind::Open(open) => self.open(open, boxes, now),
+            Behind::OpenAt { open, slot, generation } => {
+                self.open_at(open, slot, generation, boxes, now);
+            }
         }
     }
 }

@@ -16,7 +16,7 @@
 use deltaworks_runtime::clock::Now;
 
 use super::{ARRIVALS_AT_ONCE, Arrival, Behind, Validation};
-use crate::document::{LANED, STALLED};
+use crate::document::{LANED, LEAVING, STALLED};
 use crate::mailbox::Mailboxes;
 use crate::placement::PlacementLimits;
 
@@ -40,6 +40,7 @@ const _: () = assert!(size_of::<Entry>() <= 64);
 #[derive(Debug)]
 struct Laned {
     place: usize,
+    slot: u32,
     generation: u32,
     first: u32,
     last: u32,
@@ -170,12 +171,15 @@ impl Validation {
     pub(super) fn give_lane(&mut self, place: usize, elastic: u16) -> bool {
         let document = &mut self.registry.documents[place];
         let lane = self.lanes.lanes.iter_mut().find(|lane| lane.elastic == elastic);
-        let Some(lane) = lane.filter(|it| it.laned.is_none() && document.flags & LANED == 0) else {
+        let Some(lane) =
+            lane.filter(|it| it.laned.is_none() && document.flags & (LANED | LEAVING) == 0)
+        else {
             return false;
         };
         document.flags |= LANED;
         lane.laned = Some(Laned {
             place,
+            slot: document.slot,
             generation: document.generation,
             first: NONE,
             last: NONE,
@@ -221,7 +225,7 @@ impl Validation {
 
     /// Whether the lane's document is still the one of its place.
     fn is_there(&self, laned: &Laned) -> bool {
-        self.registry.is_live(laned.place, laned.generation)
+        self.registry.is_live(laned.place, laned.slot, laned.generation)
     }
 
     /// Whether something of the lane can be judged now.

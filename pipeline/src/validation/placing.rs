@@ -20,6 +20,8 @@ pub(crate) struct Standing {
     pub coordinator_core: u16,
     /// The elastic workers that share its core, and their weights.
     pub elastic: Vec<(u16, u16)>,
+    /// Node blocks with which each home begins.
+    pub blocks_each: u32,
 }
 
 impl Validation {

@@ -16,6 +16,8 @@ use crate::world::World;
 
 /// How often somebody is connected anew so that batches enough are sent.
 const ROUNDS: usize = 40;
+/// Turns in which what cores owe each other comes back.
+const SETTLING: usize = 20;
 /// Looks in which a server that ends must be seen to be still.
 const LOOKS: usize = 2_000;
 
@@ -80,7 +82,8 @@ impl World {
             while let Some(place) = from {
                 from = stages.documents(place, 64, |entry| {
                     let id = u64::from(entry.slot) | u64::from(entry.generation) << 32;
-                    ends.insert(id, (entry.next_sequence, entry.window_start));
+                    let other = ends.insert(id, (entry.next_sequence, entry.window_start));
+                    assert!(other.is_none(), "one owner: {} has two", entry.name);
                 });
             }
         }
@@ -217,6 +220,7 @@ impl World {
                 assert_eq!(bytes, 0, "{kind} of core {core} when everybody has gone");
             }
             assert!(!self.server.has_connections(core));
+            assert_eq!(stages.owed_blocks(), 0, "core {core} has given back what it was lent");
         }
     }
 
@@ -226,9 +230,10 @@ impl World {
             (0..self.cores.len()).map(|core| self.server.stages(core).document_count()).sum();
         self.coverage.add(Event::Unloaded, u64::from(before));
         self.pass_time(self.setting.limits.idle_unload_ns + TURN_NS);
-        let sweeps = 2 * self.setting.limits.turn.turns_between_sweeps as usize;
-        for core in 0..self.cores.len() {
-            for _ in 0..sweeps {
+        // Homes hear of guests that have gone, and node blocks go back.
+        let sweeps = 2 * self.setting.limits.turn.turns_between_sweeps as usize + SETTLING;
+        for _ in 0..sweeps {
+            for core in 0..self.cores.len() {
                 self.server.turn(core, self.now());
             }
         }
@@ -237,6 +242,7 @@ impl World {
     /// Counts what the stages have counted.
     fn count_all(&mut self) {
         for core in 0..self.cores.len() {
+            self.count_moves(core);
             let counts = self.server.stages(core).counts();
             let coverage = &mut self.coverage;
             coverage.add(Event::Recycled, counts.recycled_chunks);

@@ -18,6 +18,7 @@ pub mod setting;
 pub mod content;
 
 pub mod model;
+mod moving;
 
 pub mod coverage;
 

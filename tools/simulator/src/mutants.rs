@@ -94,12 +94,12 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "before: a cursor before the window moves only if it stands in the chunk itself",
         file: "pipeline/src/propagation/retiring.rs",
-        text: "                if home(self.subscriptions.peek(next).slot) == worker as usize {\n",
+        text: "                if routes.concerns(self.subscriptions.peek(next).slot, worker) {\n",
         replacement: "                let at = self.nodes.normalise(self.resolve(self.subscriptions.peek(next)));
                 let is_inside = at.index < crate::stream::NODES_PER_BLOCK
                     && at.block != crate::stream::NO_BLOCK
                     && self.nodes.node(at.block, at.index).range.chunk() == chunk;
-                if is_inside && home(self.subscriptions.peek(next).slot) == worker as usize {\n",
+                if is_inside && routes.concerns(self.subscriptions.peek(next).slot, worker) {\n",
     },
     Mutant {
         fault: "close_spill: a half-sent image stays where it is when its subscription ends",

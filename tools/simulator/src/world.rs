@@ -154,7 +154,8 @@ impl World {
         self.coverage.count(Event::Step);
         let client = dice.below(self.clients.len());
         match dice.below(1_000) {
-            0..=399 => {
+            0..=19 => self.move_some(&mut dice),
+            20..=399 => {
                 let core = dice.below(self.cores.len());
                 self.turn(core);
             }
@@ -174,6 +175,7 @@ impl World {
     pub(crate) fn step_quietly(&mut self, word: u64) {
         let mut dice = Dice::new(word);
         match dice.below(3) {
+            0 if dice.says(20) => self.move_some(&mut dice),
             0 => self.poll_some(&mut dice),
             1 => {
                 let core = dice.below(self.cores.len());
@@ -206,6 +208,7 @@ impl World {
         if self.tells && work > 0 {
             self.told.push(format!("core {core} turns: {work}"));
         }
+        self.count_moved(core);
         self.look_behind(core);
         self.assert_bounds(core);
         work
@@ -405,7 +408,9 @@ impl World {
         let live = stages.live_bytes();
         assert!(live.spills <= limits.spill_bytes_per_core_max, "spills: {}", live.spills);
         assert!(live.carries <= limits.carry_bytes_per_core_max, "carries: {}", live.carries);
-        assert!(stages.document_count() <= limits.documents_per_worker_max);
+        let guests = stages.guest_count();
+        assert!(guests <= limits.guests_per_worker_max, "{guests} guests");
+        assert!(stages.document_count() - guests <= limits.documents_per_worker_max);
         assert!(live.names <= limits.names_bytes_per_worker_max, "names: {}", live.names);
         assert!(stages.session_count() <= limits.sessions_per_core_max as usize);
         let nodes_max = u64::from(self.setting.node_blocks) * BLOCK_BYTES as u64;
