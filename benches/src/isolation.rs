@@ -26,26 +26,31 @@ pub mod world;
 
 pub mod inside;
 
+pub mod sockets;
+
 pub mod scenario;
 
 pub mod trial;
 
 pub mod report;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use deltaworks_pipeline::limits::TURN_BOUND_US;
 use deltaworks_runtime::pinned::PinnedThread;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use inside::Inside;
 use plant::Plant;
 use report::Report;
-use scenario::Scenario;
+use scenario::{Disturbance, Scenario};
+use sockets::Sockets;
 use trial::Setting;
+use world::World;
 
-/// One turn of a core, at most, as far as reception goes.
-pub const TURN_BOUND_US: f64 = 50.0;
+use crate::abuse::daemon;
 
 /// Where a scenario is played.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -53,12 +58,15 @@ pub const TURN_BOUND_US: f64 = 50.0;
 pub enum Form {
     /// The stages and all clients on one pinned thread; the bounds are stated for this.
     InProcess,
+    /// The daemon on one CPU, and its clients on another.
+    Sockets,
 }
 
 impl Form {
     fn name(self) -> &'static str {
         match self {
             Self::InProcess => "in_process",
+            Self::Sockets => "sockets",
         }
     }
 }
@@ -83,6 +91,10 @@ pub struct IsolationOptions {
     /// Deltas over which memory is looked at, where readers are slow.
     #[arg(long, value_name = "DELTAS", default_value_t = 10_000_000)]
     pub memory_deltas: u64,
+    /// Sessions that come and go in a storm.
+    #[arg(long, value_name = "SESSIONS", default_value_t = 5_000,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub storm_sessions: u32,
     /// Memory for everything that clients can make grow.
     #[arg(long, value_name = "MIB", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(32..=65_536))]
@@ -93,6 +105,12 @@ pub struct IsolationOptions {
     /// A line of JSON for each scenario and form, in place of a table.
     #[arg(long)]
     pub json: bool,
+    /// The daemon's program; without it the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    pub daemon: Option<PathBuf>,
+    /// The daemon takes whatever CPU it finds: for tests, which share the machine.
+    #[arg(long, hide = true)]
+    pub is_polite: bool,
     /// A fault to be planted: nothing may then be verified.
     #[arg(long, value_enum, hide = true)]
     pub plant: Option<Plant>,
@@ -143,17 +161,29 @@ pub fn run(
     if let Some(name) = options.scenario.iter().find(|name| !names.contains(&name.as_str())) {
         return Err(format!("there is no scenario {name:?}, but {}", names.join(", ")));
     }
+    // The daemon's CPU is another, where there is one and nobody else takes it.
+    let serving = cpus.iter().map(|it| it.id).find(|it| *it != cpu.id && !options.is_polite);
     let options = options.clone();
-    let work = move || run_all(&options, tell);
+    let work = move || run_all(&options, serving, tell);
     let thread = PinnedThread::spawn(cpu.id, "load", work).map_err(|it| it.to_string())?;
     thread.join().map_err(|_| "the load panicked".to_owned())?
 }
 
-fn run_all(options: &IsolationOptions, tell: impl Fn(&Report)) -> Result<bool, String> {
+fn run_all(
+    options: &IsolationOptions,
+    cpu: Option<usize>,
+    tell: impl Fn(&Report),
+) -> Result<bool, String> {
     let is_wanted =
         |name: &str| options.scenario.is_empty() || options.scenario.iter().any(|it| it == name);
-    let scenarios: Vec<_> = scenario::all().into_iter().filter(|it| is_wanted(it.name)).collect();
-    let forms = [Form::InProcess];
+    let mut scenarios = scenario::all();
+    scenarios.retain(|it| is_wanted(it.name));
+    for scenario in &mut scenarios {
+        if let Disturbance::Storm { sessions } = &mut scenario.disturbance {
+            *sessions = options.storm_sessions;
+        }
+    }
+    let forms = [Form::InProcess, Form::Sockets];
     let forms = forms.into_iter().filter(|it| options.form.is_empty() || options.form.contains(it));
     let trials: Vec<(Form, &Scenario)> =
         forms.flat_map(|form| scenarios.iter().map(move |scenario| (form, scenario))).collect();
@@ -163,7 +193,7 @@ fn run_all(options: &IsolationOptions, tell: impl Fn(&Report)) -> Result<bool, S
         bar.set_message(scenario.name);
         let from = bar.position();
         let mut moved = |part: f64| bar.set_position(from + (part * BAR_STEPS as f64) as u64);
-        let report = play(options, form, scenario, &mut moved)
+        let report = play(options, form, cpu, scenario, &mut moved)
             .map_err(|error| format!("{} {}: {error}", form.name(), scenario.name))?;
         bar.set_position(from + BAR_STEPS);
         are_verified &= report.verified;
@@ -176,6 +206,7 @@ fn run_all(options: &IsolationOptions, tell: impl Fn(&Report)) -> Result<bool, S
 fn play(
     options: &IsolationOptions,
     form: Form,
+    cpu: Option<usize>,
     scenario: &Scenario,
     moved: &mut dyn FnMut(f64),
 ) -> Result<Report, String> {
@@ -184,11 +215,18 @@ fn play(
         pairs: options.pairs as usize,
         length: Duration::from_secs_f64(options.seconds),
         memory_deltas: options.memory_deltas,
-        turn_bound_us: TURN_BOUND_US,
+        turn_bound_us: f64::from(TURN_BOUND_US),
         has_bounds: form == Form::InProcess,
     };
-    let world = match form {
+    let world: Box<dyn World> = match form {
         Form::InProcess => Box::new(Inside::start(&[], options.budget_mib, options.plant)?),
+        Form::Sockets => {
+            let program = match &options.daemon {
+                Some(program) => program.clone(),
+                None => daemon::beside_this_program()?,
+            };
+            Box::new(Sockets::start(&program, cpu, options.budget_mib, options.plant)?)
+        }
     };
     trial::run(scenario, world, setting, moved)
 }

@@ -2,12 +2,12 @@
 //! stays whole, the hostile are told the right numbers, and what they held comes back. No times are
 //! judged. And each check is shown something that is wrong.
 
-use std::ffi::OsStr;
+mod program;
+
 use std::io::Write;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use deltaworks_benches::abuse::daemon::Daemon;
@@ -15,34 +15,10 @@ use deltaworks_benches::abuse::gauge::Gauge;
 use deltaworks_benches::abuse::report::Report;
 use deltaworks_benches::abuse::scenario::{self, Scenario};
 use deltaworks_benches::abuse::trial::{Setting, not_given_back, run};
+use program::program;
 
 /// Descriptors that this process, its other tests and the daemon need beside the hostile's.
 const DESCRIPTORS_OF_OTHERS: u64 = 5000;
-
-/// The daemon's program, built as this test was: nothing stale is ever run.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("this test's path");
-        // <target>/<profile>/deps/<test>
-        let profile = test.ancestors().nth(2).expect("a profile's folder");
-        let target = profile.parent().expect("a target folder");
-        let mut build = Command::new(env!("CARGO"));
-        build
-            .args(["build", "--quiet", "--offline", "--workspace", "--bin", "deltaworksd"])
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-        if profile.file_name() == Some(OsStr::new("release")) {
-            build.arg("--release");
-        }
-        let output = build.output().expect("cargo built this test, so it can be run");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let program = profile.join(format!("deltaworksd{}", std::env::consts::EXE_SUFFIX));
-        assert!(program.exists(), "{}", program.display());
-        program
-    })
-}
 
 fn find(name: &str) -> Scenario {
     scenario::all().into_iter().find(|it| it.name == name).expect("a scenario")

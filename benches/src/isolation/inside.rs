@@ -32,11 +32,6 @@ use super::world::{Live, World};
 use crate::payload;
 use crate::sizing::CHUNK_BYTES;
 
-/// Reads of one session before the stages turn, and bytes of these: as a socket's task has them.
-const READS_PER_TURN: usize = 4;
-/// See [`READS_PER_TURN`].
-const READ_BYTES_PER_TURN: usize = 64 << 10;
-
 /// One turn in so many looks at what is live.
 const LOOKED: u64 = 256;
 
@@ -188,11 +183,8 @@ impl Inside {
         if line.waits_for_room {
             return;
         }
-        let mut taken_bytes = 0;
-        for _ in 0..READS_PER_TURN {
-            if taken_bytes >= READ_BYTES_PER_TURN {
-                break;
-            }
+        // As a socket's task does: until there is nothing, or reception says that it is enough.
+        loop {
             let unsent = self.port.fleet.unsent(key);
             if unsent.is_empty() {
                 return;
@@ -203,14 +195,12 @@ impl Inside {
             };
             let count = room.len().min(unsent.len());
             room[..count].copy_from_slice(&unsent[..count]);
-            taken_bytes += count;
             let has_more = self.port.fleet.took(key, count);
             self.stages.received(session, count, &mut self.port, now);
             if !has_more {
                 return;
             }
         }
-        self.port.fleet.make_ready(key);
     }
 
     fn note(&mut self) {
