@@ -14,6 +14,7 @@ use deltaworks_runtime::doorbell::{Wake, doorbell};
 use deltaworks_runtime::sync::Arc;
 
 use crate::collection::Collections;
+use crate::handover::{MoveRefusal, Moved};
 use crate::limits::Limits;
 use crate::message::{
     Ack, CloseReason, Missed, OpenRefusal, OpenRequest, Opened, Policy, Refusal, SessionId,
@@ -459,6 +460,25 @@ impl Inline {
     #[cfg(feature = "testing")]
     pub fn unload_idle(&mut self) {
         self.stages.iter_mut().for_each(|stages| stages.unload_idle(self.now));
+    }
+
+    /// [`CoreStages::move_document`] on `core`.
+    ///
+    /// # Errors
+    /// Why it cannot be moved now.
+    pub fn move_document(
+        &mut self,
+        core: usize,
+        slot: u32,
+        generation: u32,
+        to_worker: u16,
+    ) -> Result<(), MoveRefusal> {
+        self.stages[core].move_document(slot, generation, to_worker)
+    }
+
+    /// [`CoreStages::take_moved`] on `core`.
+    pub fn take_moved(&mut self, core: usize) -> Option<Moved> {
+        self.stages[core].take_moved()
     }
 
     /// What `core` has counted.

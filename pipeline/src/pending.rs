@@ -1,7 +1,9 @@
-//! Which documents of one owner have something new for one propagation agent.
+//! Which documents of one home have something new for one propagation agent.
 //!
 //! Two levels of words, indexed by the document's place in its home table. The owner sets, the
-//! agent swaps out; nothing can fill, so no wake-up is lost. One bitmap per (owner, agent).
+//! agent swaps out; nothing can fill, so no wake-up is lost. One bitmap per (home, agent): a document
+//! that is owned elsewhere is marked in its home's, so a bitmap may have several writers. Each only
+//! adds bits, of documents that are its own.
 //!
 //! ```text
 //! summary   [ ..1.. ]            bit w: word w may hold something
@@ -21,7 +23,7 @@ use deltaworks_runtime::sync::atomic::{AtomicU64, Ordering, fence};
 
 const BITS: usize = u64::BITS as usize;
 
-/// The bitmap of one (owner, propagation agent) pair.
+/// The bitmap of one (home, propagation agent) pair.
 ///
 /// Worst-case memory: 1 bit and 1/64 bit a document.
 #[derive(Debug)]

@@ -357,6 +357,11 @@ impl CoreStages {
         self.validation.as_ref().map_or(0, Validation::owed_blocks)
     }
 
+    /// Node blocks that this core has, those of documents and those that are free.
+    pub fn node_blocks(&self) -> u64 {
+        self.validation.as_ref().map_or(0, |it| u64::from(it.registry.blocks.total()))
+    }
+
     /// Documents of other homes that this core owns.
     pub fn guest_count(&self) -> u32 {
         self.validation.as_ref().map_or(0, |validation| validation.registry.guest_count())

@@ -253,6 +253,11 @@ impl BlockPool {
         self.used
     }
 
+    /// All blocks, those that documents hold and those that are free.
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
     /// Blocks that no document holds.
     #[inline]
     pub fn free(&self) -> u32 {

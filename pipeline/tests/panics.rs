@@ -9,10 +9,12 @@ use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, Peer, batch};
+use deltaworks_pipeline::limits::TurnBounds;
 use deltaworks_pipeline::message::{BatchRefusal, CloseReason, From, Policy};
 use deltaworks_pipeline::planted::PlantedPanic;
 use deltaworks_pipeline::port::SessionFault;
 use deltaworks_pipeline::reception::worker_of_name;
+use deltaworks_pipeline::stages::CoreRole;
 use world::{acknowledged, open, reading, received, world, writing};
 
 fn refusals(events: &[Event]) -> Vec<(u32, u64, BatchRefusal)> {
@@ -244,7 +246,7 @@ fn a_quarantined_document_is_unloaded() {
     world.close(writer, opened.handle);
     world.run();
     world.advance_ns(1_000_000);
-    for _ in 0..2048 {
+    for _ in 0..2 * TurnBounds::default().turns_between_sweeps {
         world.turn();
     }
     assert_eq!(world.live_bytes(0).documents, 0);
@@ -373,4 +375,55 @@ fn what_is_not_appended_is_refused_at_the_end() {
     assert_eq!((of(slow.handle), of(quick.handle)), ((1..=5).collect(), vec![6]));
     assert!(refused.iter().all(|it| it.2 == BatchRefusal::NotAppended));
     assert_eq!(sequences(&world.events(reader), quick.slot), [1, 2, 3, 4, 5]);
+}
+
+/// A panic at a batch that was held for a document on its way is laid to that batch at the new owner:
+/// the document is quarantined there, has one owner, and nothing that was accepted is lost.
+#[test]
+fn a_held_batch_panics_at_the_new_owner() {
+    let serves = CoreRole { serves_sessions: true, owns_documents: false, is_elastic: false };
+    let home = CoreRole { serves_sessions: false, owns_documents: true, is_elastic: false };
+    let elastic = CoreRole { is_elastic: true, ..home };
+    let mut world = world(1, |config| config.roles = vec![serves, home, elastic]);
+    let writer = world.connect(0).expect("room");
+    let reader = world.connect(0).expect("room");
+    let (bad, _) = open(&mut world, writer, writing("bad", 1));
+    open(&mut world, reader, reading("bad", From::Live, Policy::Gap));
+    world.publish(writer, bad.handle, 1, &[b"whole"]);
+    world.run();
+    world.plant(2, in_check("bad"));
+    world.move_document(1, bad.slot, bad.generation, 1).expect("it may move");
+    for number in 2..=40 {
+        world.turn_core(number as usize % 3);
+        world.publish(writer, bad.handle, number, &[b"b"]);
+    }
+    world.run();
+    // Its first batch is awaited no longer.
+    world.advance_ns(20_000_000);
+    world.run();
+    let moved = world.take_moved(2).expect("it has come");
+    assert!(moved.held > 0, "{moved:?}");
+    let events = world.events(writer);
+    let refused = refusals(&events);
+    let whole = 40 - refused.len() as u64;
+    assert!((1..40).contains(&whole), "{whole} batches came before the new owner's first");
+    for (place, refused) in refused.iter().enumerate() {
+        let number = whole + 1 + place as u64;
+        assert_eq!(*refused, (bad.handle, number, BatchRefusal::Failed));
+    }
+    assert_eq!(acknowledged(&events, bad.handle).0, 40);
+    assert_eq!(sequences(&world.events(reader), bad.slot), (1..=whole).collect::<Vec<_>>());
+    assert_eq!((world.stages(1).document_count(), world.stages(2).document_count()), (0, 1));
+    assert_eq!(world.counts(2).validation.failed_batches, 1);
+    // It can be moved on, and dropped, as any other.
+    world.move_document(2, bad.slot, bad.generation, 0).expect("it may go home");
+    world.run();
+    assert_eq!((world.stages(1).document_count(), world.stages(2).document_count()), (1, 0));
+    world.publish(writer, bad.handle, 41, &[b"b"]);
+    world.run();
+    let events = world.events(writer);
+    assert_eq!(refusals(&events), [(bad.handle, 41, BatchRefusal::Failed)], "still quarantined");
+    world.drop_document(writer, bad.handle);
+    world.run();
+    assert_eq!(world.stages(1).document_count(), 0, "nothing is left of it");
 }

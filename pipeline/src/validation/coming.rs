@@ -61,6 +61,10 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
+    pub(super) fn awaited_until_ns(&self) -> u64 {
+        self.awaited_until_ns
+    }
+
     pub(super) fn is_noted(&self) -> bool {
         self.at.node >= self.end
     }

@@ -70,6 +70,11 @@ impl Moves {
         expected.find(|it| (it.slot, it.generation) == (slot, generation))
     }
 
+    /// When it is to be looked whether the first batch of a document that has come still does not.
+    pub fn wake_at_ns(&self) -> u64 {
+        self.arrived.iter().map(Arrived::awaited_until_ns).min().unwrap_or(u64::MAX)
+    }
+
     /// Whether no document is on its way from here or to here.
     pub fn is_idle(&self) -> bool {
         self.leaving.is_empty() && !self.takes()

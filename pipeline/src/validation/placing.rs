@@ -27,7 +27,7 @@ pub(crate) struct Standing {
 impl Validation {
     /// When this worker must turn at the latest although nothing comes.
     pub(crate) fn wake_at_ns(&self) -> u64 {
-        self.heat.wake_at_ns()
+        self.heat.wake_at_ns().min(self.moves.wake_at_ns())
     }
 
     /// Ends a span, and reports it.

@@ -96,6 +96,36 @@ pub(crate) fn a_hot_document_is_promoted_and_the_others_go_first() {
     assert_eq!(world.counts(0).validation.laned_batches, laned, "it is one of many");
 }
 
+/// A document in a lane moves when what waits in it is judged, and what comes meanwhile keeps its
+/// order.
+pub(crate) fn a_document_leaves_its_lane_and_moves() {
+    let mut world = world(2, small);
+    let peer = world.connect(0).expect("room");
+    let reader = world.connect(1).expect("room");
+    let (hot, _) = open(&mut world, peer, writing("hot", 1));
+    open(&mut world, reader, reading("hot", From::Live, Policy::Gap));
+    let mut last = heat_up(&mut world, peer, hot.handle, 0);
+    let (from, to) = (usize::from(hot.worker), 1 - hot.worker);
+    for _ in 0..30 {
+        last += 1;
+        world.publish(peer, hot.handle, last, &[b"hot"]);
+    }
+    world.turn();
+    let laned = world.counts(from).validation.laned_batches;
+    assert_eq!(world.move_document(from, hot.slot, hot.generation, to), Ok(()));
+    for _ in 0..30 {
+        last += 1;
+        world.publish(peer, hot.handle, last, &[b"hot"]);
+        world.turn();
+    }
+    world.run();
+    assert!(world.counts(from).validation.laned_batches > laned, "something waited in its lane");
+    assert!(world.stages(usize::from(to)).document_of_name("hot").is_some(), "it has moved");
+    assert_eq!(acknowledged(&world.events(peer), hot.handle).0, last);
+    let sequences: Vec<u64> = received(&world.events(reader)).iter().map(|it| it.1).collect();
+    assert_eq!(sequences, (1..=last).collect::<Vec<_>>());
+}
+
 /// Opening, closing and opening anew keep their place among batches that wait in a lane.
 pub(crate) fn control_keeps_its_place_in_a_lane() {
     let mut world = world(1, small);

@@ -9,6 +9,7 @@ mod input;
 mod interleaving;
 mod lanes;
 mod latency;
+mod moving;
 mod order;
 mod overload;
 mod schema;
@@ -43,6 +44,7 @@ scenarios! {
     ],
     lanes: [
         a_hot_document_is_promoted_and_the_others_go_first,
+        a_document_leaves_its_lane_and_moves,
         control_keeps_its_place_in_a_lane,
         a_dropped_document_leaves_its_lane_free,
         a_slow_batch_in_a_lane_keeps_the_order,
@@ -51,6 +53,22 @@ scenarios! {
         a_load_between_the_thresholds_changes_nothing,
     ],
     latency: [images_are_timed_from_socket_to_socket],
+    moving: [
+        batches_keep_their_order_at_each_moment_of_a_move,
+        a_document_is_dropped_at_each_moment_of_a_move,
+        a_writer_leaves_and_comes_back_at_each_moment_of_a_move,
+        a_reader_comes_at_each_moment_of_a_move,
+        a_second_writer_and_a_resend_at_each_moment_of_a_move,
+        a_writer_is_fenced_at_each_moment_of_a_move,
+        a_session_goes_at_each_moment_of_a_move,
+        a_document_goes_round_under_pressure,
+        a_batch_in_slices_is_finished_first,
+        a_document_stays_where_it_is_if_there_is_no_room,
+        what_cannot_move_is_told_so,
+        the_pause_of_a_move_is_measured,
+        an_idle_guest_is_unloaded,
+        node_blocks_are_lent_and_given_back,
+    ],
     order: [
         order_per_document_is_kept_with_interleaved_documents,
         a_close_never_overtakes_data_nor_data_a_close,

@@ -202,6 +202,11 @@ impl World {
     fn assert_nothing_left(&mut self) {
         assert_eq!(self.link_count(), 0, "all connections are let go");
         self.unload_all();
+        let homes = self.setting.roles.iter().filter(|role| role.is_home()).count() as u32;
+        let began = self.setting.node_blocks / homes * homes;
+        let cores = 0..self.cores.len();
+        let blocks: u64 = cores.map(|core| self.server.stages(core).node_blocks()).sum();
+        assert_eq!(blocks, u64::from(began), "node blocks are never more or fewer");
         for core in 0..self.cores.len() {
             let stages = self.server.stages(core);
             assert_eq!(stages.session_count(), 0, "sessions of core {core}");
