@@ -15,6 +15,7 @@ use deltaworks_runtime::clock::{Clock, Now};
 use deltaworks_runtime::letterbox::Letterbox;
 
 use crate::connection::Outgoing;
+use crate::moving::{MoveOrder, MoveTold, Waiting, Whereabouts};
 use crate::outlet::Outlet;
 use crate::recording::{RecordRequest, Recorder};
 
@@ -69,6 +70,14 @@ pub(crate) enum Question {
     Record(RecordRequest),
     /// Asked of the coordinator.
     Rehearse(Teller<Rehearsed>),
+    /// Whether a worker is to be emptied; told to the coordinator.
+    Drain(u16, bool, Teller<()>),
+    /// Whether this worker owns the document of that name.
+    Find(Arc<str>, u16, Teller<Whereabouts>),
+    /// Told to the worker that is to own a document, before its owner is told to move it.
+    AwaitMove(MoveOrder, Teller<MoveTold>, Teller<()>),
+    /// Told to a document's owner.
+    Move(MoveOrder, Teller<MoveTold>),
 }
 
 /// The way of questions to one core.
@@ -84,6 +93,7 @@ pub(crate) fn question_box() -> QuestionBox {
 pub(crate) struct Desk {
     /// What is being answered, and where the next slice begins.
     current: Option<(Question, usize)>,
+    waiting: Waiting,
 }
 
 impl Desk {
@@ -92,26 +102,27 @@ impl Desk {
     pub fn answer(
         &mut self,
         questions: &QuestionBox,
-        stages: &CoreStages,
+        stages: &mut CoreStages,
         outlet: &Outlet<impl Outgoing, impl Clock>,
         recorder: &mut Option<Box<Recorder>>,
         now: Now,
     ) -> usize {
+        let ended = self.waiting.tell(stages);
         if self.current.is_none() {
             match questions.take() {
-                None => return 0,
+                None => return ended,
                 Some(Question::Record(request)) => {
                     // One at a time: a second request is dropped, which tells its asker.
                     recorder.get_or_insert_with(|| Box::new(Recorder::new(request, now)));
                     return 1;
                 }
-                Some(question) => match answer_at_once(question, stages, now) {
-                    None => return 1,
+                Some(question) => match self.answer_at_once(question, stages, now) {
+                    None => return ended + 1,
                     Some(question) => self.current = Some((question, 0)),
                 },
             }
         }
-        self.answer_slice(stages, outlet, now)
+        ended + self.answer_slice(stages, outlet, now)
     }
 
     #[cold]
@@ -149,7 +160,8 @@ impl Desk {
                 });
                 (next, teller.tell(slice))
             }
-            Question::Record(_) | Question::Rehearse(_) => (None, false),
+            // Those that take no slices have been answered.
+            _ => (None, false),
         };
         match next {
             Some(next) if is_wanted => *from = next,
@@ -157,23 +169,44 @@ impl Desk {
         }
         1
     }
-}
 
-/// Answers what takes no slices; gives the others back.
-#[cold]
-fn answer_at_once(question: Question, stages: &CoreStages, now: Now) -> Option<Question> {
-    match question {
-        Question::Rehearse(teller) => {
-            let rehearsed = stages.coordinator().map(|coordinator| Rehearsed {
-                situation: coordinator.situation(now.monotonic_ns),
-                decisions: coordinator.rehearse(now.monotonic_ns),
-                limits: *coordinator.limits(),
-            });
-            teller.tell(rehearsed.into_iter().collect());
+    /// Answers what takes no slices; gives the others back.
+    #[cold]
+    fn answer_at_once(
+        &mut self,
+        question: Question,
+        stages: &mut CoreStages,
+        now: Now,
+    ) -> Option<Question> {
+        match question {
+            Question::Rehearse(teller) => {
+                let rehearsed = stages.coordinator().map(|coordinator| Rehearsed {
+                    situation: coordinator.situation(now.monotonic_ns),
+                    decisions: coordinator.rehearse(now.monotonic_ns),
+                    limits: *coordinator.limits(),
+                });
+                teller.tell(rehearsed.into_iter().collect());
+            }
+            Question::Drain(worker, is_drained, teller) => {
+                if let Some(coordinator) = stages.coordinator_mut() {
+                    coordinator.set_worker(worker, !is_drained, is_drained);
+                    teller.tell(vec![()]);
+                }
+            }
+            Question::Find(name, worker, teller) => {
+                let found = stages.document_of_name(&name);
+                let found =
+                    found.map(|(slot, generation)| Whereabouts { slot, generation, worker });
+                teller.tell(found.into_iter().collect());
+            }
+            Question::AwaitMove(order, teller, _is_waiting) => {
+                self.waiting.wait(order, teller, stages);
+            }
+            Question::Move(order, teller) => self.waiting.begin(order, teller, stages),
+            question => return Some(question),
         }
-        question => return Some(question),
+        None
     }
-    None
 }
 
 #[cfg(test)]

@@ -69,6 +69,8 @@ pub mod report;
 
 pub mod placing;
 
+pub mod moving;
+
 mod observer;
 
 pub use deltaworks_pipeline::limits::TURN_BOUND_US;

@@ -3,6 +3,7 @@
 //! Reads what cores have published and never waits for one. Belongs to nobody: cheap to clone; it
 //! outlives its server and then tells the last that was published.
 
+mod moving;
 mod placing;
 
 use std::fmt;

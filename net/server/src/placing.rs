@@ -79,6 +79,10 @@ pub struct ShiftReport {
 pub struct PlacementReport {
     /// The document; empty if it has gone since.
     pub document: String,
+    /// Its slot.
+    pub slot: u32,
+    /// The slot's generation.
+    pub generation: u32,
     /// Its owner.
     pub from: u16,
     /// Who would be its owner.

@@ -112,7 +112,28 @@ impl Admin {
         place: &str,
         measuring: Duration,
     ) -> Result<T, AdminError> {
-        let answer = self.request(Method::GET, place, measuring).await?;
+        self.read(Method::GET, place, measuring).await
+    }
+
+    /// The answer to `POST place`, the same.
+    ///
+    /// # Errors
+    /// As [`Admin::get`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        place: &str,
+        measuring: Duration,
+    ) -> Result<T, AdminError> {
+        self.read(Method::POST, place, measuring).await
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        place: &str,
+        measuring: Duration,
+    ) -> Result<T, AdminError> {
+        let answer = self.request(method, place, measuring).await?;
         let body = timeout(PATIENCE, whole(answer)).await.map_err(|_| self.silent())?;
         let body = body.map_err(|why| AdminError::Answer(place.to_owned(), why))?;
         serde_json::from_slice(&body)
@@ -152,11 +173,14 @@ impl Admin {
         }
         let status = answer.status();
         let body = timeout(PATIENCE, whole(answer)).await.map_err(|_| self.silent())?;
-        let error = body.ok().and_then(|body| {
-            let told: Value = serde_json::from_slice(&body).ok()?;
-            Some(told.get("error")?.as_str()?.to_owned())
-        });
-        Err(AdminError::Refused(status, error.unwrap_or_else(|| format!("no reason for {place}"))))
+        let told: Option<Value> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+        let told = told.unwrap_or_default();
+        let number = told["number"].as_u64().and_then(|number| u16::try_from(number).ok());
+        let error = match told["error"].as_str() {
+            Some(error) => error.to_owned(),
+            None => format!("no reason for {place}"),
+        };
+        Err(AdminError::Refused(status, number, error))
     }
 
     fn silent(&self) -> AdminError {
@@ -181,6 +205,18 @@ pub fn ask(
         output::complain(&error);
         if error.is_unreachable() { exit::unreachable() } else { exit::failed() }
     })
+}
+
+/// The text as a value of a query: everything but letters and digits escaped (RFC 3986, section 2.1).
+pub fn in_query(text: &str) -> String {
+    let mut query = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => query.push(char::from(byte)),
+            _ => query += &format!("%{byte:02X}"),
+        }
+    }
+    query
 }
 
 /// What `told` says of `what`.
@@ -208,13 +244,21 @@ pub enum AdminError {
     Lost(PathBuf, String),
     /// The daemon takes the connection and does not answer.
     Silent(PathBuf),
-    /// The daemon says why not.
-    Refused(StatusCode, String),
+    /// The daemon says why not, with the reason's number if it has one.
+    Refused(StatusCode, Option<u16>, String),
     /// The answer to this is none that this program understands.
     Answer(String, String),
 }
 
 impl AdminError {
+    /// The number of the reason for which the daemon refuses.
+    pub fn number(&self) -> Option<u16> {
+        match self {
+            AdminError::Refused(_, number, _) => *number,
+            _ => None,
+        }
+    }
+
     /// Whether no daemon could be asked at all.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, AdminError::Absent(_) | AdminError::Unreachable(..) | AdminError::Silent(_))
@@ -263,8 +307,9 @@ impl fmt::Display for AdminError {
                 "{}: the daemon takes connections and does not answer; its log may say why",
                 path.display()
             ),
-            AdminError::Refused(status, error) => {
-                write!(f, "the daemon refuses: {error} ({})", status.as_u16())
+            AdminError::Refused(status, number, error) => {
+                let number = number.unwrap_or(status.as_u16());
+                write!(f, "the daemon refuses: {error} ({number})")
             }
             AdminError::Answer(place, why) => write!(
                 f,

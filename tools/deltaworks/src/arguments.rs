@@ -9,8 +9,11 @@ use crate::bench::command::BenchCommand;
 use crate::completions::CompletionsCommand;
 use crate::doctor::command::DoctorCommand;
 use crate::documents::DocumentsCommand;
+use crate::draining::DrainCommand;
 use crate::editing::command::EditingCommand;
+use crate::evening::RebalanceCommand;
 use crate::manual::ManualCommand;
+use crate::moving::MoveCommand;
 use crate::plan::PlanCommand;
 use crate::publish::PublishCommand;
 use crate::recording::RecordingCommand;
@@ -54,6 +57,9 @@ enum Command {
     Docs(DocumentsCommand),
     Sessions(SessionsCommand),
     Workers(WorkersCommand),
+    Move(MoveCommand),
+    Drain(DrainCommand),
+    Rebalance(RebalanceCommand),
     Top(TopCommand),
     Trace(RecordingCommand),
     Doctor(DoctorCommand),
@@ -79,6 +85,9 @@ impl Arguments {
             Command::Docs(command) => command.run(),
             Command::Sessions(command) => command.run(),
             Command::Workers(command) => command.run(),
+            Command::Move(command) => command.run(),
+            Command::Drain(command) => command.run(),
+            Command::Rebalance(command) => command.run(),
             Command::Top(command) => command.run(),
             Command::Trace(command) => command.run(),
             Command::Doctor(command) => command.run(),

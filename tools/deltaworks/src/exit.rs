@@ -41,3 +41,23 @@ pub fn advised() -> ExitCode {
 pub fn unreachable() -> ExitCode {
     ExitCode::from(6)
 }
+
+/// No document has that name.
+pub fn no_document() -> ExitCode {
+    ExitCode::from(3)
+}
+
+/// Some documents could not be moved.
+pub fn some_stayed() -> ExitCode {
+    ExitCode::from(3)
+}
+
+/// No worker has that number.
+pub fn no_worker() -> ExitCode {
+    ExitCode::from(5)
+}
+
+/// What was waited for has not come in time.
+pub fn not_in_time() -> ExitCode {
+    ExitCode::from(7)
+}

@@ -45,6 +45,14 @@ pub mod sessions;
 
 pub mod workers;
 
+pub mod moving;
+
+pub mod relocation;
+
+pub mod draining;
+
+pub mod evening;
+
 pub mod recording;
 
 pub mod top;

@@ -11,6 +11,7 @@
 mod admin;
 mod connection;
 mod metrics;
+mod relocation;
 mod router;
 mod socket;
 

@@ -13,6 +13,11 @@ use crate::placing::{
 
 /// Asked of cores; see the others of [`Observer`].
 impl Observer {
+    /// How many workers there are.
+    pub fn worker_count(&self) -> usize {
+        self.shared.workers.len()
+    }
+
     /// The workers and what they have to do.
     ///
     /// # Errors
@@ -57,6 +62,8 @@ impl Observer {
             after[usize::from(decision.to)] += load_ppm;
             placements.push(PlacementReport {
                 document: names.get(&key).map(ToString::to_string).unwrap_or_default(),
+                slot: decision.slot,
+                generation: decision.generation,
                 from: decision.from,
                 to: decision.to,
                 elastic: decision.elastic,

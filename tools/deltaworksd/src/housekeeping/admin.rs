@@ -4,6 +4,7 @@
 //! `{"error": sentence}`. One list is made at a time, and one recording; a core that does not answer
 //! in time is told as an error, and nobody waits longer.
 
+mod moving;
 mod placing;
 
 use std::future::Future;
@@ -29,6 +30,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::Seen;
+use super::relocation::Relocations;
 
 /// Rows of one page at most.
 const ROWS_MAX: usize = 1000;
@@ -48,6 +50,7 @@ struct Desk {
     /// One list of sessions at a time: each takes some 350 bytes a session and 32 a subscription.
     sessions: Semaphore,
     recording: Semaphore,
+    relocations: Relocations,
 }
 
 impl Desk {
@@ -62,19 +65,32 @@ type Desked = State<Arc<Desk>>;
 #[derive(Debug, Serialize)]
 struct Told {
     error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u16>,
 }
 
 /// A refusal as an answer.
 #[derive(Debug)]
-pub(super) struct Refusal(StatusCode, String);
+pub(super) struct Refusal {
+    status: StatusCode,
+    told: Told,
+}
 
 impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, told: Told { error: error.into(), number: None } }
+    }
+
     fn starting() -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, "The server is still starting.".to_owned())
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The server is still starting.")
     }
 
     fn wrong(told: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, told.into())
+        Self::new(StatusCode::BAD_REQUEST, told)
+    }
+
+    fn busy(told: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, told)
     }
 }
 
@@ -86,25 +102,27 @@ impl From<QueryRejection> for Refusal {
 
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, unanswered.to_string())
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, unanswered.to_string())
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.0, Json(Told { error: self.1 })).into_response()
+        (self.status, Json(self.told)).into_response()
     }
 }
 
 /// The routes of the admin socket.
 pub(super) fn router(seen: Seen) -> Router {
     let one = || Semaphore::new(1);
-    let desk = Desk { seen, list: one(), sessions: one(), recording: one() };
+    let relocations = Relocations::default();
+    let desk = Desk { seen, list: one(), sessions: one(), recording: one(), relocations };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/documents", get(documents))
         .route("/v1/sessions", get(sessions))
         .merge(placing::routes())
+        .merge(moving::routes())
         .route("/v1/trace", post(trace))
         .route("/v1/reload", post(reload))
         .fallback(unknown)
@@ -113,12 +131,11 @@ pub(super) fn router(seen: Seen) -> Router {
 }
 
 async fn unknown() -> Refusal {
-    Refusal(StatusCode::NOT_FOUND, "There is nothing of that name here.".to_owned())
+    Refusal::new(StatusCode::NOT_FOUND, "There is nothing of that name here.")
 }
 
 async fn wrong_method() -> Refusal {
-    let told = "That is not asked with this method.".to_owned();
-    Refusal(StatusCode::METHOD_NOT_ALLOWED, told)
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "That is not asked with this method.")
 }
 
 /// What `asked` comes to, if it comes within `time`.
@@ -130,7 +147,7 @@ async fn in_time<T, E: Into<Refusal>>(
         Ok(answer) => answer.map_err(Into::into),
         Err(_) => {
             let told = format!("The cores did not answer within {} seconds.", time.as_secs());
-            Err(Refusal(StatusCode::GATEWAY_TIMEOUT, told))
+            Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, told))
         }
     }
 }
@@ -270,7 +287,7 @@ async fn trace(
             format!("A recording takes more than 0 and at most {RECORDING_SECONDS_MAX} seconds.");
         return Err(Refusal::wrong(told));
     }
-    let busy = || Refusal(StatusCode::CONFLICT, "Another recording is being made.".to_owned());
+    let busy = || Refusal::busy("Another recording is being made.");
     let one = desk.recording.try_acquire().map_err(|_| busy())?;
     let time = Duration::from_secs_f64(seconds);
     let recordings = in_time(ANSWER_TIME + time, observer.record(time)).await?;

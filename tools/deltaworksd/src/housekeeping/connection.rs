@@ -4,16 +4,17 @@
 //! [`BUFFER_BYTES_MAX`] on each way; beyond that connections wait in the kernel's queue. A peer that
 //! dawdles is cut off, in its headers or altogether.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
@@ -34,6 +35,30 @@ const LAST_TIME: Duration = Duration::from_secs(4);
 /// Pause behind an accept that failed, for want of descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Who asks over the admin socket, as the kernel tells it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    user: Option<u32>,
+    process: Option<i32>,
+}
+
+impl Asker {
+    fn of(stream: &UnixStream) -> Self {
+        let known = stream.peer_cred().ok();
+        Self { user: known.map(|it| it.uid()), process: known.and_then(|it| it.pid()) }
+    }
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.user, self.process) {
+            (Some(user), Some(process)) => write!(f, "user {user}, process {process}"),
+            (Some(user), None) => write!(f, "user {user}"),
+            (None, _) => f.write_str("somebody"),
+        }
+    }
+}
+
 /// Answers over TCP; never ends.
 pub(super) async fn serve_tcp(listener: TcpListener, router: Router) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -52,7 +77,10 @@ pub(super) async fn serve_unix(listener: UnixListener, router: Router) {
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => begin(stream, router.clone(), ADMIN_TIME, permit),
+            Ok((stream, _)) => {
+                let asker = Asker::of(&stream);
+                begin(stream, router.clone().layer(Extension(asker)), ADMIN_TIME, permit);
+            }
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
     }

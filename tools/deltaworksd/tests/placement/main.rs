@@ -1,0 +1,16 @@
+//! Documents that are moved while they are used, because somebody asked for it: one by one, all of a
+//! worker, and back; and what cannot be moved, with its number.
+
+#[path = "../attack/daemon.rs"]
+#[expect(dead_code, reason = "the attacks use the rest")]
+mod daemon;
+mod draining;
+#[path = "../observe/http.rs"]
+#[expect(dead_code, reason = "others use the rest")]
+mod http;
+mod moving;
+mod owners;
+#[path = "../attack/wire.rs"]
+#[expect(dead_code, reason = "the attacks use the rest")]
+mod wire;
+mod writers;
