@@ -18,7 +18,7 @@ pub const CANDIDATES_MAX: usize = 32;
 /// Of them, those that were found in the last span.
 const FOUND_MAX: usize = 8;
 
-/// Nanoseconds over which rates are measured, at least.
+/// Nanoseconds over which rates are measured, at least, by default.
 pub const SPAN_NS: u64 = 100_000_000;
 
 /// Spans on end in which a document must be above the promotion rate.
@@ -48,11 +48,13 @@ pub struct Thresholds {
     pub demotion: u64,
     /// Nanoseconds on end that it must be quiet to be demoted (5 s).
     pub quiet_ns: u64,
+    /// Nanoseconds over which rates are measured, at least ([`SPAN_NS`]).
+    pub span_ns: u64,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { promotion: 1_000_000, demotion: 10_000, quiet_ns: 5_000_000_000 }
+        Self { promotion: 1_000_000, demotion: 10_000, quiet_ns: 5_000_000_000, span_ns: SPAN_NS }
     }
 }
 
@@ -203,6 +205,9 @@ pub(crate) struct Heat {
     /// The last report told of load, or of documents with an elastic worker: another must say that
     /// this is over.
     is_loaded: bool,
+    /// Documents are to be told of whatever their heat; where to go on among them.
+    is_emptied: bool,
+    sweep: usize,
     thresholds: Thresholds,
 }
 
@@ -219,6 +224,8 @@ impl Heat {
             work: Work::default(),
             bytes: 0,
             is_loaded: false,
+            is_emptied: false,
+            sweep: 0,
             thresholds,
         };
         heat.draw();
@@ -295,6 +302,31 @@ impl Heat {
         if is_watched { self.ends_ns } else { u64::MAX }
     }
 
+    /// Whether all documents are to be told of, some in each span.
+    pub fn set_emptied(&mut self, is_emptied: bool) {
+        (self.is_emptied, self.sweep) = (is_emptied, 0);
+        self.is_loaded = true;
+    }
+
+    /// Finds some documents more where all are to be told of. `next` shows those from a number on, by
+    /// slot and generation, and tells where to go on.
+    pub fn sweep(&mut self, next: impl FnOnce(usize, &mut dyn FnMut(u32, u32)) -> Option<usize>) {
+        if self.is_emptied {
+            let at = self.sweep;
+            self.sweep = next(at, &mut |slot, generation| self.find(slot, generation)).unwrap_or(0);
+        }
+    }
+
+    /// The last report found no room: another must follow.
+    pub fn was_not_told(&mut self) {
+        self.is_loaded = true;
+    }
+
+    /// Measures no more: the worker ends.
+    pub fn stop(&mut self) {
+        self.ends_ns = u64::MAX;
+    }
+
     /// Whether the span is over.
     #[inline]
     pub fn is_due(&self, now_ns: u64) -> bool {
@@ -341,11 +373,11 @@ impl Heat {
             true
         });
         self.make_room();
-        (self.began_ns, self.ends_ns) = (now_ns, now_ns + SPAN_NS);
+        (self.began_ns, self.ends_ns) = (now_ns, now_ns + self.thresholds.span_ns);
         (self.work, self.bytes) = (work, bytes);
         let load_ppm = ppm(done);
         let is_watched = documents.iter().any(|document| document.elastic.is_some());
-        let is_loaded = done != Work::default() || is_watched;
+        let is_loaded = done != Work::default() || is_watched || self.is_emptied;
         let was_loaded = core::mem::replace(&mut self.is_loaded, is_loaded);
         (is_loaded || was_loaded).then_some(LoadReport { worker, load_ppm, documents })
     }

@@ -19,6 +19,7 @@ use crate::limits::Limits;
 use crate::message::{
     Ack, CloseReason, Missed, OpenRefusal, OpenRequest, Opened, Policy, Refusal, SessionId,
 };
+use crate::placement::coordinator::Coordinator;
 use crate::port::{ControlAction, Sent, SessionFault, SessionPort};
 use crate::stages::{CoreRole, CoreStages, Counts, LiveBytes, Parts, join};
 
@@ -489,6 +490,11 @@ impl Inline {
     /// The stages of `core`, to be looked at.
     pub fn stages(&self, core: usize) -> &CoreStages {
         &self.stages[core]
+    }
+
+    /// Who decides where documents go.
+    pub fn coordinator_mut(&mut self) -> Option<&mut Coordinator> {
+        self.stages.iter_mut().find_map(CoreStages::coordinator_mut)
     }
 
     /// Bytes that are live on `core`.

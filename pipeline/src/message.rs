@@ -368,6 +368,11 @@ pub enum Message {
     Load(Box<LoadReport>),
     /// Where a document of yours is to go.
     Place(Box<Decision>),
+    /// Whether all your documents are to go: then tell of all of them, some at a time.
+    Empty {
+        /// They are.
+        is_emptied: bool,
+    },
     // A document moves; see `handover`.
     /// Old owner to new: keep room for a document.
     Prepare {
@@ -564,6 +569,7 @@ impl Message {
                 | Self::Progress { .. }
                 | Self::Missed { .. }
                 | Self::Place(_)
+                | Self::Empty { .. }
                 | Self::Prepare { .. }
                 | Self::Prepared { .. }
                 | Self::CannotTake { .. }

@@ -25,7 +25,7 @@ pub struct PlacementLimits {
     pub balance_percent: u32,
     /// Millionths of a core by which two workers may differ whatever they have to do (100,000).
     pub balance_floor_ppm: u64,
-    /// Documents that change their worker in a second at most (0).
+    /// Documents that change their worker in a second at most (10).
     pub moves_per_second: u32,
     /// Bytes of hot documents that a worker judges in a turn (65,536), a batch counting 256 more,
     /// shared by its elastic workers that have no core of their own.
@@ -42,7 +42,7 @@ impl Default for PlacementLimits {
             thresholds: Thresholds::default(),
             balance_percent: 150,
             balance_floor_ppm: 100_000,
-            moves_per_second: 0,
+            moves_per_second: 10,
             lane_bytes_per_turn: 64 << 10,
             lane_waiting_max: 8_192,
         }
@@ -274,6 +274,7 @@ impl Decider<'_> {
             } else {
                 self.least_loaded()
             };
+            let to = if self.limits.moves_per_second == 0 { Some(worker) } else { to };
             if let Some(to) = to {
                 self.place(document, to, None, Reason::Demotion);
             }

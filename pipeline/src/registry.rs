@@ -444,27 +444,28 @@ impl Registry {
         self.live_of_collection[usize::from(document.collection)] -= 1;
     }
 
-    /// Unloads documents that nobody has opened for the idle limit; looks at a bounded number.
-    pub fn unload_idle(&mut self, now: Now) -> usize {
+    /// Unloads documents that nobody has opened for the idle limit; looks at a bounded number. A
+    /// document that has a flag stays, but for those of `passed_over`.
+    pub fn unload_idle(&mut self, now: Now, passed_over: u16) -> usize {
         const LOOK_AT_MOST: usize = 64;
         const GUESTS_AT_ONCE: u32 = 8;
         let mut count = 0;
         let at_home = self.cold.len() - self.guests;
         for _ in 0..LOOK_AT_MOST.min(at_home) {
             self.sweep = (self.sweep + 1) % at_home;
-            count += self.unload_if_idle(self.guests + self.sweep, now);
+            count += self.unload_if_idle(self.guests + self.sweep, now, passed_over);
         }
         for _ in 0..GUESTS_AT_ONCE.min(self.guest_count()) {
             let Some(guest) = self.next_guest() else { break };
-            count += self.unload_if_idle(guest, now);
+            count += self.unload_if_idle(guest, now, passed_over);
         }
         count
     }
 
-    fn unload_if_idle(&mut self, index: usize, now: Now) -> usize {
+    fn unload_if_idle(&mut self, index: usize, now: Now, passed_over: u16) -> usize {
         let Some(cold) = &self.cold[index] else { return 0 };
         let idle_ns = now.monotonic_ns.saturating_sub(cold.idle_since_ns);
-        let busy = self.documents[index].flags & !(LIVE | FAILED | ARRIVED) != 0;
+        let busy = self.documents[index].flags & !(LIVE | FAILED | ARRIVED | passed_over) != 0;
         if cold.handles != 0 || busy || idle_ns < self.limits.idle_unload_ns {
             return 0;
         }

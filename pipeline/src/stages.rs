@@ -370,6 +370,9 @@ impl CoreStages {
     /// No session is read any more: the first step of an orderly end.
     pub fn stop_reading(&mut self) {
         self.reading_stopped = true;
+        if let Some(validation) = &mut self.validation {
+            validation.stop_measuring();
+        }
     }
 
     /// Nothing is appended any more, and what is on its way is refused: what an orderly end does
@@ -397,13 +400,7 @@ impl CoreStages {
         if let Some(validation) = &mut self.validation {
             work += validation.end_turn(&mut self.boxes, now);
         }
-        if let Some(coordinator) = &mut self.coordinator {
-            for decision in coordinator.decide(now.monotonic_ns) {
-                let core = self.worker_cores[usize::from(decision.from)];
-                self.boxes.to(core).send(Message::Place(Box::new(decision)));
-                work += 1;
-            }
-        }
+        work += self.place_documents(now);
         clock.validated();
         if let Some(side) = &mut self.sessions {
             if let Some(validation) = &mut self.validation {
@@ -432,6 +429,32 @@ impl CoreStages {
         work + usize::from(self.waits_for_room())
     }
 
+    /// Sends what the coordinator decides. What finds no room shows in the next reports, and is decided
+    /// again.
+    fn place_documents(&mut self, now: Now) -> usize {
+        let Some(coordinator) = self.coordinator.as_mut().filter(|_| !self.reading_stopped) else {
+            return 0;
+        };
+        let mut work = 0;
+        while let Some((worker, is_emptied)) = coordinator.next_emptied() {
+            let mailbox = self.boxes.to(self.worker_cores[usize::from(worker)]);
+            if mailbox.room() == 0 {
+                coordinator.tell_emptied_again(worker);
+                break;
+            }
+            mailbox.send(Message::Empty { is_emptied });
+            work += 1;
+        }
+        for decision in coordinator.decide(now.monotonic_ns) {
+            let mailbox = self.boxes.to(self.worker_cores[usize::from(decision.from)]);
+            if mailbox.room() > 0 {
+                mailbox.send(Message::Place(Box::new(decision)));
+                work += 1;
+            }
+        }
+        work
+    }
+
     /// Whether something finds no room in a ring, or waits for this core's next turn.
     fn waits_for_room(&self) -> bool {
         self.boxes.waiting() > 0
@@ -455,7 +478,8 @@ impl CoreStages {
     /// When this core must turn at the latest although nothing comes; `u64::MAX` if it need not.
     pub fn wake_at_ns(&self) -> u64 {
         let measuring = self.validation.as_ref().map_or(u64::MAX, Validation::wake_at_ns);
-        let deciding = self.coordinator.as_ref().map_or(u64::MAX, |it| it.wake_at_ns());
+        let coordinator = self.coordinator.as_ref().filter(|_| !self.reading_stopped);
+        let deciding = coordinator.map_or(u64::MAX, |it| it.wake_at_ns());
         measuring.min(deciding)
     }
 

@@ -629,6 +629,7 @@ impl Validation {
                 }
             }
             Message::Place(decision) => self.carry_out(&decision, boxes, now),
+            Message::Empty { is_emptied } => self.heat.set_emptied(is_emptied),
             message => self.handle_move(core, message, boxes, now),
         }
     }
@@ -653,7 +654,7 @@ impl Validation {
             self.unload_idle(boxes, now);
         }
         if self.heat.is_due(now.monotonic_ns) {
-            self.measure(boxes, now);
+            work += self.measure(boxes, now);
         }
         work
     }

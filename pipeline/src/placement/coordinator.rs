@@ -3,7 +3,7 @@
 //! It hears every worker's report some ten times a second, and sends each decision to the document's
 //! owner. Nothing hangs on a decision being carried out: what was not is seen in the next reports, and
 //! a document that was placed rests for a while. Time is an argument. All that it keeps is bounded by
-//! the workers, the elastic workers and the moves of [`EVENED_REST_NS`].
+//! the workers, the elastic workers and the moves of [`EVENED_REST_SPANS`].
 
 use std::collections::VecDeque;
 
@@ -11,19 +11,19 @@ use super::{
     Decision, ElasticPlace, ElasticWorker, KnownDocument, PlacementLimits, Reason, Situation,
     WorkerLoad, decide, is_uneven,
 };
-use crate::heat::{LoadReport, SPAN_NS};
+use crate::heat::LoadReport;
 
-/// A document that was placed is left alone for so long: reports show by then where it is.
-pub const REST_NS: u64 = 1_000_000_000;
+/// A document that was placed is left alone for so many spans: reports show by then where it is.
+pub const REST_SPANS: u64 = 10;
 
-/// One that was moved to even the workers, for so long.
-pub const EVENED_REST_NS: u64 = 10_000_000_000;
+/// One that was moved to even the workers, for so many.
+pub const EVENED_REST_SPANS: u64 = 100;
 
 /// Looks on end at which workers must be uneven before something is done.
 const UNEVEN_LOOKS: u32 = 5;
 
-/// A promotion that does not show in any report for so long has failed.
-const UNSEEN_NS: u64 = 2_000_000_000;
+/// A promotion that does not show in any report for so many spans has failed.
+const UNSEEN_SPANS: u64 = 20;
 
 /// What was decided since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ struct Worker {
     is_home: bool,
     may_take: bool,
     is_emptied: bool,
+    /// That has changed, and the worker does not know yet.
+    must_hear: bool,
     /// Smoothed over some reports.
     load_ppm: u64,
     report: LoadReport,
@@ -86,6 +88,7 @@ impl Coordinator {
             is_home: *is_home,
             may_take: true,
             is_emptied: false,
+            must_hear: false,
             load_ppm: 0,
             report: LoadReport::default(),
         };
@@ -123,9 +126,22 @@ impl Coordinator {
     /// Lets a worker be given documents or not. `is_emptied`: it is to give away those that it has.
     pub fn set_worker(&mut self, worker: u16, may_take: bool, is_emptied: bool) {
         if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
+            worker.must_hear |= worker.is_emptied != is_emptied;
             (worker.may_take, worker.is_emptied) = (may_take, is_emptied);
             self.has_news = true;
         }
+    }
+
+    /// A worker that has not heard yet whether it is to be emptied, and whether it is.
+    pub fn next_emptied(&mut self) -> Option<(u16, bool)> {
+        let worker = self.workers.iter().position(|worker| worker.must_hear)?;
+        self.workers[worker].must_hear = false;
+        Some((worker as u16, self.workers[worker].is_emptied))
+    }
+
+    /// It could not be told.
+    pub fn tell_emptied_again(&mut self, worker: u16) {
+        self.workers[usize::from(worker)].must_hear = true;
     }
 
     /// What was decided since the start.
@@ -136,6 +152,9 @@ impl Coordinator {
 
     /// When it must be asked at the latest; `u64::MAX` if nothing is new.
     pub fn wake_at_ns(&self) -> u64 {
+        if self.workers.iter().any(|worker| worker.must_hear) {
+            return 0;
+        }
         if self.has_news { self.next_ns } else { u64::MAX }
     }
 
@@ -181,12 +200,12 @@ impl Coordinator {
         decide(&situation, &self.limits, usize::MAX)
     }
 
-    /// What is to be done now; nothing more often than every [`SPAN_NS`].
+    /// What is to be done now; nothing more often than every span.
     pub fn decide(&mut self, now_ns: u64) -> Vec<Decision> {
         if !self.has_news || now_ns < self.next_ns {
             return Vec::new();
         }
-        (self.has_news, self.next_ns) = (false, now_ns + SPAN_NS);
+        (self.has_news, self.next_ns) = (false, now_ns + self.span_ns());
         self.earn(now_ns);
         while self.resting.front().is_some_and(|rest| rest.2 <= now_ns) {
             self.resting.pop_front();
@@ -205,6 +224,10 @@ impl Coordinator {
             decisions.push(decision);
         }
         decisions
+    }
+
+    fn span_ns(&self) -> u64 {
+        self.limits.thresholds.span_ns
     }
 
     /// Moves that have become free since the last look: those of a second at most.
@@ -228,9 +251,9 @@ impl Coordinator {
         }
         self.counts.promotions += u64::from(reason == Reason::Promotion);
         self.counts.demotions += u64::from(elastic.is_none() && had_one);
-        let rest_ns = if reason == Reason::Evening { EVENED_REST_NS } else { REST_NS };
+        let rest_spans = if reason == Reason::Evening { EVENED_REST_SPANS } else { REST_SPANS };
         self.resting.retain(|rest| (rest.0, rest.1) != (slot, generation));
-        let until_ns = now_ns + rest_ns;
+        let until_ns = now_ns + rest_spans * self.span_ns();
         let place = self.resting.partition_point(|rest| rest.2 <= until_ns);
         self.resting.insert(place, (slot, generation, until_ns));
     }
@@ -246,6 +269,7 @@ impl Coordinator {
     /// arrived without it gets it, one that has gone leaves it free, one that has it unasked holds it.
     fn look_after_holders(&mut self, now_ns: u64) -> Vec<Decision> {
         let mut decisions = Vec::new();
+        let unseen_ns = UNSEEN_SPANS * self.span_ns();
         for (number, elastic) in self.elastic.iter_mut().enumerate() {
             let (number, to) = (number as u16, elastic.place.worker);
             let report = &self.workers[usize::from(to)].report;
@@ -269,7 +293,7 @@ impl Coordinator {
             let there = report.documents.iter().find(|it| is_it(it.slot, it.generation));
             if there.is_some_and(|it| it.elastic == Some(number)) {
                 holder.seen_ns = now_ns;
-            } else if now_ns - holder.seen_ns < UNSEEN_NS {
+            } else if now_ns - holder.seen_ns < unseen_ns {
                 // Asked for again: on its way, it was told to a worker that did not have it yet.
                 let reason = Reason::Promotion;
                 let elastic = Some(number);

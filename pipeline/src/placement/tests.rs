@@ -111,7 +111,9 @@ fn a_quiet_document_goes_home_and_what_rests_is_left_alone() {
         elastic: vec![ElasticWorker { is_free: false, ..alone(2) }],
         may_even: true,
     };
-    let limits = PlacementLimits::default();
+    let still = PlacementLimits { moves_per_second: 0, ..PlacementLimits::default() };
+    assert_eq!(short(&decide(&situation, &still, 0)), [(slot(1, 7), 2, None)], "nothing moves");
+    let limits = PlacementLimits { moves_per_second: 10, ..still };
     assert_eq!(short(&decide(&situation, &limits, 1)), [(slot(1, 7), 1, None)]);
     assert_eq!(decide(&situation, &limits, 0), [], "no moves are left");
     situation.workers[1].may_take = false;

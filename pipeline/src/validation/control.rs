@@ -7,7 +7,7 @@ use deltaworks_runtime::clock::Now;
 
 use super::{ASIDE, Behind, Stall, Validation};
 use crate::collection::BatchCheck;
-use crate::document::{ARRIVED, DROPPED, GREW, LEAVING, STALLED, home};
+use crate::document::{ARRIVED, DROPPED, GREW, LANED, LEAVING, STALLED, home};
 use crate::mailbox::Mailboxes;
 use crate::message::{CloseReason, Message, Open, OpenRefusal, Opened, SessionId};
 use crate::producer::{BY_SLOT, NO_PRODUCER};
@@ -152,9 +152,11 @@ impl Validation {
         }
     }
 
-    /// Unloads documents that nobody has opened for the idle limit.
+    /// Unloads documents that nobody has opened for the idle limit; hot ones, too, that were left before
+    /// they were seen to be quiet.
     pub(crate) fn unload_idle(&mut self, boxes: &mut Mailboxes, now: Now) {
-        if self.registry.unload_idle(now) > 0 {
+        let passed_over = if self.lanes.is_idle() { LANED } else { 0 };
+        if self.registry.unload_idle(now, passed_over) > 0 {
             self.tell_vacated(boxes);
         }
     }

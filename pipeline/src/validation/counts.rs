@@ -37,6 +37,8 @@ pub struct ValidationCounts {
     pub laned_batches: u64,
     /// How often more of those waited than may, so that they were judged beyond the share.
     pub lane_overruns: u64,
+    /// Moves that were decided and did not begin, because others were under way.
+    pub moves_not_begun: u64,
 }
 
 /// The counters themselves.
@@ -48,6 +50,7 @@ pub(crate) struct Counting {
     pub failed_batches: u64,
     pub laned_batches: u64,
     pub lane_overruns: u64,
+    pub moves_not_begun: u64,
     /// From an accepted image's reception to the beginning of the turn that ordered it; empty if
     /// reception does not note when images came.
     pub latency: Histogram,
@@ -63,6 +66,7 @@ impl Counting {
             failed_batches: 0,
             laned_batches: 0,
             lane_overruns: 0,
+            moves_not_begun: 0,
             latency: Histogram::default(),
         }
     }
@@ -94,6 +98,7 @@ impl Counting {
             failed_batches: self.failed_batches,
             laned_batches: self.laned_batches,
             lane_overruns: self.lane_overruns,
+            moves_not_begun: self.moves_not_begun,
             ..ValidationCounts::default()
         };
         for counts in &self.by_collection {

@@ -201,17 +201,19 @@ impl Validation {
         self.lanes.is_closing |= self.lanes.lanes[lane].laned.is_some();
     }
 
-    /// Goes on with lanes that are to end.
+    /// Goes on with lanes that are to end. Returns how much was done.
     #[cold]
-    fn close_lanes(&mut self, boxes: &mut Mailboxes, now: Now) {
+    fn close_lanes(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
         self.lanes.is_closing = false;
+        let mut work = 0;
         for lane in 0..self.lanes.lanes.len() {
             let is_closing = |lane: &Lane| lane.laned.as_ref().is_some_and(|it| it.is_closing);
             if is_closing(&self.lanes.lanes[lane]) {
-                self.serve_lane(lane, boxes, now);
+                work += self.serve_lane(lane, boxes, now);
                 self.lanes.is_closing |= is_closing(&self.lanes.lanes[lane]);
             }
         }
+        work
     }
 
     /// Marks a document again whose mark was taken away to handle what had waited for it.
@@ -238,13 +240,11 @@ impl Validation {
 
     /// Judges a share of what waits. Returns how much was done.
     pub(super) fn serve_lanes(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
-        if self.lanes.is_closing {
-            self.close_lanes(boxes, now);
-        }
+        let mut work = if self.lanes.is_closing { self.close_lanes(boxes, now) } else { 0 };
         if self.lanes.is_idle() {
-            return 0;
+            return work;
         }
-        let (lanes, mut left, mut work) = (self.lanes.lanes.len(), self.lanes.turn_bytes, 0);
+        let (lanes, mut left) = (self.lanes.lanes.len(), self.lanes.turn_bytes);
         while left > 0 && !self.lanes.is_idle() {
             let served = (0..lanes).filter(|lane| self.may_serve(*lane));
             let weights: i64 = served.map(|lane| i64::from(self.lanes.lanes[lane].weight)).sum();
@@ -268,7 +268,8 @@ impl Validation {
             }
         }
         self.lanes.first = (self.lanes.first + 1) % lanes.max(1);
-        work
+        // Who owes from a batch that was too long pays with turns, and must not sleep meanwhile.
+        work + usize::from(!self.lanes.is_idle())
     }
 
     fn serve_for(&mut self, lane: usize, share: i64, boxes: &mut Mailboxes, now: Now) -> usize {
@@ -382,13 +383,16 @@ impl Validation {
         work
     }
 
-    /// Takes the lanes back of documents that have gone without a message through them.
-    pub(super) fn sweep_lanes(&mut self, boxes: &mut Mailboxes, now: Now) {
+    /// Takes the lanes back of documents that have gone without a message through them. Returns how
+    /// much was done.
+    pub(super) fn sweep_lanes(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
+        let mut work = 0;
         for lane in 0..self.lanes.lanes.len() {
             let laned = self.lanes.lanes[lane].laned.as_ref();
             if laned.is_some_and(|laned| !self.is_there(laned)) {
-                self.give_up_lane(lane, boxes, now);
+                work += self.give_up_lane(lane, boxes, now);
             }
         }
+        work
     }
 }

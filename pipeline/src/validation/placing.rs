@@ -7,11 +7,14 @@
 use deltaworks_runtime::clock::Now;
 
 use super::Validation;
-use crate::document::DROPPED;
+use crate::document::{DROPPED, LEAVING};
 use crate::heat::{Mark, Work};
 use crate::mailbox::Mailboxes;
 use crate::message::Message;
 use crate::placement::Decision;
+
+/// Documents of a worker that is to be emptied that are looked at in a span.
+const SWEPT_AT_ONCE: usize = 16;
 
 /// What a worker is to those that place documents.
 #[derive(Debug)]
@@ -30,10 +33,24 @@ impl Validation {
         self.heat.wake_at_ns().min(self.moves.wake_at_ns())
     }
 
-    /// Ends a span, and reports it.
+    /// Tells nothing more: the worker ends, and nothing is placed elsewhere any more.
+    pub(crate) fn stop_measuring(&mut self) {
+        self.heat.stop();
+    }
+
+    /// Ends a span, and reports it. Returns how much was told: who tells itself something stays awake.
     #[cold]
-    pub(super) fn measure(&mut self, boxes: &mut Mailboxes, now: Now) {
-        self.sweep_lanes(boxes, now);
+    pub(super) fn measure(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
+        let work_of_lanes = self.sweep_lanes(boxes, now);
+        let registry = &self.registry;
+        self.heat.sweep(|from, find| {
+            registry.each_place(from, SWEPT_AT_ONCE, |place| {
+                let document = &registry.documents[place];
+                if registry.live_index(document.slot, document.generation).is_some() {
+                    find(document.slot, document.generation);
+                }
+            })
+        });
         let of_collections = self.counts.by_collection();
         let sum =
             |count: fn(&super::CollectionCounts) -> u64| of_collections.iter().map(count).sum();
@@ -54,27 +71,36 @@ impl Validation {
             })
         };
         let report = self.heat.measure(registry.worker, now.monotonic_ns, work, bytes, mark);
-        if let Some(report) = report {
-            boxes.to(self.coordinator_core).send(Message::Load(Box::new(report)));
+        let Some(report) = report else { return work_of_lanes };
+        let mailbox = boxes.to(self.coordinator_core);
+        if mailbox.room() == 0 {
+            self.heat.was_not_told();
+            return work_of_lanes;
         }
+        mailbox.send(Message::Load(Box::new(report)));
+        work_of_lanes + 1
     }
 
     /// Does what was decided about a document, if it is still here.
     pub(super) fn carry_out(&mut self, decision: &Decision, boxes: &mut Mailboxes, now: Now) {
         let Decision { slot, generation, to, elastic, .. } = *decision;
         let Some(place) = self.registry.live_index(slot, generation) else { return };
-        if self.registry.documents[place].flags & DROPPED != 0 {
+        // Whoever gets a document that leaves decides about it; a lane would hold it here.
+        if self.registry.documents[place].flags & (DROPPED | LEAVING) != 0 {
+            return;
+        }
+        if to != self.registry.worker {
+            // Its lane ends when the last batch has come this way; refused, it stays what it is.
+            let begun = self.move_document(slot, generation, to, boxes);
+            self.counts.moves_not_begun += u64::from(begun.is_err());
             return;
         }
         let has_already = self.heat.elastic(slot, generation);
-        if to == self.registry.worker && elastic.is_some() && has_already == elastic {
+        if elastic.is_some() && has_already == elastic {
             return;
         }
         self.close_lane(place, boxes, now);
         self.heat.set_elastic(slot, generation, None);
-        if to != self.registry.worker {
-            return;
-        }
         if let Some(number) = elastic {
             self.sweep_lanes(boxes, now);
             if !self.lanes.has(number) || self.give_lane(place, number) {

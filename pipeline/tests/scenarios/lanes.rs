@@ -16,7 +16,9 @@ const BATCH: u32 = 64 + 256;
 /// batches of hot ones.
 fn small(config: &mut InlineConfig) {
     let placement = &mut config.limits.placement;
-    placement.thresholds = Thresholds { promotion: 100, demotion: 20, quiet_ns: 1_000_000_000 };
+    let thresholds = Thresholds::default();
+    placement.thresholds =
+        Thresholds { promotion: 100, demotion: 20, quiet_ns: 1_000_000_000, ..thresholds };
     placement.lane_bytes_per_turn = 4 * BATCH;
     // What is published here comes at once, however many reads it takes.
     config.limits.turn.reception_cost = 1 << 20;

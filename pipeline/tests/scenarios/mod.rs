@@ -12,6 +12,7 @@ mod latency;
 mod moving;
 mod order;
 mod overload;
+mod placing;
 mod schema;
 mod slow;
 mod world;
@@ -88,6 +89,12 @@ scenarios! {
         a_collection_says_which_policies_there_are,
         a_conflating_subscriber_ends_with_the_newest_of_every_key,
         ten_thousand_slow_subscribers_cost_what_is_said,
+    ],
+    placing: [
+        a_hot_document_moves_to_a_core_of_its_own_and_back,
+        a_promotion_keeps_what_races_with_it_in_order,
+        documents_are_spread_by_their_load,
+        a_worker_can_be_emptied,
     ],
     schema: [
         one_bad_delta_refuses_the_whole_batch,

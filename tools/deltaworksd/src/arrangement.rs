@@ -73,7 +73,10 @@ impl Arrangement {
                     promotion: config.promotion_threshold,
                     demotion: config.demotion_threshold,
                     quiet_ns: config.idle_timeout * 1_000_000_000,
+                    ..sizing.limits.placement.thresholds
                 },
+                balance_percent: config.balance_percent,
+                moves_per_second: config.moves_per_second,
                 ..sizing.limits.placement
             },
             ..sizing.limits

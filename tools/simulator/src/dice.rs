@@ -20,6 +20,11 @@ impl Dice {
         mix(self.0)
     }
 
+    /// Others that these decide, without a number less for what these decide next.
+    pub fn apart(&self) -> Self {
+        Self(mix(self.0 ^ 0xa_5a27))
+    }
+
     /// A number below `end`, which is at least 1.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize

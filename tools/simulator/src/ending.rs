@@ -256,6 +256,11 @@ impl World {
             coverage.add(Event::SetAside, counts.reception.set_aside_reads);
             coverage.add(Event::CreditWithheld, counts.reception.withheld_credits);
             coverage.add(Event::Stalled, counts.validation.stalled_batches);
+            coverage.add(Event::Promoted, counts.placement.promotions);
+            coverage.add(Event::Demoted, counts.placement.demotions);
+            coverage.add(Event::PlacedElsewhere, counts.placement.moves);
+            coverage.add(Event::Laned, counts.validation.laned_batches);
+            coverage.add(Event::LaneOverrun, counts.validation.lane_overruns);
             if self.setting.waits > 0 && !self.setting.conflates {
                 coverage.add(Event::SpilledForWait, counts.propagation.spilled_images);
             }

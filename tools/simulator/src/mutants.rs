@@ -32,6 +32,30 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "self.mark_laned(stall.index);\n                stall.current",
     },
     Mutant {
+        fault: "lane forgotten once it was served: what comes overtakes what waits there",
+        file: "pipeline/src/validation/lanes.rs",
+        text: "            self.registry.documents[place].flags |= LANED;\n        }\n    }\n\n    /// Whether the lane's",
+        replacement: "        }\n    }\n\n    /// Whether the lane's",
+    },
+    Mutant {
+        fault: "lane overtaken: a close does not wait behind the batches of a hot document",
+        file: "pipeline/src/validation/control.rs",
+        text: "            self.set_aside(index, Behind::Close(core, closing, reason));\n            return;",
+        replacement: "",
+    },
+    Mutant {
+        fault: "lane asleep: a core sleeps while a hot document owes for a long batch",
+        file: "pipeline/src/validation/lanes.rs",
+        text: "work + usize::from(!self.lanes.is_idle())",
+        replacement: "work",
+    },
+    Mutant {
+        fault: "load asleep: a core that has told itself its load does not hear it",
+        file: "pipeline/src/validation/placing.rs",
+        text: "work_of_lanes + 1",
+        replacement: "work_of_lanes",
+    },
+    Mutant {
         fault: "off-by-one window: agents let go of one image too few",
         file: "pipeline/src/retirement.rs",
         text: "set_window_start(end.node);",

@@ -5,8 +5,10 @@
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, ConflationKey, Overload, Schema,
 };
+use deltaworks_pipeline::heat::Thresholds;
 use deltaworks_pipeline::limits::{Limits, TurnBounds};
 use deltaworks_pipeline::message::Policy;
+use deltaworks_pipeline::placement::PlacementLimits;
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::message::Policy as WirePolicy;
 use deltaworks_schema::{Kind, Schema as TypedSchema};
@@ -320,7 +322,28 @@ fn limits(dice: &mut Dice, is_large: bool) -> Limits {
         machines_per_worker: dice.pick(&[2, 4]),
         slow_subscriptions_per_core_max: dice.pick(&[0, 1, 64, 64]),
         turn,
+        placement: placement(&mut dice.apart()),
         ..Limits::default()
+    }
+}
+
+/// What is hot in a world that lasts for some milliseconds: one delta in a span, or some.
+fn placement(dice: &mut Dice) -> PlacementLimits {
+    let span_ns = dice.pick(&[5, 20, 100]) * TURN_NS;
+    let per_second = |deltas: u64| deltas * 1_000_000_000 / span_ns;
+    PlacementLimits {
+        elastic_workers_max: dice.pick(&[0, 1, 2, 8]),
+        thresholds: Thresholds {
+            promotion: per_second(dice.pick(&[0, 1, 2, 5])),
+            demotion: per_second(1),
+            quiet_ns: dice.pick(&[1, 3, 10]) * span_ns,
+            span_ns,
+        },
+        balance_percent: dice.pick(&[0, 101, 150]),
+        balance_floor_ppm: dice.pick(&[0, 1_000]),
+        moves_per_second: dice.pick(&[0, 100_000]),
+        lane_bytes_per_turn: dice.pick(&[200, 200, 400, 64 << 10]),
+        lane_waiting_max: dice.pick(&[0, 1, 4, 1 << 10]),
     }
 }
 

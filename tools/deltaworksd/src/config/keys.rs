@@ -288,6 +288,22 @@ keys! {
             memory "none";
             Restart(TAKEN), Works;
 
+        /// From which load on, in percent of the least loaded worker's, documents move away from the
+        /// most loaded one; 0 leaves them where they are. Workers that differ by less than a tenth of a
+        /// core are let be.
+        balance_percent: u32 = 150;
+            unit "percent";
+            range Whole(0, 10_000);
+            memory "none";
+            Restart(TAKEN), Works;
+
+        /// Documents that may change their worker in a second, for whatever reason; 0 moves none.
+        moves_per_second: u32 = 10;
+            unit "documents";
+            range Whole(0, 1_000);
+            memory "none beyond the guests of `core_workers`";
+            Restart(TAKEN), Works;
+
         /// How long a core stays awake without work.
         spin_us: u64 = 20;
             unit "microseconds";
