@@ -8,6 +8,7 @@
 //! | letters | the count is told under the lock, and looked at again before sleep | telling it outside; no second look |
 //! | answers | who waits leaves its waker under the lock under which it looked | leaving it later |
 //! | seats | one counts up and takes nothing of what others count down | counting up by a store |
+//! | quotas | whoever takes exchanges the word that it has looked at | storing it; giving back by a store |
 //!
 //! The letters' story has a bound, because its reader sleeps twice: see "What is explored" in the README.
 
@@ -98,6 +99,23 @@ pub const MODELS: &[Model] = &[
             },
         ],
     },
+    Model {
+        name: "control::models::no_more_is_taken_of_a_quota_than_there_is",
+        mutants: &[
+            Mutant {
+                fault: "what is taken is stored over what others have taken",
+                file: "runtime/src/token_bucket.rs",
+                text: "            match self.full_at.compare_exchange(full_at, next, Ordering::Relaxed, Ordering::Relaxed)\n            {\n                Ok(_) => return taken,",
+                replacement: "            self.full_at.store(next, Ordering::Relaxed);\n            match Ok::<u64, u64>(next) {\n                Ok(_) => return taken,",
+            },
+            Mutant {
+                fault: "what is given back is stored",
+                file: "runtime/src/token_bucket.rs",
+                text: "            self.full_at.fetch_sub(rate.time(amount), Ordering::Relaxed);",
+                replacement: "            let full_at = self.full_at.load(Ordering::Relaxed);\n            self.full_at.store(full_at - rate.time(amount), Ordering::Relaxed);",
+            },
+        ],
+    },
 ];
 
 #[cfg(all(loom, test))]
@@ -114,6 +132,7 @@ mod models {
     use deltaworks_runtime::parking::{Unparker, parker};
     use deltaworks_runtime::seats::Seats;
     use deltaworks_runtime::sync::{Arc, thread};
+    use deltaworks_runtime::token_bucket::{Rate, SharedBucket};
     use deltaworks_runtime::versioned::{Versioned, VersionedReader};
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -255,6 +274,25 @@ mod models {
             }
             serving.into_iter().for_each(|core| core.join().unwrap());
             assert!(!seats.is_taken(), "all have been given back");
+        });
+    }
+
+    /// Two cores take of the quota of one address, and one gives back what it could not use.
+    #[test]
+    fn no_more_is_taken_of_a_quota_than_there_is() {
+        every_order(|| {
+            let rate = Rate { per_second: Some(1_000), burst_ns: 4_000_000 };
+            let bucket = Arc::new(SharedBucket::default());
+            let other = Arc::clone(&bucket);
+            let taking = thread::spawn(move || {
+                let taken = other.take_up_to(3, &rate, 1);
+                other.give_back(taken.min(1), &rate);
+                taken - taken.min(1)
+            });
+            let taken = bucket.take_up_to(3, &rate, 1);
+            let all = taken + taking.join().unwrap();
+            assert!(all <= 4, "{all} taken of 4");
+            assert_eq!(bucket.available(&rate, 1), 4 - all, "the rest is there, and no more");
         });
     }
 }

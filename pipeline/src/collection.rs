@@ -13,6 +13,7 @@ pub use deltaworks_schema::{SchemaError, ValidationError};
 pub use crate::conflation::ConflationKey;
 
 use crate::message::{BatchRefusal, Policy};
+use crate::quota::{Quota, SharedUse};
 
 /// How the deltas of a collection are checked.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub struct CollectionLimits {
     pub documents_per_worker_max: u32,
     /// Producers that a document remembers at most; the oldest is forgotten, or an open refused.
     pub producers_per_document_max: u32,
+    /// What all writers of its documents together may send a second: two words.
+    pub quota: Quota,
 }
 
 impl Default for CollectionLimits {
@@ -65,6 +68,7 @@ impl Default for CollectionLimits {
             credit_bytes: u32::MAX,
             documents_per_worker_max: u32::MAX,
             producers_per_document_max: u32::MAX,
+            quota: Quota::NONE,
         }
     }
 }
@@ -247,6 +251,8 @@ pub struct Collections {
     all: Vec<Collection>,
     /// What every `info` must be: one map.
     info: TypedSchema,
+    /// Of their quotas, where they have one.
+    used: Vec<Option<SharedUse>>,
 }
 
 impl Collections {
@@ -259,7 +265,9 @@ impl Collections {
         let Ok(info) = TypedSchema::compile(Kind::Cbor, r#"{"values": {}}"#) else {
             unreachable!("a schema of maps")
         };
-        Self { all, info }
+        let has_quota = |it: &Collection| it.limits.quota.is_some();
+        let used = all.iter().map(|it| has_quota(it).then(SharedUse::default)).collect();
+        Self { all, info, used }
     }
 
     /// The collection of a document's name.
@@ -275,6 +283,17 @@ impl Collections {
             Progress::Valid => Outcome::Valid,
             _ => Outcome::Invalid(BatchRefusal::BadInfo),
         }
+    }
+
+    /// Whether one of them has a quota.
+    pub(crate) fn have_quotas(&self) -> bool {
+        self.used.iter().any(Option::is_some)
+    }
+
+    /// A collection's quota, and what has been used of it; none if it has none.
+    pub(crate) fn used(&self, collection: u16) -> Option<(&SharedUse, &Quota)> {
+        let used = self.used[collection as usize].as_ref()?;
+        Some((used, &self.all[collection as usize].limits.quota))
     }
 
     /// How many collections there are; they are numbered from 0.

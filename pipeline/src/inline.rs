@@ -21,7 +21,8 @@ use crate::message::{
 };
 use crate::placement::coordinator::Coordinator;
 use crate::port::{ControlAction, Sent, SessionFault, SessionPort};
-use crate::stages::{CoreRole, CoreStages, Counts, LiveBytes, Parts, join};
+use crate::quota::SharedUse;
+use crate::stages::{CoreRole, CoreStages, Counts, LiveBytes, Parts, Tuning, join};
 
 /// What the inline form is made from.
 #[derive(Debug)]
@@ -245,6 +246,7 @@ pub struct Inline {
     stages: Vec<CoreStages>,
     ports: Vec<InlinePort>,
     inputs: Vec<(Peer, Input)>,
+    tuning: Tuning,
     now: Now,
 }
 
@@ -263,6 +265,7 @@ impl Inline {
         let memory = ChunkMemory::new(&regions, config.chunk_bytes);
         let (memory, _) = memory.unwrap_or_else(|error| panic!("chunk memory: {error}"));
         let cores = config.roles.len();
+        let tuning = Tuning::of(&config.limits);
         let stages = join(Parts {
             roles: config.roles,
             ring_capacity: config.ring_capacity,
@@ -275,7 +278,7 @@ impl Inline {
             measures_latency: true,
         });
         let ports = (0..cores).map(|_| InlinePort::default()).collect();
-        Self { stages, ports, inputs: Vec::new(), now: Now::default() }
+        Self { stages, ports, inputs: Vec::new(), tuning, now: Now::default() }
     }
 
     /// A session on `core`, whose socket takes everything; `None` at the limit.
@@ -291,6 +294,11 @@ impl Inline {
         self.inputs.retain(|(other, _)| *other != peer);
         self.inputs.push((peer, Input::default()));
         Some(peer)
+    }
+
+    /// Has the peer share the quota of an address with all others that have it.
+    pub fn set_address(&mut self, peer: Peer, address: &Arc<SharedUse>) {
+        self.stages[peer.core].set_address(peer.session, Arc::clone(address));
     }
 
     /// Opens a document.
@@ -441,6 +449,17 @@ impl Inline {
     #[cfg(feature = "testing")]
     pub fn plant(&mut self, core: usize, panic: crate::planted::PlantedPanic) {
         self.stages[core].plant(panic);
+    }
+
+    /// What every core goes by, as [`CoreStages::tune`] changed it last, or as at the start.
+    pub fn tuning(&self) -> Tuning {
+        self.tuning
+    }
+
+    /// [`CoreStages::tune`] on every core.
+    pub fn tune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
+        self.stages.iter_mut().for_each(|stages| stages.tune(tuning));
     }
 
     /// [`CoreStages::stop_reading`] and [`CoreStages::refuse_rest`] on every core.

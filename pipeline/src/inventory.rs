@@ -76,6 +76,8 @@ pub struct SessionEntry {
     pub writings: Vec<(u32, u32)>,
     /// Deltas that it was told it would not get.
     pub missed_deltas: u64,
+    /// Times that a quota has withheld credit from it.
+    pub throttled: u64,
 }
 
 /// A subscription: how far it has come.
@@ -198,6 +200,7 @@ pub(crate) fn sessions(
             readings: Vec::new(),
             writings: Vec::new(),
             missed_deltas: propagation.missed_deltas(SessionId(place as u32)),
+            throttled: reception.throttled(SessionId(place as u32)),
         };
         let is_there = reception.each_open_handle(entry.session, |handle| {
             seen += 1;

@@ -13,6 +13,8 @@
 
 pub mod limits;
 
+pub mod quota;
+
 pub mod collection;
 
 pub mod port;

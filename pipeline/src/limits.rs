@@ -2,6 +2,8 @@
 
 use crate::placement::PlacementLimits;
 
+use crate::quota::Quotas;
+
 /// Limits that the stages apply. Every field has a default and a worst-case memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -49,6 +51,9 @@ pub struct Limits {
     /// Batches of one worker whose credit waits for `wait` subscriptions at most (100,000 over
     /// all workers): 24 bytes each. Beyond it a batch is refused.
     pub owed_per_worker_max: u32,
+    /// What sessions, producers and addresses may send a second (as much as they like): some words of
+    /// what is counted for each, in handles and sessions.
+    pub quotas: Quotas,
     /// A message must be whole this long after its prelude (10 s).
     pub message_deadline_ns: u64,
     /// A document that nobody has opened for this long is unloaded (300 s); its history goes.
@@ -142,6 +147,7 @@ impl Default for Limits {
             spill_bytes_per_core_max: 12 << 20,
             waiting_messages_max: 91_808,
             owed_per_worker_max: 100_000,
+            quotas: Quotas::default(),
             message_deadline_ns: 10_000_000_000,
             idle_unload_ns: 300_000_000_000,
             steps_per_turn: 8192,

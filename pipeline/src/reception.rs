@@ -14,6 +14,7 @@
 //! ```
 
 mod contain;
+mod granting;
 mod handles;
 mod intake;
 mod turnstile;
@@ -22,8 +23,10 @@ use std::collections::VecDeque;
 
 use deltaworks_image::{self as image};
 use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::{ChunkPool, Reservation};
+use crate::collection::Collections;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Access, SessionId};
@@ -31,6 +34,7 @@ use crate::message::{Message, Policy};
 use crate::planted::PlantedPanics;
 use crate::port::{SessionFault, SessionPort};
 use crate::propagation::Propagation;
+use crate::quota::{SharedUse, Used};
 use crate::stages::Tuning;
 use turnstile::{Cost, Turnstile, Visitor};
 
@@ -72,9 +76,14 @@ struct Handle {
     routed_at: u32,
     /// What may still be sent.
     balance_bytes: i64,
-    /// Credit that came back while chunks were short.
+    /// Credit that came back while chunks were short, or beyond a quota.
     withheld_bytes: u64,
+    /// Of its producer's quota.
+    used: Used,
+    collection: u16,
 }
+
+const _: () = assert!(2 * size_of::<Handle>() + 8 <= 144, "what a handle is budgeted with");
 
 #[derive(Debug)]
 enum Partial {
@@ -106,6 +115,11 @@ struct Session {
     partial: Partial,
     partial_since_ns: u64,
     visitor: Visitor,
+    /// Of its own quota, and of that of its address.
+    used: Used,
+    address: Option<Arc<SharedUse>>,
+    /// Times that a quota has withheld credit from it.
+    throttled: u64,
 }
 
 impl AsMut<Visitor> for Session {
@@ -129,6 +143,8 @@ pub struct ReceptionCounts {
     pub set_aside_reads: u64,
     /// Times credit was withheld for want of chunks.
     pub withheld_credits: u64,
+    /// Times credit was withheld because of a quota.
+    pub quota_throttled: u64,
     /// Chunks retired.
     pub retired_chunks: u64,
     /// Sessions at whose input the server failed.
@@ -162,6 +178,11 @@ pub struct Reception {
     worker_cores: std::sync::Arc<[u16]>,
     /// Those of them that documents are at home at, in front.
     homes: usize,
+    collections: std::sync::Arc<Collections>,
+    /// Some quota has been a bound.
+    has_quotas: bool,
+    /// When what quotas have withheld is looked at.
+    next_grant_ns: u64,
     image_limits: image::Limits,
     limits: Limits,
     measures_latency: bool,
@@ -176,6 +197,7 @@ impl Reception {
     pub(crate) fn new(
         pool: ChunkPool,
         worker_cores: std::sync::Arc<[u16]>,
+        collections: std::sync::Arc<Collections>,
         homes: usize,
         image_limits: image::Limits,
         limits: Limits,
@@ -194,6 +216,9 @@ impl Reception {
             carry_bytes: 0,
             open_handles: 0,
             worker_cores,
+            has_quotas: limits.quotas.is_some() || collections.have_quotas(),
+            next_grant_ns: 0,
+            collections,
             homes,
             image_limits,
             limits,
@@ -258,6 +283,9 @@ impl Reception {
                     partial: Partial::None,
                     partial_since_ns: 0,
                     visitor: Visitor::NEW,
+                    used: Used::default(),
+                    address: None,
+                    throttled: 0,
                 });
                 self.sessions.len() as u32 - 1
             }
@@ -268,6 +296,7 @@ impl Reception {
         session.is_ending = false;
         session.is_paused = false;
         session.visitor = Visitor::NEW;
+        (session.used, session.address, session.throttled) = (Used::default(), None, 0);
         Some(SessionId(place))
     }
 
@@ -275,6 +304,19 @@ impl Reception {
     pub(crate) fn tune(&mut self, tuning: Tuning) {
         self.limits.message_deadline_ns = tuning.message_deadline_ns;
         self.limits.credit_bytes = tuning.credit_bytes;
+        self.limits.quotas = tuning.quotas;
+        // Once there is a quota, what is withheld is given at its pace, also if it is lifted.
+        self.has_quotas |= tuning.quotas.is_some();
+    }
+
+    /// The sessions that `address` is shared with send together what an address may.
+    pub(crate) fn set_address(&mut self, id: SessionId, address: Arc<SharedUse>) {
+        self.sessions[id.0 as usize].address = Some(address);
+    }
+
+    /// Times that a quota has withheld credit from a session.
+    pub(crate) fn throttled(&self, id: SessionId) -> u64 {
+        self.sessions[id.0 as usize].throttled
     }
 
     /// Whether no session stands in line to be read.
@@ -289,8 +331,8 @@ impl Reception {
         around: &mut Around<'_, P>,
     ) -> usize {
         let mut work = self.retire_chunks(around);
-        if !self.withholding.is_empty() && !self.pool.is_short() {
-            work += self.give_withheld(around.port);
+        if !self.withholding.is_empty() && !self.pool.is_short() && (may_read || !self.has_quotas) {
+            work += self.give_withheld(around.port, around.now);
         }
         if may_read && !self.paused.is_empty() {
             work += self.resume_paused(around);
@@ -342,21 +384,6 @@ impl Reception {
                 self.end_session(SessionId(place), around);
             }
         }
-    }
-
-    fn give_withheld(&mut self, port: &mut impl SessionPort) -> usize {
-        let work = self.withholding.len();
-        while let Some((id, number)) = self.withholding.pop_front() {
-            let session = &mut self.sessions[id.0 as usize];
-            let Some(handle) = session.handles.get_mut(number as usize) else { continue };
-            if handle.state != State::Open || handle.withheld_bytes == 0 {
-                continue;
-            }
-            let bytes = core::mem::take(&mut handle.withheld_bytes);
-            handle.balance_bytes += bytes as i64;
-            port.credit(id, number, bytes);
-        }
-        work
     }
 
     /// Gives paused sessions room, oldest first; those that still find none stay in line.

@@ -35,6 +35,7 @@ use crate::message::{Message, SessionId};
 use crate::placement::coordinator::{Coordinator, PlacementCounts};
 use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::propagation::{Propagation, PropagationCounts};
+use crate::quota::{Quotas, SharedUse};
 use crate::reception::{Around, Reception, ReceptionCounts};
 use crate::validation::{CollectionCounts, Validation, ValidationCounts};
 
@@ -91,13 +92,15 @@ pub struct Tuning {
     pub message_deadline_ns: u64,
     /// A document that nobody has open for this long is unloaded.
     pub idle_unload_ns: u64,
+    /// What sessions, producers and addresses may send from then on.
+    pub quotas: Quotas,
 }
 
 impl Tuning {
     /// That of `limits`.
     pub fn of(limits: &Limits) -> Self {
-        let Limits { credit_bytes, message_deadline_ns, idle_unload_ns, .. } = *limits;
-        Self { credit_bytes, message_deadline_ns, idle_unload_ns }
+        let Limits { credit_bytes, message_deadline_ns, idle_unload_ns, quotas, .. } = *limits;
+        Self { credit_bytes, message_deadline_ns, idle_unload_ns, quotas }
     }
 }
 
@@ -196,6 +199,13 @@ impl CoreStages {
         let session = side.reception.begin_session()?;
         side.propagation.begin_session(session);
         Some(session)
+    }
+
+    /// Has the session share its address's quota with the others that have `address`.
+    pub fn set_address(&mut self, session: SessionId, address: Arc<SharedUse>) {
+        if let Some(side) = &mut self.sessions {
+            side.reception.set_address(session, address);
+        }
     }
 
     /// Where the next bytes of `session` are to be read to; `None` until
@@ -480,7 +490,9 @@ impl CoreStages {
         let measuring = self.validation.as_ref().map_or(u64::MAX, Validation::wake_at_ns);
         let coordinator = self.coordinator.as_ref().filter(|_| !self.reading_stopped);
         let deciding = coordinator.map_or(u64::MAX, |it| it.wake_at_ns());
-        measuring.min(deciding)
+        let side = self.sessions.as_ref().filter(|_| !self.reading_stopped);
+        let granting = side.map_or(u64::MAX, |side| side.reception.wake_at_ns());
+        measuring.min(deciding).min(granting)
     }
 
     /// Who decides where documents go; `None` on all cores but the first worker's.

@@ -43,6 +43,8 @@ pub mod answer;
 
 pub mod seats;
 
+pub mod token_bucket;
+
 pub mod agent;
 
 pub mod idle;

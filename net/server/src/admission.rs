@@ -3,12 +3,15 @@
 //! Belongs to the doorkeeper's thread, which alone adds; a session gives its seat back from the
 //! core that it lived on, by counting down. It never waits and takes no lock. Origins without
 //! sessions are forgotten when twice as many are remembered as there may be sessions; a remembered
-//! one takes about 100 bytes, which are part of a session's share of the budget.
+//! one takes about 150 bytes, which are part of a session's share of the budget. What an origin has
+//! used of its quota is remembered as long: who comes again has not forgotten its debts.
 
 use std::collections::HashMap;
 
+use deltaworks_pipeline::quota::SharedUse;
 use deltaworks_protocol::ErrorCode;
 use deltaworks_runtime::seats::{Seat as OneSeat, Seats};
+use deltaworks_runtime::sync::Arc;
 
 use crate::peer::{Origin, Peer};
 
@@ -18,7 +21,14 @@ pub(crate) struct Admission {
     sessions_max: usize,
     per_origin_max: usize,
     all: Seats,
-    origins: HashMap<Origin, Seats>,
+    origins: HashMap<Origin, OfOrigin>,
+}
+
+/// What is known of an origin.
+#[derive(Debug, Default)]
+struct OfOrigin {
+    seats: Seats,
+    used: Arc<SharedUse>,
 }
 
 /// Permission for one session; dropped, it is given back.
@@ -26,6 +36,14 @@ pub(crate) struct Admission {
 pub(crate) struct Seat {
     _of_origin: OneSeat,
     _of_all: OneSeat,
+    used: Arc<SharedUse>,
+}
+
+impl Seat {
+    /// What its origin has used of an address's quota.
+    pub fn used(&self) -> Arc<SharedUse> {
+        Arc::clone(&self.used)
+    }
 }
 
 impl Admission {
@@ -45,16 +63,16 @@ impl Admission {
     pub fn admit(&mut self, peer: &Peer) -> Result<Seat, ErrorCode> {
         let of_all = self.all.take(self.sessions_max).ok_or(ErrorCode::SessionLimit)?;
         self.forget_the_absent();
-        let of_origin = self.origins.entry(peer.origin()).or_default();
-        let of_origin = of_origin.take(self.per_origin_max).ok_or(ErrorCode::AddressLimit)?;
-        Ok(Seat { _of_origin: of_origin, _of_all: of_all })
+        let origin = self.origins.entry(peer.origin()).or_default();
+        let of_origin = origin.seats.take(self.per_origin_max).ok_or(ErrorCode::AddressLimit)?;
+        Ok(Seat { _of_origin: of_origin, _of_all: of_all, used: Arc::clone(&origin.used) })
     }
 
     /// Half of the remembered at least are without a session then, so the cost of looking at all
     /// of them is spread over as many arrivals.
     fn forget_the_absent(&mut self) {
         if self.origins.len() >= 2 * self.sessions_max {
-            self.origins.retain(|_, seats| seats.is_taken());
+            self.origins.retain(|_, origin| origin.seats.is_taken());
         }
     }
 }
@@ -91,5 +109,14 @@ mod tests {
         assert_eq!(admission.admit(&peer(0)).expect_err("it sits"), ErrorCode::AddressLimit);
         drop(stays);
         admission.admit(&peer(0)).expect("a seat");
+    }
+
+    #[test]
+    fn sessions_of_one_origin_share_what_it_has_used() {
+        let mut admission = Admission::new(4, 2);
+        let first = admission.admit(&peer(1)).expect("a seat").used();
+        let again = admission.admit(&peer(1)).expect("a seat").used();
+        let other = admission.admit(&peer(2)).expect("a seat").used();
+        assert!(Arc::ptr_eq(&first, &again) && !Arc::ptr_eq(&first, &other));
     }
 }

@@ -130,6 +130,8 @@ pub struct SessionReport {
     pub backlog_bytes: u64,
     /// Deltas that it was told it would not get.
     pub missed_deltas: u64,
+    /// Times that a quota has withheld credit from it.
+    pub quota_throttled: u64,
     /// Whether its socket is full.
     pub is_blocked: bool,
     /// Names of up to four documents that it has open, those that it lags behind first.
@@ -358,6 +360,7 @@ fn session(
         backlog_nodes: readings.iter().map(|reading| reading.backlog_nodes).sum(),
         backlog_bytes,
         missed_deltas: socket.entry.missed_deltas,
+        quota_throttled: socket.entry.throttled,
         is_blocked: socket.is_blocked,
         documents: Vec::new(),
     };
@@ -411,6 +414,7 @@ mod tests {
                 readings: vec![reading],
                 writings: Vec::new(),
                 missed_deltas: 0,
+                throttled: 0,
             },
             transport: "tcp",
             peer: String::new(),

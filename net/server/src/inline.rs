@@ -166,7 +166,8 @@ impl<O: Outgoing, C: Clock + Clone> InlineServer<O, C> {
         let peer = Peer::Unix(None);
         let attendant = door.attendant();
         let station_now = &mut station.borrow_mut();
-        let driver = Driver::begin(connection, outgoing, peer, attendant, station_now);
+        let driver =
+            Driver::begin(connection, outgoing, (peer, Arc::default()), attendant, station_now);
         InlineSession {
             station: Rc::clone(station),
             driver,

@@ -408,6 +408,7 @@ fn report_core(
         carried_bytes: of(Figure::CarriedBytes),
         paused_reads: of(Figure::PausedReads),
         withheld_credits: of(Figure::WithheldCredits),
+        quota_throttled: of(Figure::QuotaThrottled),
         retired_chunks: of(Figure::RetiredChunks),
         recycled_chunks: of(Figure::RecycledChunks),
         chunks: of(Figure::Chunks),

@@ -178,6 +178,8 @@ pub struct CoreReport {
     pub paused_reads: u64,
     /// Times credit was withheld for want of chunks.
     pub withheld_credits: u64,
+    /// Times credit was withheld because of a quota.
+    pub quota_throttled: u64,
     /// Chunks whose retirement began.
     pub retired_chunks: u64,
     /// Chunks that came back.

@@ -221,7 +221,7 @@ impl World {
         let (socket, outgoing) = (FakeSocket(Rc::clone(&wire)), FakeOutgoing(Rc::clone(&wire)));
         let attendant = self.door.attendant();
         let station = &mut self.station.borrow_mut();
-        let driver = Driver::begin(socket, outgoing, peer, attendant, station);
+        let driver = Driver::begin(socket, outgoing, (peer, Arc::default()), attendant, station);
         let flag = StdArc::new(Flag::default());
         flag.0.store(true, Ordering::Relaxed);
         let mut client = Client {

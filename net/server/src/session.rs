@@ -15,9 +15,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use deltaworks_pipeline::message::SessionId;
+use deltaworks_pipeline::quota::SharedUse;
 use deltaworks_protocol::ErrorCode;
 use deltaworks_runtime::clock::Clock;
 use deltaworks_runtime::core::LocalCore;
+use deltaworks_runtime::sync::Arc;
 use glommio::net::TcpStream;
 use tracing::debug;
 
@@ -47,13 +49,15 @@ const THROWN_BYTES: usize = 4 << 10;
 pub(crate) async fn serve(
     stream: TcpStream,
     peer: Peer,
+    address: Arc<SharedUse>,
     attendant: Attendant,
     station: Rc<RefCell<SocketStation>>,
     core: LocalCore,
 ) {
     let socket = Socket::new(stream);
     let outgoing = socket.outgoing();
-    let mut driver = Driver::begin(socket, outgoing, peer, attendant, &mut station.borrow_mut());
+    let mut driver =
+        Driver::begin(socket, outgoing, (peer, address), attendant, &mut station.borrow_mut());
     poll_fn(|context| driver.poll_serve(&station, || core.wake(), context)).await;
     driver.end(&mut station.borrow_mut());
     core.wake();
@@ -97,13 +101,13 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
     pub fn begin(
         connection: C,
         outgoing: O,
-        peer: Peer,
+        (peer, address): (Peer, Arc<SharedUse>),
         attendant: Attendant,
         station: &mut Station<O, impl Clock + Clone>,
     ) -> Self {
         let now = station.now();
         let session = Rc::new(RefCell::new(station.session(outgoing, peer, attendant, now)));
-        let id = match station.begin(Rc::clone(&session)) {
+        let id = match station.begin(Rc::clone(&session), address) {
             Ok(id) => {
                 debug!(session = id.0, transport = peer.transport(), %peer, "session begins");
                 Some(id)

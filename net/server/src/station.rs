@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use deltaworks_pipeline::message::SessionId;
+use deltaworks_pipeline::quota::SharedUse;
 use deltaworks_pipeline::stages::CoreStages;
 use deltaworks_protocol::ErrorCode;
 use deltaworks_protocol::server::Config;
@@ -19,6 +20,7 @@ use deltaworks_runtime::core::LocalCore;
 use deltaworks_runtime::doorbell::Doorbell;
 use deltaworks_runtime::ending::{PhaseWord, Restfulness, Resting, restfulness};
 use deltaworks_runtime::letterbox::Letterbox;
+use deltaworks_runtime::sync::Arc as SharedArc;
 use deltaworks_runtime::sync::atomic::{AtomicUsize, Ordering};
 use glommio::net::TcpStream;
 
@@ -232,11 +234,13 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
     pub fn begin(
         &mut self,
         session: Rc<RefCell<SocketSession<O>>>,
+        address: SharedArc<SharedUse>,
     ) -> Result<SessionId, ErrorCode> {
         if self.phase != SERVING {
             return Err(ErrorCode::ShuttingDown);
         }
         let id = self.stages.begin_session().ok_or(ErrorCode::SessionLimit)?;
+        self.stages.set_address(id, address);
         self.outlet.begin(id, session);
         self.count_sessions();
         Ok(id)
@@ -470,7 +474,7 @@ impl Agent for StationAgent {
             station.borrow_mut().take_settings();
             let connection = adopt(connection);
             self.core.spawn(async move {
-                serve(connection, peer, attendant, station, core).await;
+                serve(connection, peer, seat.used(), attendant, station, core).await;
                 drop((connected, seat));
             });
         }

@@ -3,6 +3,8 @@
 //! The part of [`Reception`] that deals with control. A handle belongs to its session; its place
 //! is given again only when the owner has said that nothing of it is on its way.
 
+use deltaworks_runtime::clock::Now;
+
 use super::{Around, Handle, Partial, Reception, State, worker_of_name};
 use crate::chunk::Landed;
 use crate::limits::CREDIT_FLOOR_BYTES;
@@ -12,6 +14,7 @@ use crate::message::{
 use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::producer::{BY_SLOT, NO_PRODUCER};
 use crate::propagation::Ended;
+use crate::quota::Used;
 use crate::routes::Routes;
 use crate::subscription::NO_SUBSCRIPTION;
 
@@ -144,6 +147,8 @@ impl Reception {
             routed_at: 0,
             balance_bytes: 0,
             withheld_bytes: 0,
+            used: Used::default(),
+            collection: 0,
         };
         if self.open_handles >= self.limits.handles_per_core_max {
             around.port.open_refused(id, request.request, OpenRefusal::Budget);
@@ -273,7 +278,7 @@ impl Reception {
         around: &mut Around<'_, P>,
     ) {
         match message {
-            Message::Ack(ack) => self.ack(ack, around.port),
+            Message::Ack(ack) => self.ack(ack, around.port, around.now),
             Message::Answered { chunk, count } => self.pool.answered(chunk, count),
             Message::Refused(refusal) => {
                 if !self.sessions[refusal.session.0 as usize].is_ending {
@@ -319,7 +324,6 @@ impl Reception {
 
     fn opened<P: SessionPort>(&mut self, opened: &Opened, around: &mut Around<'_, P>) {
         let id = opened.session;
-        let is_short = self.pool.is_short();
         let handle = &mut self.sessions[id.0 as usize].handles[opened.handle as usize];
         let is_to_close = handle.state == State::Opening(true);
         handle.state = State::Open;
@@ -329,19 +333,10 @@ impl Reception {
         handle.producer = opened.producer;
         handle.routed_at = around.boxes.routes.version();
         handle.policy = opened.policy;
+        handle.collection = opened.collection;
         let mut granted = 0;
         if opened.access.write {
-            let full = self.limits.credit_bytes.min(opened.credit_bytes_max);
-            granted = full;
-            if is_short {
-                granted = granted.min(CREDIT_FLOOR_BYTES);
-            }
-            handle.balance_bytes = i64::from(granted);
-            handle.withheld_bytes = u64::from(full - granted);
-            if handle.withheld_bytes > 0 {
-                self.withholding.push_back((id, opened.handle));
-                self.counts.withheld_credits += 1;
-            }
+            granted = self.first_credit(opened, around.now);
         }
         if opened.access.read
             && let Err(reason) = self.subscribe(opened, around)
@@ -370,7 +365,7 @@ impl Reception {
             self.close_handle(id, opened.handle, CloseReason::Asked, around);
             return;
         }
-        around.port.opened(opened, u64::from(granted));
+        around.port.opened(opened, granted);
         if let Some(from) = opened.gap_from.filter(|_| opened.access.read) {
             let to = opened.start_sequence;
             let missed = Missed { from, to, policy: Policy::Gap, behind_bytes: 0 };
@@ -395,7 +390,7 @@ impl Reception {
 
     /// Tells an acknowledgement, with the credit that may be granted now.
     #[inline]
-    pub(crate) fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort) {
+    pub(crate) fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort, now: Now) {
         let session = &mut self.sessions[ack.session.0 as usize];
         let Some(handle) = session.handles.get_mut(ack.handle as usize) else { return };
         if session.is_ending || !matches!(handle.state, State::Open | State::Closing(_)) {
@@ -408,6 +403,10 @@ impl Reception {
             }
             handle.withheld_bytes += u64::from(ack.credit_bytes);
             ack.credit_bytes = 0;
+        } else if self.has_quotas {
+            self.grant_of_ack(&mut ack, now);
+            port.ack(&ack);
+            return;
         }
         handle.balance_bytes += i64::from(ack.credit_bytes);
         port.ack(&ack);

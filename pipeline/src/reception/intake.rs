@@ -7,6 +7,7 @@ use deltaworks_image::{self as image, ImageError, Inbound, PRELUDE_BYTES, Prelud
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::prefetch::prefetch_entry;
 
+use super::granting::count_deltas;
 use super::turnstile::Cost;
 use super::{Around, Partial, READ_BYTES_MAX, READ_BYTES_MIN, Reception, State};
 use crate::chunk::Landed;
@@ -386,6 +387,7 @@ impl Reception {
         if self.measures_latency {
             image::note_received(landed.bytes_mut(self.pool.memory()), now.monotonic_ns);
         }
+        let deltas = if self.has_quotas { count_deltas(self.pool.memory(), &landed) } else { 0 };
         let range = landed.range();
         handle.balance_bytes -= i64::from(range.bytes());
         self.counts.received_images += 1;
@@ -397,6 +399,9 @@ impl Reception {
         };
         self.pool.sent(range, handle.worker);
         boxes.to_worker(handle.worker).send(message);
+        if deltas > 0 {
+            self.take_deltas(id, number, deltas, now);
+        }
         Ok(())
     }
 

@@ -136,7 +136,7 @@ fn deliver<P: SessionPort>(
         }
         Message::Ack(ack) => {
             if let Some(side) = sessions {
-                side.reception.ack(ack, port);
+                side.reception.ack(ack, port, now);
             }
         }
         Message::Load(report) => {

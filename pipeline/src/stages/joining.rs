@@ -109,6 +109,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                 reception: Reception::new(
                     ChunkPool::new(Arc::clone(&parts.memory), first, count),
                     worker_cores.clone(),
+                    parts.collections.clone(),
                     homes,
                     image_limits,
                     parts.limits.clone(),

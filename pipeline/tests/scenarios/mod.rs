@@ -13,6 +13,7 @@ mod moving;
 mod order;
 mod overload;
 mod placing;
+mod quotas;
 mod schema;
 mod slow;
 mod world;
@@ -95,6 +96,15 @@ scenarios! {
         a_promotion_keeps_what_races_with_it_in_order,
         documents_are_spread_by_their_load,
         a_worker_can_be_emptied,
+    ],
+    quotas: [
+        a_session_is_granted_no_more_than_its_quota,
+        producers_have_quotas_of_their_own,
+        sessions_of_an_address_share_its_quota,
+        writers_of_a_collection_share_its_quota,
+        what_one_quota_refuses_another_keeps,
+        a_quota_counts_deltas,
+        quotas_change_while_sessions_are_there,
     ],
     schema: [
         one_bad_delta_refuses_the_whole_batch,

@@ -139,6 +139,7 @@ pub(crate) fn a_collection_has_limits_of_its_own() {
         credit_bytes: 8192,
         documents_per_worker_max: 2,
         producers_per_document_max: 1,
+        ..CollectionLimits::default()
     };
     let collection = |name: &str, limits| Collection {
         name: name.to_owned(),

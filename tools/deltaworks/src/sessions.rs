@@ -145,6 +145,9 @@ pub struct SessionRow {
     pub backlog_bytes: u64,
     /// Deltas that it was told it would not get.
     pub missed_deltas: u64,
+    /// Times that a quota has withheld credit from it; older daemons do not tell.
+    #[serde(default)]
+    pub quota_throttled: u64,
     /// Whether its socket takes nothing at present.
     pub is_blocked: bool,
     /// Up to four of its documents.
@@ -202,6 +205,7 @@ impl SessionsCommand {
             ("BYTES", Side::Right),
             ("NEEDS", Side::Right),
             ("MISSED", Side::Right),
+            ("HELD", Side::Right),
             ("BLOCKED", Side::Left),
             ("DOCUMENTS", Side::Left),
         ];
@@ -221,6 +225,7 @@ impl SessionsCommand {
                 quantity::bytes(session.backlog_bytes),
                 session.needs(),
                 quantity::count(session.missed_deltas),
+                quantity::count(session.quota_throttled),
                 if session.is_blocked { "yes" } else { "" }.to_owned(),
                 session.documents.join(" "),
             ]);

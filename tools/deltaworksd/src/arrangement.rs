@@ -65,6 +65,8 @@ impl Arrangement {
         let sizing = self.sizing;
         let limits = Limits {
             credit_bytes: config.credit_bytes,
+            handles_per_session_max: config.documents_per_session,
+            quotas: config.quotas(),
             message_deadline_ns: config.message_deadline_seconds * 1_000_000_000,
             idle_unload_ns: config.idle_unload_seconds * 1_000_000_000,
             placement: PlacementLimits {

@@ -6,7 +6,7 @@ use deltaworks_pipeline::collection::{
 use deltaworks_pipeline::message::Policy;
 use deltaworks_schema::Kind;
 
-use crate::config::{CollectionConfig, CollectionTable};
+use crate::config::{CollectionConfig, CollectionTable, quota};
 
 /// Bytes of a schema's text at most.
 const SCHEMA_BYTES_MAX: u64 = 1 << 20;
@@ -85,6 +85,7 @@ fn limits(config: &CollectionConfig, workers: usize) -> CollectionLimits {
         credit_bytes: config.credit_bytes.unwrap_or(all.credit_bytes),
         documents_per_worker_max: config.documents.map_or(all.documents_per_worker_max, share),
         producers_per_document_max: config.producers.unwrap_or(all.producers_per_document_max),
+        quota: quota(config.bytes_per_second, config.deltas_per_second, config.burst_ms),
     }
 }
 
@@ -93,6 +94,7 @@ mod tests {
     use super::*;
     use crate::config::PolicyName;
     use crate::config::collection::CollectionKind;
+    use deltaworks_pipeline::quota::Quota;
 
     #[test]
     fn policies_are_those_of_the_configuration() {
@@ -106,7 +108,7 @@ mod tests {
         };
         let expected = Overload {
             policy: Policy::Close,
-            allowed: Policy::ALL.map(|policy| policy != Policy::Skip),
+            allowed: Policy::ALL.map(|policy| ![Policy::Skip, Policy::Wait].contains(&policy)),
             behind_bytes: Some(4096),
             key: Some(ConflationKey::Path(vec!["a".to_owned(), "b".to_owned()])),
         };
@@ -123,6 +125,8 @@ mod tests {
             credit_bytes: Some(8192),
             documents: Some(800),
             producers: Some(2),
+            bytes_per_second: 5_000,
+            burst_ms: 200,
             ..CollectionConfig::default()
         };
         let expected = CollectionLimits {
@@ -131,6 +135,7 @@ mod tests {
             credit_bytes: 8192,
             documents_per_worker_max: 900,
             producers_per_document_max: 2,
+            quota: Quota::new(Some(5_000), None, 200_000_000),
         };
         assert_eq!(limits(&config, 1), expected);
         assert_eq!(limits(&config, 4).documents_per_worker_max, 225);

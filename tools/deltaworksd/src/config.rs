@@ -18,6 +18,7 @@ pub mod print;
 pub mod source;
 pub mod value;
 
+use deltaworks_pipeline::quota::{Quota, Quotas};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -95,7 +96,24 @@ impl Effective {
     }
 }
 
+/// A quota; rates of 0 are no bound.
+pub fn quota(bytes_per_second: u64, deltas_per_second: u64, burst_ms: u64) -> Quota {
+    let bound = |rate: u64| Some(rate).filter(|rate| *rate > 0);
+    Quota::new(bound(bytes_per_second), bound(deltas_per_second), burst_ms * 1_000_000)
+}
+
 impl Config {
+    /// What sessions, producers and addresses may send.
+    pub fn quotas(&self) -> Quotas {
+        let burst_ms = self.quota_burst_ms;
+        let of = |bytes, deltas| quota(bytes, deltas, burst_ms);
+        Quotas {
+            session: of(self.session_bytes_per_second, self.session_deltas_per_second),
+            producer: of(self.producer_bytes_per_second, self.producer_deltas_per_second),
+            address: of(self.address_bytes_per_second, self.address_deltas_per_second),
+        }
+    }
+
     /// Where TCP connections are accepted: what is given, else the default unless a Unix socket is.
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
         match (&self.tcp, &self.unix) {

@@ -13,6 +13,7 @@ fn settings(number: u32) -> Settings {
         credit_bytes: number,
         message_deadline_ns: long << 32 | long,
         idle_unload_ns: long,
+        quotas: Default::default(),
     };
     Settings {
         hello_deadline_ms: number,

@@ -124,6 +124,29 @@ keys! {
             memory "part of the daemon's `documents`";
             Restart(JOINED), Works;
 
+        /// Bytes of batches that all writers of its documents together may send; they are granted no more
+        /// credit than that. 0 is no bound.
+        bytes_per_second: u64 = 0;
+            unit "bytes a second";
+            range Whole(0, 1 << 40);
+            memory "none";
+            Restart(JOINED), Works;
+
+        /// Deltas that all writers of its documents together may send. While more have come, no credit is
+        /// granted. 0 is no bound.
+        deltas_per_second: u64 = 0;
+            unit "deltas a second";
+            range Whole(0, 1 << 40);
+            memory "none";
+            Restart(JOINED), Works;
+
+        /// The burst of these two: what flows in in this time may be sent at once.
+        burst_ms: u64 = 1_000;
+            unit "milliseconds";
+            range Whole(1, 3_600_000);
+            memory "none";
+            Restart(JOINED), Works;
+
         /// Producers that a document remembers at most; then the oldest that is not connected is
         /// forgotten, or the open refused (308). "auto" is 64.
         producers: Option<u32> = None;

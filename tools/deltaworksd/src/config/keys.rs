@@ -32,6 +32,9 @@ const TIMEOUT_SECONDS_MAX: u64 = 4_294_967;
 /// 640 MiB of waiting messages.
 const QUEUE_MAX: u64 = 1 << 24;
 
+/// More than any machine takes.
+const RATE_MAX: u64 = 1 << 40;
+
 const BOUND: &str = "sockets are bound at the start";
 const SIZED: &str = "memory is divided at the start";
 const PLANNED: &str = "cores are planned at the start";
@@ -138,6 +141,13 @@ keys! {
             memory "none beyond `sessions`";
             Reload, Works;
 
+        /// Documents that one session may have open at a time; beyond that an open is refused (307).
+        documents_per_session: u32 = 1024;
+            unit "documents";
+            range Whole(1, 1 << 20);
+            memory "none beyond handles, which the budget bounds";
+            Restart("it is told in hello"), Works;
+
         /// What the kernel keeps for each session that does not read. It bounds what one subscriber
         /// gets over a long way: this much in a round trip.
         /// "auto" lets the system grow it, for TCP to the last number of net.ipv4.tcp_wmem.
@@ -178,6 +188,60 @@ keys! {
             range PowerOfTwo(CHUNK_BYTES_MIN as u64, CHUNK_BYTES_MAX as u64);
             memory "two a core at least; of the budget";
             Restart(SIZED), Works;
+    }
+
+    "What clients may send" {
+        /// Bytes of batches that each session may send. It is granted no more credit than that; whoever sends beyond its
+        /// credit is ended (211). 0 is no bound, here and below.
+        session_bytes_per_second: u64 = 0;
+            unit "bytes a second";
+            range Whole(0, RATE_MAX);
+            memory "none beyond sessions";
+            Reload, Works;
+
+        /// Deltas that each session may send. While more have come, no credit is granted.
+        session_deltas_per_second: u64 = 0;
+            unit "deltas a second";
+            range Whole(0, RATE_MAX);
+            memory "none beyond sessions";
+            Reload, Works;
+
+        /// Bytes of batches that each producer of a document may send.
+        producer_bytes_per_second: u64 = 0;
+            unit "bytes a second";
+            range Whole(0, RATE_MAX);
+            memory "none beyond handles";
+            Reload, Works;
+
+        /// Deltas that each producer of a document may send. While more have come, no credit is granted.
+        producer_deltas_per_second: u64 = 0;
+            unit "deltas a second";
+            range Whole(0, RATE_MAX);
+            memory "none beyond handles";
+            Reload, Works;
+
+        /// Bytes of batches that all sessions of one address may send together, whichever cores they are on.
+        address_bytes_per_second: u64 = 0;
+            unit "bytes a second";
+            range Whole(0, RATE_MAX);
+            memory "none beyond sessions";
+            Reload, Works;
+
+        /// Deltas that all sessions of one address may send together. While more have come, no credit is
+        /// granted.
+        address_deltas_per_second: u64 = 0;
+            unit "deltas a second";
+            range Whole(0, RATE_MAX);
+            memory "none beyond sessions";
+            Reload, Works;
+
+        /// The burst of these: what flows in in this time may be sent at once, and no first credit is
+        /// more.
+        quota_burst_ms: u64 = 1_000;
+            unit "milliseconds";
+            range Whole(1, 3_600_000);
+            memory "none";
+            Reload, Works;
     }
 
     "How long things may take" {

@@ -48,7 +48,7 @@ struct Scrape {
 /// A figure of a core: name, unit, meaning, where it stands in the report.
 type OfCore = (&'static str, Option<Unit>, &'static str, fn(&CoreReport) -> u64);
 
-const CORE_COUNTERS: [OfCore; 30] = [
+const CORE_COUNTERS: [OfCore; 31] = [
     ("core_turns", None, "Turns of the core's loop", |core| core.turns),
     ("core_work", None, "Messages, marks and images that turns dealt with", |core| core.work),
     ("core_io_looks", None, "Looks at sockets", |core| core.io_looks),
@@ -63,6 +63,9 @@ const CORE_COUNTERS: [OfCore; 30] = [
     }),
     ("withheld_credits", None, "Times credit was withheld for want of chunks", |core| {
         core.withheld_credits
+    }),
+    ("quota_throttled", None, "Times credit was withheld because of a quota", |core| {
+        core.quota_throttled
     }),
     ("retired_chunks", None, "Chunks whose retirement began", |core| core.retired_chunks),
     ("recycled_chunks", None, "Chunks that came back to be filled again", |core| {

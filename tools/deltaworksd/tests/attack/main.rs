@@ -10,6 +10,7 @@ mod flow;
 mod frames;
 mod handles;
 mod limits;
+mod quotas;
 mod slow;
 mod wire;
 mod witness;

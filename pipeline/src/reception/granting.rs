@@ -1,0 +1,174 @@
+//! Granting: how much of a handle's credit it gets now, and how much is withheld.
+//!
+//! The part of [`Reception`] that gives credit. It is withheld while chunks run short, and as long as
+//! a quota of the session, the producer, the address or the collection does not allow it. Handles
+//! that something is withheld from stand in a list once; without quotas they get all of it as soon as
+//! there are chunks, with quotas a share every [`GRANT_INTERVAL_NS`], [`GRANTS_AT_ONCE`] of them at a
+//! time.
+
+use deltaworks_image::Image;
+use deltaworks_runtime::chunk_memory::ChunkMemory;
+use deltaworks_runtime::clock::Now;
+
+use super::{Handle, Reception, Session, State};
+use crate::chunk::Landed;
+use crate::limits::CREDIT_FLOOR_BYTES;
+use crate::message::{Ack, Opened, SessionId};
+use crate::port::SessionPort;
+use crate::quota::Quota;
+
+/// Time between two looks at what quotas allow by now.
+const GRANT_INTERVAL_NS: u64 = 2_000_000;
+/// Handles that are looked at then, at most.
+const GRANTS_AT_ONCE: usize = 256;
+
+impl Reception {
+    /// Whether a quota may have something withheld, and when that is looked at.
+    pub(crate) fn wake_at_ns(&self) -> u64 {
+        if self.has_quotas && !self.withholding.is_empty() { self.next_grant_ns } else { u64::MAX }
+    }
+
+    /// The credit of a handle that is opened for writing.
+    pub(super) fn first_credit(&mut self, opened: &Opened, now: Now) -> u64 {
+        let (id, number) = (opened.session, opened.handle);
+        let mut full = u64::from(self.limits.credit_bytes.min(opened.credit_bytes_max));
+        if self.has_quotas {
+            let of_collection = self.collection_quota(opened.collection);
+            let quotas = &self.limits.quotas;
+            for quota in [&quotas.session, &quotas.producer, &quotas.address, &of_collection] {
+                full = full.min(quota.burst_bytes());
+            }
+        }
+        let is_short = self.pool.is_short();
+        let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
+        handle.balance_bytes = 0;
+        handle.withheld_bytes = full;
+        let most = if is_short { u64::from(CREDIT_FLOOR_BYTES).min(full) } else { full };
+        let granted = self.grant(id, number, most, now);
+        let handle = &self.sessions[id.0 as usize].handles[number as usize];
+        if handle.withheld_bytes > 0 {
+            self.withholding.push_back((id, number));
+            self.counts.withheld_credits += u64::from(is_short);
+        }
+        granted
+    }
+
+    /// Withholds what of an acknowledgement's credit may not be granted now.
+    #[cold]
+    pub(super) fn grant_of_ack(&mut self, ack: &mut Ack, now: Now) {
+        let handle = &mut self.sessions[ack.session.0 as usize].handles[ack.handle as usize];
+        let is_listed = handle.withheld_bytes > 0;
+        handle.withheld_bytes += u64::from(ack.credit_bytes);
+        let withheld = handle.withheld_bytes;
+        ack.credit_bytes = 0;
+        if is_listed || withheld == 0 {
+            return;
+        }
+        ack.credit_bytes = self.grant(ack.session, ack.handle, withheld, now) as u32;
+        if u64::from(ack.credit_bytes) < withheld {
+            self.withholding.push_back((ack.session, ack.handle));
+        }
+    }
+
+    /// Gives what was withheld, as far as may be.
+    pub(super) fn give_withheld(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
+        let mut looks = self.withholding.len();
+        if self.has_quotas {
+            if now.monotonic_ns < self.next_grant_ns {
+                return 0;
+            }
+            self.next_grant_ns = now.monotonic_ns + GRANT_INTERVAL_NS;
+            looks = looks.min(GRANTS_AT_ONCE);
+        }
+        let mut work = 0;
+        for _ in 0..looks {
+            let Some((id, number)) = self.withholding.pop_front() else { break };
+            let session = &mut self.sessions[id.0 as usize];
+            let Some(handle) = session.handles.get_mut(number as usize) else { continue };
+            if handle.state != State::Open || handle.withheld_bytes == 0 {
+                continue;
+            }
+            let withheld = handle.withheld_bytes;
+            let bytes = self.grant(id, number, withheld, now);
+            if bytes < withheld {
+                self.withholding.push_back((id, number));
+            }
+            if bytes > 0 {
+                port.credit(id, number, bytes);
+                work += 1;
+            }
+        }
+        work
+    }
+
+    /// Grants at most so much of what is withheld from a handle.
+    fn grant(&mut self, id: SessionId, number: u32, most: u64, now: Now) -> u64 {
+        let bytes = if self.has_quotas { self.allowed(id, number, most, now) } else { most };
+        let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
+        handle.withheld_bytes -= bytes;
+        handle.balance_bytes += bytes as i64;
+        bytes
+    }
+
+    /// Takes as much of `most` as all quotas allow, or nothing if that is too little to be told.
+    fn allowed(&mut self, id: SessionId, number: u32, most: u64, now: Now) -> u64 {
+        let now_ns = now.monotonic_ns;
+        let quotas = self.limits.quotas;
+        let session = &mut self.sessions[id.0 as usize];
+        let Session { handles, used, address, throttled, .. } = session;
+        let Handle { used: of_handle, collection, .. } = &mut handles[number as usize];
+        let own = used.available(&quotas.session, now_ns);
+        let own = own.min(of_handle.available(&quotas.producer, now_ns)).min(most);
+        let least = most
+            .min(u64::from(CREDIT_FLOOR_BYTES))
+            .min(quotas.session.burst_bytes())
+            .min(quotas.producer.burst_bytes());
+        let mut bytes = 0;
+        if own >= least {
+            let of_address = address
+                .as_ref()
+                .map_or(own, |address| address.take_up_to(own, &quotas.address, now_ns));
+            bytes = match self.collections.used(*collection) {
+                None => of_address,
+                Some((used, quota)) => used.take_up_to(of_address, quota, now_ns),
+            };
+            if let Some(address) = address {
+                address.give_back(of_address - bytes, &quotas.address);
+            }
+            used.take_bytes(bytes, &quotas.session, now_ns);
+            of_handle.take_bytes(bytes, &quotas.producer, now_ns);
+        }
+        if bytes < most {
+            *throttled += 1;
+            self.counts.quota_throttled += 1;
+        }
+        bytes
+    }
+
+    /// Takes deltas that have come out of all quotas.
+    #[cold]
+    pub(super) fn take_deltas(&mut self, id: SessionId, number: u32, deltas: u64, now: Now) {
+        let now_ns = now.monotonic_ns;
+        let quotas = &self.limits.quotas;
+        let Session { handles, used, address, .. } = &mut self.sessions[id.0 as usize];
+        let handle = &mut handles[number as usize];
+        used.take_deltas(deltas, &quotas.session, now_ns);
+        handle.used.take_deltas(deltas, &quotas.producer, now_ns);
+        if let Some(address) = address {
+            address.take_deltas(deltas, &quotas.address, now_ns);
+        }
+        if let Some((used, quota)) = self.collections.used(handle.collection) {
+            used.take_deltas(deltas, quota, now_ns);
+        }
+    }
+
+    fn collection_quota(&self, collection: u16) -> Quota {
+        self.collections.used(collection).map_or(Quota::NONE, |(_, quota)| *quota)
+    }
+}
+
+/// The deltas of an image.
+#[cold]
+pub(super) fn count_deltas(memory: &ChunkMemory, landed: &Landed) -> u64 {
+    Image::checked_before(landed.bytes(memory)).map_or(0, |image| u64::from(image.count()))
+}
