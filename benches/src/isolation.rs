@@ -18,6 +18,8 @@ pub mod plant;
 
 pub mod span;
 
+pub mod answers;
+
 pub mod client;
 
 pub mod fleet;
@@ -219,7 +221,7 @@ fn play(
         has_bounds: form == Form::InProcess,
     };
     let world: Box<dyn World> = match form {
-        Form::InProcess => Box::new(Inside::start(&[], options.budget_mib, options.plant)?),
+        Form::InProcess => Box::new(Inside::start(options.budget_mib, options.plant)?),
         Form::Sockets => {
             let program = match &options.daemon {
                 Some(program) => program.clone(),

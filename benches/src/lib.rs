@@ -41,3 +41,5 @@ pub mod tcp;
 pub mod abuse;
 
 pub mod isolation;
+
+pub mod queues;

@@ -14,6 +14,7 @@ use deltaworks_benches::isolation::report::{
 };
 use deltaworks_benches::isolation::{self, IsolationOptions};
 use deltaworks_benches::pipeline::{self, Options, Report};
+use deltaworks_benches::queues::{self, Cell, QueuesOptions, TABLE_HEAD as QUEUES_TABLE_HEAD};
 use deltaworks_benches::tcp::{self, TcpOptions, TcpReport, Way};
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ enum Mode {
     Abuse(AbuseOptions),
     /// The greedy, the slow and the hot beside others that must not feel them.
     Isolation(IsolationOptions),
+    /// A worker's queue of every length, with messages of every size.
+    Queues(QueuesOptions),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,13 @@ fn main() -> ExitCode {
         }),
         Mode::Abuse(options) => run_abuse(&options),
         Mode::Isolation(options) => run_isolation(&options),
+        Mode::Queues(options) => {
+            let json = options.json;
+            if !json {
+                let _ = std::io::stdout().write_all(format!("{QUEUES_TABLE_HEAD}\n").as_bytes());
+            }
+            queues::run(&options, move |cell| tell(cell, json, Cell::row))
+        }
     };
     match verified {
         Ok(true) => ExitCode::SUCCESS,

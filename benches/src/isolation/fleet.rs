@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use deltaworks_image::Image;
 
+use super::answers::Answers;
 pub use super::client::{Document, Handle, Key, OpenedAs, Plan, Role, Session, Side, Speed, Sums};
 use super::delta::Template;
 use super::plant::Plant;
@@ -57,6 +58,9 @@ pub struct Fleet {
     pub disturbance: Sums,
     /// Images of dear documents, in the order in which documents came: for who compares.
     pub arrivals: Option<Vec<usize>>,
+    /// How long batches take from their writing to their answer, if that is asked for, and when those
+    /// were written that have none.
+    pub answers: Option<Answers>,
     faults: Vec<String>,
     plant: Option<Plant>,
     held: Option<(Key, Vec<u8>)>,
@@ -85,6 +89,7 @@ impl Fleet {
             others: Sums::default(),
             disturbance: Sums::default(),
             arrivals: None,
+            answers: None,
             faults: Vec::new(),
             plant,
             held: None,
@@ -221,7 +226,11 @@ impl Fleet {
             let (acked, sent) = (known.acked, known.number);
             return self.fault(format!("{number} was answered behind {acked}, of {sent}"));
         }
+        let newly = number - known.acked;
         known.acked = number;
+        if let Some(answers) = &mut self.answers {
+            answers.answered(key, handle, newly);
+        }
         self.credit(key, handle, credit);
     }
 
@@ -424,6 +433,9 @@ impl Fleet {
         template.write(&mut session.out, handle, known.number, first, *salt);
         document.published += u64::from(document.template.deltas());
         document.batches += 1;
+        if let Some(answers) = &mut self.answers {
+            answers.written(key, handle);
+        }
         self.make_ready(key);
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use deltaworks_image::PRELUDE_BYTES;
+use deltaworks_image::prelude::IMAGE_BYTES_HARD_MAX;
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
@@ -71,6 +72,58 @@ struct Port {
     clock: SystemClock,
 }
 
+/// What a world is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape<'a> {
+    /// CPUs of the cores that only own documents.
+    pub others: &'a [usize],
+    /// Whether the caller's core owns documents, too.
+    pub owns_documents: bool,
+    /// Memory for everything that clients can make grow.
+    pub budget_mib: u32,
+    /// A worker's queue, if it is not to be the daemon's.
+    pub queue: Option<Queue>,
+}
+
+/// A worker's queue that is what bounds a publisher: credit does not, and no turn is shared.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue {
+    /// Messages, half of them in the ring at most, as in the daemon.
+    pub messages: u32,
+    /// Deltas that a batch may have.
+    pub deltas_per_batch_max: u32,
+}
+
+impl Queue {
+    fn apply(self, sizing: &mut Sizing) {
+        sizing.ring_capacity = (self.messages as usize / 2).clamp(1, RING_MESSAGES_MAX);
+        let limits = &mut sizing.limits;
+        limits.waiting_messages_max = (self.messages - sizing.ring_capacity as u32).max(1);
+        limits.deltas_per_batch_max = self.deltas_per_batch_max;
+        limits.image_bytes_max = IMAGE_BYTES_HARD_MAX;
+        limits.credit_bytes = u32::MAX;
+        limits.turn.reception_cost = 1 << 24;
+        limits.turn.quantum_cost = 1 << 24;
+    }
+}
+
+/// Messages that a ring holds at most, as in the daemon.
+const RING_MESSAGES_MAX: usize = 4096;
+
+/// Turns with nothing to do after which a core that only owns documents lets others have its CPU.
+const IDLE_TURNS_MAX: u32 = 256;
+
+/// What a core that only owns documents came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Worked {
+    /// Time in turns that did something.
+    pub busy_ns: u64,
+    /// Time in all.
+    pub wall_ns: u64,
+    /// Deltas that it accepted.
+    pub accepted_deltas: u64,
+}
+
 /// The stages, and their clients.
 pub struct Inside {
     stages: CoreStages,
@@ -82,7 +135,12 @@ pub struct Inside {
     given: Vec<Key>,
     last: Instant,
     is_over: StdArc<AtomicBool>,
-    workers: Vec<PinnedThread<LiveBytes>>,
+    workers: Vec<PinnedThread<Worked>>,
+    /// What they came to, once it is over.
+    pub worked: Vec<Worked>,
+    /// Time in which somebody who had something to send found no room.
+    pub blocked_ns: u64,
+    blocked_since: Option<Instant>,
     budget_bytes: u64,
 }
 
@@ -104,17 +162,26 @@ pub fn collections() -> Result<Collections, String> {
 }
 
 impl Inside {
-    /// A core on the caller's thread, and `cores - 1` that own documents on the CPUs `others`.
+    /// One core, on the caller's thread, that does everything.
     ///
     /// # Errors
     /// If the system does not give what is needed.
-    pub fn start(others: &[usize], budget_mib: u32, plant: Option<Plant>) -> Result<Self, String> {
+    pub fn start(budget_mib: u32, plant: Option<Plant>) -> Result<Self, String> {
+        Self::join(Shape { others: &[], owns_documents: true, budget_mib, queue: None }, plant)
+    }
+
+    /// A core on the caller's thread, and those that only own documents on CPUs of their own.
+    ///
+    /// # Errors
+    /// If the system does not give what is needed.
+    pub fn join(shape: Shape<'_>, plant: Option<Plant>) -> Result<Self, String> {
+        let Shape { others, owns_documents, budget_mib, queue } = shape;
         let cores = 1 + others.len();
         let sizing = size(SizingRequest {
             budget_bytes: Some(u64::from(budget_mib) << 20),
             cores: cores as u32,
             session_cores: 1,
-            workers: cores as u32,
+            workers: (cores - usize::from(!owns_documents)) as u32,
             elastic_cores: 0,
             guests_per_worker: 256,
             documents: Some(DOCUMENTS),
@@ -123,14 +190,16 @@ impl Inside {
             ring_capacity: None,
             chunk_bytes: CHUNK_BYTES as u64,
         });
-        let sizing: Sizing = sizing.map_err(|error| error.to_string())?;
+        let mut sizing: Sizing = sizing.map_err(|error| error.to_string())?;
+        if let Some(queue) = queue {
+            queue.apply(&mut sizing);
+        }
         let region = RegionSpec { chunks: sizing.chunks_per_core, numa_node: None };
         let (memory, _) =
             ChunkMemory::new(&[region], CHUNK_BYTES).map_err(|error| error.to_string())?;
         let memory = deltaworks_runtime::sync::Arc::new(memory);
         memory.prefault(RegionId(0));
-        let mut roles =
-            vec![CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false }];
+        let mut roles = vec![CoreRole { serves_sessions: true, owns_documents, is_elastic: false }];
         roles.resize(
             cores,
             CoreRole { serves_sessions: false, owns_documents: true, is_elastic: false },
@@ -173,6 +242,9 @@ impl Inside {
             last: Instant::now(),
             is_over,
             workers,
+            worked: Vec::new(),
+            blocked_ns: 0,
+            blocked_since: None,
             budget_bytes: sizing.budget_bytes,
         })
     }
@@ -183,6 +255,9 @@ impl Inside {
         if line.waits_for_room {
             return;
         }
+        if let Some(since) = self.blocked_since.take() {
+            self.blocked_ns += since.elapsed().as_nanos() as u64;
+        }
         // As a socket's task does: until there is nothing, or reception says that it is enough.
         loop {
             let unsent = self.port.fleet.unsent(key);
@@ -191,6 +266,7 @@ impl Inside {
             }
             let Some(room) = self.stages.read_room(session) else {
                 self.port.lines[session.0 as usize].waits_for_room = true;
+                self.blocked_since.get_or_insert_with(Instant::now);
                 return;
             };
             let count = room.len().min(unsent.len());
@@ -201,6 +277,31 @@ impl Inside {
                 return;
             }
         }
+    }
+
+    /// Ends all sessions, and then the other cores.
+    ///
+    /// # Errors
+    /// If one panicked.
+    pub fn stop(&mut self) -> Result<(), String> {
+        for key in self.port.fleet.keys() {
+            self.disconnect(key);
+        }
+        let began = Instant::now();
+        while self.stages.session_count() > 0 && began.elapsed() < super::world::PATIENCE {
+            self.step()?;
+        }
+        // Release: the workers have seen everything before.
+        self.is_over.store(true, Ordering::Release);
+        for worker in self.workers.drain(..) {
+            self.worked.push(worker.join().map_err(|_| "a worker panicked".to_owned())?);
+        }
+        Ok(())
+    }
+
+    /// The stages of the caller's core.
+    pub fn stages(&self) -> &CoreStages {
+        &self.stages
     }
 
     fn note(&mut self) {
@@ -217,8 +318,8 @@ impl Inside {
     }
 }
 
-/// Turns until everything is over; what was live at the end.
-fn own_documents(mut stages: CoreStages, is_over: &AtomicBool) -> LiveBytes {
+/// Turns until everything is over; how busy it was.
+fn own_documents(mut stages: CoreStages, is_over: &AtomicBool) -> Worked {
     let mut clock = SystemClock::new();
     let mut nobody = Port {
         fleet: Fleet::new(None),
@@ -226,11 +327,22 @@ fn own_documents(mut stages: CoreStages, is_over: &AtomicBool) -> LiveBytes {
         woken: Vec::new(),
         clock: clock.clone(),
     };
-    // Acquire: pairs with the Release in `finish`.
+    let began_ns = clock.now().monotonic_ns;
+    let (mut before_ns, mut busy_ns) = (began_ns, 0);
+    let mut idle_turns = 0;
+    // Acquire: pairs with the Release in `stop`.
     while !is_over.load(Ordering::Acquire) {
-        stages.turn(&mut nobody, clock.now());
+        let work = stages.turn(&mut nobody, clock.now());
+        let now_ns = clock.now().monotonic_ns;
+        busy_ns += if work > 0 { now_ns - before_ns } else { 0 };
+        before_ns = now_ns;
+        idle_turns = if work > 0 { 0 } else { idle_turns + 1 };
+        if idle_turns >= IDLE_TURNS_MAX {
+            std::thread::yield_now();
+        }
     }
-    stages.live_bytes()
+    let accepted_deltas = stages.counts().validation.accepted_deltas;
+    Worked { busy_ns, wall_ns: before_ns - began_ns, accepted_deltas }
 }
 
 fn live(bytes: LiveBytes) -> Live {
@@ -328,18 +440,7 @@ impl World for Inside {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), String> {
-        for key in self.port.fleet.keys() {
-            self.disconnect(key);
-        }
-        let began = Instant::now();
-        while self.stages.session_count() > 0 && began.elapsed() < super::world::PATIENCE {
-            self.step()?;
-        }
-        // Release: the workers have seen everything before.
-        self.is_over.store(true, Ordering::Release);
-        for worker in self.workers.drain(..) {
-            worker.join().map_err(|_| "a worker panicked".to_owned())?;
-        }
+        self.stop()?;
         let live = self.stages.live_bytes();
         let left = (live.subscriptions, live.spills, live.carries, self.stages.session_count());
         if left == (0, 0, 0, 0) {

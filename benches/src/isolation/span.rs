@@ -23,7 +23,8 @@ pub struct Span {
     live_bytes_max: u64,
 }
 
-fn histogram() -> Histogram<u64> {
+/// An empty histogram of nanoseconds.
+pub(super) fn histogram() -> Histogram<u64> {
     match Histogram::new_with_bounds(1, LONGEST_NS, 3) {
         Ok(histogram) => histogram,
         Err(_) => unreachable!("bounds that a histogram has"),
@@ -109,7 +110,8 @@ impl Span {
     }
 }
 
-fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
+/// Its quantiles.
+pub(super) fn quantiles(histogram: &Histogram<u64>) -> Quantiles {
     let at = |share: f64| histogram.value_at_quantile(share) as f64 / 1e3;
     if histogram.is_empty() {
         return Quantiles::default();
