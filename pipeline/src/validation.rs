@@ -57,9 +57,6 @@ use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
 /// Batches whose lines are asked for together.
 pub(crate) const ARRIVALS_AT_ONCE: usize = 128;
 
-/// A document with one of these flags is not one of the many whose batches are judged at once.
-const SET_APART: u16 = STALLED | LANED | LEAVING | ARRIVED;
-
 /// Bytes of the smallest image.
 const IMAGE_BYTES_MIN: usize = 64;
 
@@ -326,29 +323,10 @@ impl Validation {
     #[inline]
     fn judge(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
         let index = arrival.place as usize;
-        if self.registry.documents[index].flags & SET_APART != 0 {
-            self.judge_apart(arrival, mailboxes, now);
-            return;
-        }
-        self.judge_now(arrival, mailboxes, now);
-    }
-
-    /// Judges a batch of a document that stands still, or moves.
-    #[cold]
-    fn judge_apart(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
-        let index = arrival.place as usize;
         if self.registry.documents[index].flags & ASIDE != 0 {
             self.set_aside(index, Behind::Batch(arrival.take()));
             return;
         }
-        let nodes = self.registry.documents[index].nodes;
-        self.judge_now(arrival, mailboxes, now);
-        self.note_growth(index, nodes, now);
-    }
-
-    #[inline]
-    fn judge_now(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
-        let index = arrival.place as usize;
         let mut check = BatchCheck::default();
         let share = self.turn.share(self.limits.steps_per_batch);
         let mut steps = share;
@@ -536,9 +514,14 @@ impl Validation {
         document.nodes += 1;
         document.appended = document.appended.after(u64::from(range.bytes()));
         document.tail_index += 1;
-        if document.flags & GREW == 0 {
+        if document.flags & (GREW | LEAVING | ARRIVED) != GREW {
+            if document.flags & GREW == 0 {
+                self.grew.push(arrival.place);
+            }
+            if document.flags & (LEAVING | ARRIVED) != 0 {
+                self.moves.note_append((document.slot, document.generation), now);
+            }
             document.flags |= GREW;
-            self.grew.push(arrival.place);
         }
         self.counts.accepted(document.collection, fields.count, range.bytes());
         if self.heat.accepts(fields.count) {

@@ -61,6 +61,17 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
+    pub(super) fn is(&self, (slot, generation): (u32, u32)) -> bool {
+        (self.slot, self.generation) == (slot, generation)
+    }
+
+    /// Its first batch here: returns how long nobody could append, if that is known.
+    pub(super) fn end_pause(&mut self, now: Now) -> Option<u64> {
+        let pause_ns = now.monotonic_ns.saturating_sub(self.paused_ns.take()?);
+        self.pause_ns = Some(pause_ns);
+        Some(pause_ns)
+    }
+
     pub(super) fn awaited_until_ns(&self) -> u64 {
         self.awaited_until_ns
     }
@@ -299,21 +310,6 @@ impl Validation {
             self.moves.counts.held_retirements += 1;
         } else {
             self.retirements.begin(chunk);
-        }
-    }
-
-    /// Notes how long nobody could append to the document at `place`, if this is its first batch here.
-    pub(super) fn note_first_append(&mut self, place: usize, now: Now) {
-        let document = &self.registry.documents[place];
-        let it = (document.slot, document.generation);
-        let mut arrived = self.moves.arrived.iter_mut();
-        let Some(arrived) = arrived.find(|known| (known.slot, known.generation) == it) else {
-            return;
-        };
-        if let Some(paused_ns) = arrived.paused_ns.take() {
-            let pause_ns = now.monotonic_ns.saturating_sub(paused_ns);
-            arrived.pause_ns = Some(pause_ns);
-            self.moves.pause.record(pause_ns);
         }
     }
 

@@ -209,7 +209,6 @@ impl Validation {
             let share = self.limits.steps_per_batch.min(turn_steps);
             let mut steps = share;
             let (index, current) = (stall.index, &mut stall.current);
-            let nodes = self.registry.documents[index].nodes;
             let judged = match current {
                 Some(arrival) => self.judge_stalled(
                     arrival,
@@ -224,7 +223,6 @@ impl Validation {
             };
             turn_steps -= share - steps.min(share);
             self.heat.steps += u64::from(share - steps.min(share));
-            self.note_growth(index, nodes, now);
             if !judged {
                 stall.machine = Some(machine);
                 self.stalls.push_back(stall);

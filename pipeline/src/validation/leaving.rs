@@ -48,6 +48,16 @@ pub(super) struct Leaving {
     last_append_ns: Option<u64>,
 }
 
+impl Leaving {
+    pub(super) fn is(&self, (slot, generation): (u32, u32)) -> bool {
+        (self.slot, self.generation) == (slot, generation)
+    }
+
+    pub(super) fn note_append(&mut self, now: Now) {
+        self.last_append_ns = Some(now.monotonic_ns);
+    }
+}
+
 impl Validation {
     /// Begins to give a document to worker `to`.
     pub(crate) fn move_document(
@@ -195,13 +205,6 @@ impl Validation {
     pub(super) fn may_owe_leaving(&self, place: usize) -> bool {
         let leaving = self.moves.leaving.iter().find(|it| it.place == place as u32);
         leaving.is_none_or(|it| self.registry.owed_of(place) < it.owed_max)
-    }
-
-    /// Notes when the document at `place` has grown while it leaves.
-    pub(super) fn note_last_append(&mut self, place: usize, now: Now) {
-        if let Some(it) = self.moves.leaving.iter_mut().find(|it| it.place == place as u32) {
-            it.last_append_ns = Some(now.monotonic_ns);
-        }
     }
 
     /// Goes on with documents that leave. What was judged is published.

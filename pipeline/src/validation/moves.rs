@@ -12,7 +12,7 @@ use super::Validation;
 use super::coming::{Arrived, Expected, HeldRetirement};
 use super::leaving::Leaving;
 use super::lending::Lending;
-use crate::document::{ARRIVED, DROPPED, LEAVING, LIVE};
+use crate::document::{DROPPED, LIVE};
 use crate::handover::{MOVED_MAX, MoveCounts, Moved};
 use crate::latency::Histogram;
 use crate::mailbox::Mailboxes;
@@ -70,6 +70,20 @@ impl Moves {
         expected.find(|it| (it.slot, it.generation) == (slot, generation))
     }
 
+    /// Notes that a document that leaves, or has just come, has grown.
+    #[cold]
+    pub fn note_append(&mut self, document: (u32, u32), now: Now) {
+        let mut leaving = self.leaving.iter_mut();
+        if let Some(leaving) = leaving.find(|it| it.is(document)) {
+            leaving.note_append(now);
+        }
+        let mut arrived = self.arrived.iter_mut();
+        if let Some(pause_ns) = arrived.find(|it| it.is(document)).and_then(|it| it.end_pause(now))
+        {
+            self.pause.record(pause_ns);
+        }
+    }
+
     /// When it is to be looked whether the first batch of a document that has come still does not.
     pub fn wake_at_ns(&self) -> u64 {
         self.arrived.iter().map(Arrived::awaited_until_ns).min().unwrap_or(u64::MAX)
@@ -99,19 +113,6 @@ impl Moves {
 }
 
 impl Validation {
-    /// Notes whether a document that moves has grown beyond `nodes`.
-    pub(super) fn note_growth(&mut self, index: usize, nodes: u64, now: Now) {
-        let document = &self.registry.documents[index];
-        if document.nodes == nodes {
-            return;
-        }
-        match document.flags & (LEAVING | ARRIVED) {
-            0 => {}
-            LEAVING => self.note_last_append(index, now),
-            _ => self.note_first_append(index, now),
-        }
-    }
-
     /// Handles what is said about a document that moves.
     pub(super) fn handle_move(
         &mut self,

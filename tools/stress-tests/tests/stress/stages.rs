@@ -3,7 +3,8 @@
 //!
 //! Three threads, one of which only owns documents. Every reader must get a sequence without a hole
 //! that it was not told of, each writer's batches in order and once, and the bytes that were
-//! written; every writer its answers; and nobody may sleep through what was left for it.
+//! written; every writer its answers; and nobody may sleep through what was left for it. Documents
+//! move between the two owners all the while, which nobody may notice.
 
 mod core;
 mod port;
@@ -26,6 +27,9 @@ use deltaworks_stress_tests::rest::Rest;
 
 /// Documents that are written and read.
 pub const DOCUMENTS: u32 = 5;
+
+/// Cores that own documents.
+pub const WORKERS: u64 = 2;
 
 const ROLES: [CoreRole; 3] = [
     CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false },
@@ -65,7 +69,8 @@ fn collections() -> Collections {
     }])
 }
 
-fn run(ring_capacity: usize, batches: u64, seed: u64) -> Told {
+/// Documents move in it if `moves`.
+fn run(ring_capacity: usize, batches: u64, seed: u64, moves: bool) -> Told {
     let (rests, doorbells): (Vec<_>, Vec<_>) = ROLES.iter().map(|_| Rest::new()).unzip();
     let region = RegionSpec { chunks: 4, numa_node: None };
     let (memory, _) = ChunkMemory::new(&[region; 2], 8 << 10).expect("memory");
@@ -89,7 +94,7 @@ fn run(ring_capacity: usize, batches: u64, seed: u64) -> Told {
         measures_latency: true,
     });
     let cores = stages.into_iter().zip(rests).enumerate().map(|(number, (stages, rest))| {
-        let core = Core::new(number as u64, stages, rest, meetings.clone(), batches, seed);
+        let core = Core::new(number as u64, stages, rest, meetings.clone(), (batches, seed), moves);
         std::thread::spawn(move || core.run())
     });
     let cores: Vec<_> = cores.collect();
@@ -101,7 +106,7 @@ fn run(ring_capacity: usize, batches: u64, seed: u64) -> Told {
 fn whole_stages_keep_order_bytes_and_memory_and_end_in_order() {
     let mut told = Told::default();
     for (seed, (ring_capacity, batches)) in [(1, 3), (4, 15), (256, 60)].into_iter().enumerate() {
-        let run = run(ring_capacity, rounds(batches), seed as u64);
+        let run = run(ring_capacity, rounds(batches), seed as u64, true);
         assert_eq!(run.ends.len(), DOCUMENTS as usize, "all readers come to the same end: {run:?}");
         told = told.and(run);
     }
@@ -109,13 +114,14 @@ fn whole_stages_keep_order_bytes_and_memory_and_end_in_order() {
     // Otherwise nothing was shown.
     assert!(told.images > 0 && told.recycled_chunks > 0 && told.sleeps > 0, "{told:?}");
     assert!(told.gaps > 0 && told.halves > 0 && told.sessions > 20, "{told:?}");
+    assert!(told.moves > 2, "documents move all the while: {told:?}");
 }
 
 /// Each writer takes all documents in turn, and rings hold one message: readers on other cores get
 /// each document's batches in order, whatever came between.
 #[test]
 fn order_per_document_is_kept_with_interleaved_documents() {
-    let told = run(1, rounds(4), 11);
+    let told = run(1, rounds(4), 11, true);
     assert_eq!(told.ends.len(), DOCUMENTS as usize, "all readers come to the same end: {told:?}");
     assert!(told.images > 0);
 }
@@ -124,7 +130,7 @@ fn order_per_document_is_kept_with_interleaved_documents() {
 /// `opened`, gaps stand where they belong, and nothing comes twice.
 #[test]
 fn order_is_kept_for_control_and_data_interleaved_of_many_documents() {
-    let told = run(2, rounds(40), 12);
+    let told = run(2, rounds(40), 12, false);
     assert_eq!(told.ends.len(), DOCUMENTS as usize, "all readers come to the same end: {told:?}");
     assert!(told.sessions > 6 && told.gaps > 0, "{told:?}");
 }

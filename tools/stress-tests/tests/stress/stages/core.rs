@@ -10,7 +10,7 @@ use deltaworks_runtime::clock::{Clock, SystemClock};
 use deltaworks_stress_tests::{Random, content};
 
 use super::port::{Port, Speed};
-use super::{DOCUMENTS, Meeting};
+use super::{DOCUMENTS, Meeting, WORKERS};
 use deltaworks_stress_tests::rest::Rest;
 
 /// What came of it.
@@ -28,6 +28,8 @@ pub struct Told {
     pub recycled_chunks: u64,
     /// How often a core slept.
     pub sleeps: u64,
+    /// Documents that were handed from one core to another.
+    pub moves: u64,
     /// How far readers have come in each document.
     pub ends: Vec<(u32, u64)>,
 }
@@ -46,9 +48,13 @@ impl Told {
             sessions: self.sessions + other.sessions,
             recycled_chunks: self.recycled_chunks + other.recycled_chunks,
             sleeps: self.sleeps + other.sleeps,
+            moves: self.moves + other.moves,
         }
     }
 }
+
+/// A core asks for a move in about one of so many turns.
+const TURNS_PER_MOVE: u64 = 150;
 
 /// The next guest comes before so many more batches are written.
 const BATCHES_PER_GUEST: u64 = 20;
@@ -72,6 +78,8 @@ pub struct Core {
     written: u64,
     welcomed: u64,
     sessions: u64,
+    /// Documents move.
+    moves: bool,
 }
 
 impl Core {
@@ -81,8 +89,8 @@ impl Core {
         stages: CoreStages,
         rest: Rest,
         meetings: Arc<[Meeting; 3]>,
-        batches: u64,
-        seed: u64,
+        (batches, seed): (u64, u64),
+        moves: bool,
     ) -> Self {
         Self {
             number,
@@ -98,6 +106,7 @@ impl Core {
             written: 0,
             welcomed: 0,
             sessions: 0,
+            moves,
         }
     }
 
@@ -108,7 +117,8 @@ impl Core {
         for speed in [Speed::Fast, Speed::Slow] {
             self.begin(speed, None, From::Start, &mut clock);
         }
-        self.until(0, &mut clock, Self::is_answered);
+        // An open waits for a document that moves, perhaps for longer than all is written.
+        self.until(0, &mut clock, |core| core.is_answered() && core.port.is_opened());
         // The end: nothing is read any more, everything goes out, sessions end.
         self.stages.stop_reading();
         self.until(1, &mut clock, |core| core.stages.may_park() && !core.stages.has_backlog());
@@ -123,7 +133,8 @@ impl Core {
         assert_eq!(left, (0, 0, 0), "core {}", self.number);
         let Port { images, gaps, halves, .. } = self.port;
         let (recycled_chunks, sleeps) = (counts.recycled_chunks, self.rest.sleeps());
-        Told { images, gaps, halves, sessions: self.sessions, recycled_chunks, sleeps, ends }
+        let (sessions, moves) = (self.sessions, self.stages.move_counts().finished);
+        Told { images, gaps, halves, sessions, recycled_chunks, sleeps, moves, ends }
     }
 
     /// Turns until this core is `done` and all others are, too.
@@ -131,6 +142,9 @@ impl Core {
         let mut is_here = false;
         while !self.meetings[meeting].is_complete() {
             let played = meeting < 2 && self.play(clock);
+            if self.moves && meeting == 0 && self.random.one_in(TURNS_PER_MOVE) {
+                self.move_one();
+            }
             let work = self.stages.turn(&mut self.port, clock.now());
             if !is_here && done(self) {
                 is_here = true;
@@ -149,6 +163,18 @@ impl Core {
                 work > 0 || !stages.may_park() || meetings[meeting].is_complete()
             });
         }
+    }
+
+    /// Asks for one of the documents that are here to go to some worker. What cannot go stays.
+    fn move_one(&mut self) {
+        let mut documents = Vec::new();
+        self.stages.documents(0, 64, |entry| documents.push((entry.slot, entry.generation)));
+        if documents.is_empty() {
+            return;
+        }
+        let (slot, generation) = documents[self.random.below(documents.len() as u64) as usize];
+        let to = self.random.below(WORKERS) as u16;
+        let _ = self.stages.move_document(slot, generation, to);
     }
 
     /// A session that opens every document, to write if there is a producer.

@@ -122,6 +122,11 @@ impl Port {
         })
     }
 
+    /// Whether every session has opened every document.
+    pub fn is_opened(&self) -> bool {
+        self.sessions.values().all(|session| session.handles.len() == DOCUMENTS as usize)
+    }
+
     fn handle(&mut self, session: SessionId, handle: u32) -> Option<&mut Handle> {
         self.sessions.get_mut(&session.0)?.handles.get_mut(&handle)
     }
