@@ -211,6 +211,8 @@ impl Coordinator {
             self.resting.pop_front();
         }
         let mut decisions = self.look_after_holders(now_ns);
+        // Who was promoted and does not show is looked for again, although nothing may be reported.
+        self.has_news = !decisions.is_empty();
         let mut situation = self.situation(now_ns);
         let is_uneven = is_uneven(&situation, &self.limits);
         self.uneven_looks = if is_uneven { self.uneven_looks + 1 } else { 0 };
@@ -379,6 +381,26 @@ mod tests {
             look += 1;
             assert!(look < 70, "the document has gone, its elastic worker is free");
         }
+    }
+
+    #[test]
+    fn a_promoted_document_that_has_gone_is_noticed_without_a_report() {
+        let mut coordinator = coordinator(moving());
+        coordinator.handle_report(report(0, 9, vec![load(7, Wish::Promotion, None)]));
+        coordinator.decide(1_000 * MS);
+        coordinator.handle_report(report(0, 0, vec![]));
+        coordinator.handle_report(report(2, 9, vec![load(7, Wish::Stay, Some(0))]));
+        coordinator.decide(1_100 * MS);
+        coordinator.handle_report(report(2, 0, vec![]));
+        let mut now_ns = 1_200 * MS;
+        while coordinator.counts().promoted > 0 {
+            coordinator.decide(now_ns);
+            assert!(now_ns < 9_000 * MS, "its elastic worker is free");
+            now_ns = coordinator.wake_at_ns().min(now_ns + 100 * MS);
+            assert!(coordinator.wake_at_ns() < u64::MAX || coordinator.counts().promoted == 0);
+        }
+        coordinator.decide(now_ns + 100 * MS);
+        assert_eq!(coordinator.wake_at_ns(), u64::MAX, "then it sleeps");
     }
 
     #[test]
