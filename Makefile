@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants sanitize test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation sanitize test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ sim-mutants: ## Plants bugs in the server one at a time: a seed of the simulator
 
 stress-mutants: ## Plants faults of logic, and wants the stress tests to find each
 	$(CARGO) run --locked -p deltaworks-stress-tests --bin stress-mutants
+
+soak-isolation: ## Random publishers and subscribers of all policies against the daemon, each accounted for: MINUTES=60
+	$(CARGO) build --release --locked -p deltaworksd -p deltaworks-benches
+	$(CARGO) run --release --locked -p deltaworks-benches --bin throughput -- soak --minutes $(or $(MINUTES),60) $(if $(JSON),--json)
 
 sanitize: ## Stress, inline pipeline and daemon under sanitizers, inline pipeline under memcheck: STEPS="thread address memcheck helgrind"
 	@scripts/sanitize $(STEPS)

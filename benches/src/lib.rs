@@ -43,3 +43,5 @@ pub mod abuse;
 pub mod isolation;
 
 pub mod queues;
+
+pub mod soak;

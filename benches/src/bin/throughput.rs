@@ -1,6 +1,7 @@
 //! How fast the data path is: `throughput pipeline` runs all stages on pinned cores, `throughput tcp`
 //! a whole server over loopback TCP, against raw TCP; `throughput abuse` the daemon beside hostile
-//! connections, `throughput isolation` what the greedy, the slow and the hot cost others.
+//! connections, `throughput isolation` what the greedy, the slow and the hot cost others;
+//! `throughput queues` what a worker's queue buys, and `throughput soak` accounts for every subscriber.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -15,6 +16,7 @@ use deltaworks_benches::isolation::report::{
 use deltaworks_benches::isolation::{self, IsolationOptions};
 use deltaworks_benches::pipeline::{self, Options, Report};
 use deltaworks_benches::queues::{self, Cell, QueuesOptions, TABLE_HEAD as QUEUES_TABLE_HEAD};
+use deltaworks_benches::soak::{self, SoakOptions};
 use deltaworks_benches::tcp::{self, TcpOptions, TcpReport, Way};
 use serde::Serialize;
 
@@ -37,6 +39,8 @@ enum Mode {
     Isolation(IsolationOptions),
     /// A worker's queue of every length, with messages of every size.
     Queues(QueuesOptions),
+    /// Random publishers and subscribers of all policies, and an account of every subscriber.
+    Soak(SoakOptions),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +55,10 @@ fn main() -> ExitCode {
         }),
         Mode::Abuse(options) => run_abuse(&options),
         Mode::Isolation(options) => run_isolation(&options),
+        Mode::Soak(options) => soak::run(&options).map(|report| {
+            tell(&report, options.json, soak::describe);
+            report.verified
+        }),
         Mode::Queues(options) => {
             let json = options.json;
             if !json {

@@ -79,6 +79,8 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Handle {
     pub(super) is_open: bool,
+    /// The server has ended it, as its policy says.
+    pub(super) is_closed: bool,
     /// Of a reader: what comes next, and where it began.
     pub(super) next: u64,
     pub(super) start: u64,
@@ -134,4 +136,17 @@ pub struct Sums {
     pub told: u64,
     /// Tellings.
     pub gaps: u64,
+}
+
+/// What became of one subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct Account {
+    /// Deltas written for it: since it began, and until it was closed if it was.
+    pub published: u64,
+    /// Deltas that came.
+    pub delivered: u64,
+    /// Deltas that were told not to come.
+    pub told: u64,
+    /// The server has ended it.
+    pub is_closed: bool,
 }

@@ -20,6 +20,12 @@ pub const DEAR_SCHEMA: &str = r#"{"definitions": {"u": {"discriminator": "t", "m
     "x": {"properties": {"c": {"ref": "u"}}, "additionalProperties": true},
     "end": {"properties": {}, "additionalProperties": true}}}}, "ref": "u"}"#;
 
+/// The collection whose readers may make publishers wait.
+pub const WAITED: &str = "waited";
+
+/// The key by which deltas are told apart where the newest of every key is enough.
+pub const KEY: &str = "/user";
+
 /// Unions inside each other: as many as a delta's bytes may be read again.
 const DEAR_DEPTH: usize = 4;
 

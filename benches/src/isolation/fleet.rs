@@ -10,9 +10,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use deltaworks_image::Image;
+use deltaworks_pipeline::message::Policy;
 
 use super::answers::Answers;
-pub use super::client::{Document, Handle, Key, OpenedAs, Plan, Role, Session, Side, Speed, Sums};
+pub use super::client::{
+    Account, Document, Handle, Key, OpenedAs, Plan, Role, Session, Side, Speed, Sums,
+};
 use super::delta::Template;
 use super::plant::Plant;
 use super::span::Span;
@@ -261,6 +264,16 @@ impl Fleet {
         let sums = self.sums(side);
         sums.told += to - from;
         sums.gaps += 1;
+    }
+
+    /// The server has ended a subscription, which only one policy allows.
+    pub fn closed(&mut self, key: Key, handle: u32) {
+        let policy = self.session(key).map(|it| it.plan.role);
+        let Some(known) = self.handle(key, handle) else { return };
+        known.is_closed = true;
+        if !matches!(policy, Some(Role::Reader { policy: Policy::Close, .. })) {
+            self.refused(key, "the end of a handle");
+        }
     }
 
     /// Something was told that may not be.
@@ -564,7 +577,7 @@ impl Fleet {
         session.out.len() == session.sent
             && session.handles.iter().zip(&session.plan.documents).all(|(handle, document)| {
                 if is_reader {
-                    handle.next > self.documents[*document].published
+                    handle.is_closed || handle.next > self.documents[*document].published
                 } else {
                     handle.acked == handle.number
                 }
@@ -577,21 +590,29 @@ impl Fleet {
         if !matches!(session.plan.role, Role::Reader { .. }) {
             return;
         }
-        let wrong = session.handles.iter().zip(&session.plan.documents).find_map(|it| {
-            let (handle, document) = it;
-            let published = self.documents[*document].published;
-            let was_written = published + 1 - handle.start;
-            (handle.delivered + handle.told != was_written || handle.next != published + 1).then(
-                || {
-                    let Handle { delivered, told, .. } = handle;
-                    let name = &self.documents[*document].name;
-                    format!("{name}: {was_written} written, {delivered} came, {told} told missing")
-                },
-            )
+        let documents = session.plan.documents.clone();
+        let of_documents = self.accounts(key).into_iter().zip(documents);
+        let wrong = of_documents.into_iter().find_map(|(account, document)| {
+            let Account { published, delivered, told, .. } = account;
+            let name = &self.documents[document].name;
+            (delivered + told != published).then(|| {
+                format!("{name}: {published} written, {delivered} came, {told} told missing")
+            })
         });
         if let Some(fault) = wrong {
             self.fault(fault);
         }
+    }
+
+    /// What became of each subscription of a session.
+    pub fn accounts(&self, key: Key) -> Vec<Account> {
+        let Some(session) = self.sessions[key].as_ref() else { return Vec::new() };
+        let account = |(handle, document): (&Handle, &usize)| {
+            let Handle { delivered, told, start, next, is_closed, .. } = *handle;
+            let end = if is_closed { next } else { self.documents[*document].published + 1 };
+            Account { published: end - start, delivered, told, is_closed }
+        };
+        session.handles.iter().zip(&session.plan.documents).map(account).collect()
     }
 
     /// Keys of all sessions.

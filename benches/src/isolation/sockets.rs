@@ -19,7 +19,7 @@ use deltaworks_protocol::message::{
 use deltaworks_protocol::{Control, ServerMessage};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::delta::{DEAR, DEAR_SCHEMA};
+use super::delta::{DEAR, DEAR_SCHEMA, KEY, WAITED};
 use super::fleet::{Fleet, Key, OpenedAs, Plan, Role, Speed};
 use super::plant::Plant;
 use super::world::{Live, World};
@@ -226,6 +226,9 @@ fn hear(fleet: &mut Fleet, pongs: &mut Vec<u8>, key: Key, message: &[u8]) -> Res
         ServerMessage::Ack(ack) => fleet.acked(key, ack.handle, ack.producer_sequence, ack.credit),
         ServerMessage::Credit(credit) => fleet.credit(key, credit.handle, credit.bytes),
         ServerMessage::Gap(gap) => fleet.gap(key, gap.handle, gap.from, gap.to),
+        ServerMessage::Closed(closed) if closed.handle.is_some() => {
+            closed.handle.into_iter().for_each(|handle| fleet.closed(key, handle));
+        }
         ServerMessage::Ping(ping) => Pong { token: ping.token }.encode_to(pongs),
         other => return Err(format!("{other:?}")),
     }
@@ -239,8 +242,10 @@ fn configuration() -> Result<PathBuf, String> {
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let name = format!("deltaworks-isolation-{}-{number}", std::process::id());
     let folder = std::env::temp_dir().join(name);
+    let plain = "kind = \"cbor\"\nschema = \"plain.json\"\n";
     let toml = format!(
-        "[collections.\"\"]\nkind = \"cbor\"\nschema = \"plain.json\"\n\
+        "[collections.\"\"]\n{plain}conflate_key = \"{KEY}\"\n\
+         [collections.{WAITED}]\n{plain}wait_allowed = true\n\
          [collections.{DEAR}]\nkind = \"cbor\"\nschema = \"dear.json\"\n"
     );
     let files = [
