@@ -26,6 +26,8 @@ pub mod fleet;
 
 pub mod world;
 
+pub mod worker;
+
 pub mod inside;
 
 pub mod sockets;
@@ -163,17 +165,16 @@ pub fn run(
     if let Some(name) = options.scenario.iter().find(|name| !names.contains(&name.as_str())) {
         return Err(format!("there is no scenario {name:?}, but {}", names.join(", ")));
     }
-    // The daemon's CPU is another, where there is one and nobody else takes it.
-    let serving = cpus.iter().map(|it| it.id).find(|it| *it != cpu.id && !options.is_polite);
+    let other = cpus.iter().map(|it| it.id).find(|it| *it != cpu.id);
     let options = options.clone();
-    let work = move || run_all(&options, serving, tell);
+    let work = move || run_all(&options, other, tell);
     let thread = PinnedThread::spawn(cpu.id, "load", work).map_err(|it| it.to_string())?;
     thread.join().map_err(|_| "the load panicked".to_owned())?
 }
 
 fn run_all(
     options: &IsolationOptions,
-    cpu: Option<usize>,
+    other: Option<usize>,
     tell: impl Fn(&Report),
 ) -> Result<bool, String> {
     let is_wanted =
@@ -187,15 +188,17 @@ fn run_all(
     }
     let forms = [Form::InProcess, Form::Sockets];
     let forms = forms.into_iter().filter(|it| options.form.is_empty() || options.form.contains(it));
-    let trials: Vec<(Form, &Scenario)> =
-        forms.flat_map(|form| scenarios.iter().map(move |scenario| (form, scenario))).collect();
+    let trials = forms.flat_map(|form| scenarios.iter().map(move |scenario| (form, scenario)));
+    // The daemon has one CPU, and so one worker.
+    let trials: Vec<_> =
+        trials.filter(|(form, it)| *form == Form::InProcess || !it.needs_other_worker()).collect();
     let bar = bar(trials.len());
     let mut are_verified = true;
     for (form, scenario) in trials {
         bar.set_message(scenario.name);
         let from = bar.position();
         let mut moved = |part: f64| bar.set_position(from + (part * BAR_STEPS as f64) as u64);
-        let report = play(options, form, cpu, scenario, &mut moved)
+        let report = play(options, form, other, scenario, &mut moved)
             .map_err(|error| format!("{} {}: {error}", form.name(), scenario.name))?;
         bar.set_position(from + BAR_STEPS);
         are_verified &= report.verified;
@@ -208,7 +211,7 @@ fn run_all(
 fn play(
     options: &IsolationOptions,
     form: Form,
-    cpu: Option<usize>,
+    other: Option<usize>,
     scenario: &Scenario,
     moved: &mut dyn FnMut(f64),
 ) -> Result<Report, String> {
@@ -221,12 +224,17 @@ fn play(
         has_bounds: form == Form::InProcess,
     };
     let world: Box<dyn World> = match form {
+        Form::InProcess if scenario.needs_other_worker() => {
+            let cpu = other.ok_or("two CPUs are needed, one for each worker")?;
+            Box::new(Inside::start_with_other(cpu, options.budget_mib, options.plant)?)
+        }
         Form::InProcess => Box::new(Inside::start(options.budget_mib, options.plant)?),
         Form::Sockets => {
             let program = match &options.daemon {
                 Some(program) => program.clone(),
                 None => daemon::beside_this_program()?,
             };
+            let cpu = other.filter(|_| !options.is_polite);
             Box::new(Sockets::start(&program, cpu, options.budget_mib, options.plant)?)
         }
     };

@@ -22,7 +22,8 @@ use crate::abuse::spread::Quantiles;
 use crate::isolation::answers::Answers;
 use crate::isolation::client::{Plan, Role, Side};
 use crate::isolation::delta::Template;
-use crate::isolation::inside::{Inside, Queue, Shape, Worked};
+use crate::isolation::inside::{Inside, Queue, Shape};
+use crate::isolation::worker::Worked;
 use crate::isolation::world::{World, play, until};
 use crate::sizing::CHUNK_BYTES;
 

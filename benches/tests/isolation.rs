@@ -59,6 +59,16 @@ fn a_hot_document_in_process() {
 }
 
 #[test]
+fn a_document_that_moves_in_process() {
+    if core_affinity::get_core_ids().unwrap_or_default().len() < 2 {
+        eprintln!("skipped: two CPUs are needed");
+        return;
+    }
+    let report = is_sound("promotion", Form::InProcess);
+    assert!(report.more["moves"].as_u64() >= Some(4), "{:?}", report.more);
+}
+
+#[test]
 fn greedy_publishers_in_process() {
     for scenario in ["greedy-publisher", "greedy-long-deltas"] {
         let report = is_sound(scenario, Form::InProcess);

@@ -19,6 +19,8 @@ pub struct Document {
     pub name: String,
     pub(super) template: Rc<Template>,
     pub(super) salt: u32,
+    /// Slot and generation, once somebody has opened it.
+    pub id: Option<u64>,
     /// Deltas written so far.
     pub published: u64,
     pub(super) batches: u64,

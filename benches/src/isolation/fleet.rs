@@ -122,7 +122,8 @@ impl Fleet {
         let number = self.documents.len();
         let salt = (number as u32 + 1).wrapping_mul(0x9e37_79b9);
         let (published, batches, turn) = (0, 0, None);
-        self.documents.push(Document { name, template, salt, published, batches, turn });
+        let id = None;
+        self.documents.push(Document { name, template, salt, id, published, batches, turn });
         number
     }
 
@@ -203,6 +204,7 @@ impl Fleet {
         session.opened += 1;
         let document = session.plan.documents[opened.handle as usize];
         let is_whole = session.opened == session.handles.len();
+        self.documents[document].id = Some(opened.document);
         match session.plan.role {
             Role::Reader { speed, .. } => {
                 session.by_id.insert(opened.document, opened.handle);

@@ -6,7 +6,6 @@
 //! that the daemon would have.
 
 use std::sync::Arc as StdArc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use deltaworks_image::PRELUDE_BYTES;
@@ -14,6 +13,7 @@ use deltaworks_image::prelude::IMAGE_BYTES_HARD_MAX;
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
+use deltaworks_pipeline::handover::{MoveRefusal, Moved};
 use deltaworks_pipeline::message::{
     Access, Ack, CloseReason, From, Missed, OpenRefusal, OpenRequest, Opened, Refusal, SessionId,
 };
@@ -22,13 +22,13 @@ use deltaworks_pipeline::stages::{CoreRole, CoreStages, LiveBytes, Parts, join};
 use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionId, RegionSpec};
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 use deltaworks_runtime::doorbell::{Wake, doorbell};
-use deltaworks_runtime::pinned::PinnedThread;
 use deltaworks_schema::{Kind, Schema as TypedSchema};
 use deltaworks_server::sizing::{Sizing, SizingRequest, WORKER_QUEUE_MESSAGES, size};
 
 use super::delta::{DEAR, DEAR_SCHEMA};
 use super::fleet::{Fleet, Key, OpenedAs, Plan, Role};
 use super::plant::Plant;
+use super::worker::{Worked, Worker};
 use super::world::{Live, World};
 use crate::payload;
 use crate::sizing::CHUNK_BYTES;
@@ -64,7 +64,8 @@ struct Line {
     waits_for_room: bool,
 }
 
-struct Port {
+/// The clients as the stages see them.
+pub(super) struct Port {
     fleet: Fleet,
     /// By session.
     lines: Vec<Line>,
@@ -110,20 +111,6 @@ impl Queue {
 /// Messages that a ring holds at most, as in the daemon.
 const RING_MESSAGES_MAX: usize = 4096;
 
-/// Turns with nothing to do after which a core that only owns documents lets others have its CPU.
-const IDLE_TURNS_MAX: u32 = 256;
-
-/// What a core that only owns documents came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Worked {
-    /// Time in turns that did something.
-    pub busy_ns: u64,
-    /// Time in all.
-    pub wall_ns: u64,
-    /// Deltas that it accepted.
-    pub accepted_deltas: u64,
-}
-
 /// The stages, and their clients.
 pub struct Inside {
     stages: CoreStages,
@@ -134,8 +121,7 @@ pub struct Inside {
     turns: u64,
     given: Vec<Key>,
     last: Instant,
-    is_over: StdArc<AtomicBool>,
-    workers: Vec<PinnedThread<Worked>>,
+    workers: Vec<Worker>,
     /// What they came to, once it is over.
     pub worked: Vec<Worked>,
     /// Time in which somebody who had something to send found no room.
@@ -170,6 +156,19 @@ impl Inside {
         Self::join(Shape { others: &[], owns_documents: true, budget_mib, queue: None }, plant)
     }
 
+    /// The same, and a worker on a core of its own that owns what is moved to it.
+    ///
+    /// # Errors
+    /// If the system does not give what is needed.
+    pub fn start_with_other(
+        cpu: usize,
+        budget_mib: u32,
+        plant: Option<Plant>,
+    ) -> Result<Self, String> {
+        let others = [cpu];
+        Self::join(Shape { others: &others, owns_documents: true, budget_mib, queue: None }, plant)
+    }
+
     /// A core on the caller's thread, and those that only own documents on CPUs of their own.
     ///
     /// # Errors
@@ -177,12 +176,14 @@ impl Inside {
     pub fn join(shape: Shape<'_>, plant: Option<Plant>) -> Result<Self, String> {
         let Shape { others, owns_documents, budget_mib, queue } = shape;
         let cores = 1 + others.len();
+        // Beside a core that owns documents, another is nobody's home.
+        let elastic_cores = if owns_documents { others.len() as u32 } else { 0 };
         let sizing = size(SizingRequest {
             budget_bytes: Some(u64::from(budget_mib) << 20),
             cores: cores as u32,
             session_cores: 1,
-            workers: (cores - usize::from(!owns_documents)) as u32,
-            elastic_cores: 0,
+            workers: (others.len() as u32 - elastic_cores) + u32::from(owns_documents),
+            elastic_cores,
             guests_per_worker: 256,
             documents: Some(DOCUMENTS),
             sessions: Some(SESSIONS),
@@ -194,16 +195,17 @@ impl Inside {
         if let Some(queue) = queue {
             queue.apply(&mut sizing);
         }
+        // Documents move when they are asked to, and not by themselves.
+        sizing.limits.placement.thresholds.promotion = 0;
+        sizing.limits.placement.balance_percent = 0;
         let region = RegionSpec { chunks: sizing.chunks_per_core, numa_node: None };
         let (memory, _) =
             ChunkMemory::new(&[region], CHUNK_BYTES).map_err(|error| error.to_string())?;
         let memory = deltaworks_runtime::sync::Arc::new(memory);
         memory.prefault(RegionId(0));
         let mut roles = vec![CoreRole { serves_sessions: true, owns_documents, is_elastic: false }];
-        roles.resize(
-            cores,
-            CoreRole { serves_sessions: false, owns_documents: true, is_elastic: false },
-        );
+        let is_elastic = elastic_cores > 0;
+        roles.resize(cores, CoreRole { serves_sessions: false, owns_documents: true, is_elastic });
         let mut all = join(Parts {
             roles,
             ring_capacity: sizing.ring_capacity,
@@ -217,21 +219,12 @@ impl Inside {
         })
         .into_iter();
         let stages = all.next().ok_or("no core")?;
-        let is_over = StdArc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         for (stages, cpu) in all.zip(others) {
-            let is_over = is_over.clone();
-            let run = move || own_documents(stages, &is_over);
-            let thread = PinnedThread::spawn(*cpu, "worker", run);
-            workers.push(thread.map_err(|error| error.to_string())?);
+            workers.push(Worker::start(stages, *cpu)?);
         }
         let clock = SystemClock::new();
-        let port = Port {
-            fleet: Fleet::new(plant),
-            lines: Vec::new(),
-            woken: Vec::new(),
-            clock: clock.clone(),
-        };
+        let port = Port::new(plant);
         Ok(Self {
             stages,
             port,
@@ -240,7 +233,6 @@ impl Inside {
             turns: 0,
             given: Vec::new(),
             last: Instant::now(),
-            is_over,
             workers,
             worked: Vec::new(),
             blocked_ns: 0,
@@ -291,10 +283,8 @@ impl Inside {
         while self.stages.session_count() > 0 && began.elapsed() < super::world::PATIENCE {
             self.step()?;
         }
-        // Release: the workers have seen everything before.
-        self.is_over.store(true, Ordering::Release);
         for worker in self.workers.drain(..) {
-            self.worked.push(worker.join().map_err(|_| "a worker panicked".to_owned())?);
+            self.worked.push(worker.end()?);
         }
         Ok(())
     }
@@ -316,33 +306,6 @@ impl Inside {
             span.live(live.window_bytes + live.other_bytes);
         }
     }
-}
-
-/// Turns until everything is over; how busy it was.
-fn own_documents(mut stages: CoreStages, is_over: &AtomicBool) -> Worked {
-    let mut clock = SystemClock::new();
-    let mut nobody = Port {
-        fleet: Fleet::new(None),
-        lines: Vec::new(),
-        woken: Vec::new(),
-        clock: clock.clone(),
-    };
-    let began_ns = clock.now().monotonic_ns;
-    let (mut before_ns, mut busy_ns) = (began_ns, 0);
-    let mut idle_turns = 0;
-    // Acquire: pairs with the Release in `stop`.
-    while !is_over.load(Ordering::Acquire) {
-        let work = stages.turn(&mut nobody, clock.now());
-        let now_ns = clock.now().monotonic_ns;
-        busy_ns += if work > 0 { now_ns - before_ns } else { 0 };
-        before_ns = now_ns;
-        idle_turns = if work > 0 { 0 } else { idle_turns + 1 };
-        if idle_turns >= IDLE_TURNS_MAX {
-            std::thread::yield_now();
-        }
-    }
-    let accepted_deltas = stages.counts().validation.accepted_deltas;
-    Worked { busy_ns, wall_ns: before_ns - began_ns, accepted_deltas }
 }
 
 fn live(bytes: LiveBytes) -> Live {
@@ -435,6 +398,24 @@ impl World for Inside {
         Some(live(self.stages.live_bytes()))
     }
 
+    fn move_document(&mut self, document: u64, to_other: bool) -> Result<bool, String> {
+        let (slot, generation) = (document as u32, (document >> 32) as u32);
+        let worker = self.workers.first().ok_or("there is no other worker")?;
+        if !to_other {
+            return worker.give(slot, generation, 0).map(|()| true);
+        }
+        match self.stages.move_document(slot, generation, 1) {
+            Ok(()) => Ok(true),
+            Err(MoveRefusal::AlreadyMoving | MoveRefusal::Busy) => Ok(false),
+            Err(refusal) => Err(format!("the document is not moved: {refusal:?}")),
+        }
+    }
+
+    fn take_moved(&mut self) -> Option<Moved> {
+        let told = self.stages.take_moved();
+        told.or_else(|| self.workers.first().and_then(Worker::take_moved))
+    }
+
     fn budget_bytes(&self) -> u64 {
         self.budget_bytes
     }
@@ -451,6 +432,12 @@ impl World for Inside {
 }
 
 impl Port {
+    /// Nobody.
+    pub(super) fn new(plant: Option<Plant>) -> Self {
+        let (fleet, clock) = (Fleet::new(plant), SystemClock::new());
+        Self { fleet, lines: Vec::new(), woken: Vec::new(), clock }
+    }
+
     #[inline]
     fn key(&self, session: SessionId) -> Option<Key> {
         self.lines.get(session.0 as usize)?.key

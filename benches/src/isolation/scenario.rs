@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use deltaworks_pipeline::handover::{MoveOutcome, Moved};
 use deltaworks_pipeline::message::Policy;
 
 use super::delta::{DEAR, Template};
@@ -75,11 +76,23 @@ pub enum Disturbance {
     },
     /// A document whose batches are dear to check, and a quick one of the same session.
     Validation,
+    /// The stream moves to a worker of its own and back, so often in a span.
+    Moves {
+        /// How often there and back.
+        round_trips: u32,
+    },
     /// Sessions that come, open a document, and go.
     Storm {
         /// How many in a span.
         sessions: u32,
     },
+}
+
+impl Scenario {
+    /// Whether it takes two workers, and so two cores.
+    pub fn needs_other_worker(&self) -> bool {
+        matches!(self.disturbance, Disturbance::Moves { .. })
+    }
 }
 
 /// All of them.
@@ -104,6 +117,12 @@ pub fn all() -> Vec<Scenario> {
             "one document at full speed with two readers, beside 1,000 paced ones",
             paced(1000, 20_000.0),
             Disturbance::Hot,
+        ),
+        scenario(
+            "promotion",
+            "a document at full speed, beside 1,000 paced ones, moves to a worker of its own and back",
+            Others { stream: Stream::Full, ..paced(1000, 20_000.0) },
+            Disturbance::Moves { round_trips: 2 },
         ),
         readers(
             "frozen-reader",
@@ -238,11 +257,17 @@ pub struct Disturbing {
     /// Of dear batches: how many were written, and how many quick ones came first.
     dear_batches: u64,
     overtakes: u64,
+    /// Of moves: those that have ended, whether one is asked for, and whether the document is away.
+    moves: Vec<Moved>,
+    is_asked: bool,
+    is_away: bool,
 }
 
 /// What a disturbance came to, over all spans.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Done {
+    /// Moves.
+    pub moves: Vec<Moved>,
     /// Sessions of storms.
     pub sessions: u64,
     /// Dear batches.
@@ -277,7 +302,9 @@ impl Stage {
             Disturbance::Greedy { delta_bytes, deltas } => {
                 vec![document("greedy", delta_bytes, deltas)?]
             }
-            Disturbance::Readers { .. } => cast.stream.into_iter().collect(),
+            Disturbance::Readers { .. } | Disturbance::Moves { .. } => {
+                cast.stream.into_iter().collect()
+            }
             Disturbance::Validation => {
                 let quick = document("quick", 46, 1)?;
                 let dear = Rc::new(Template::dear());
@@ -310,6 +337,9 @@ impl Disturbing {
             began_ns: world.fleet().now_ns(),
             dear_batches: 0,
             overtakes: 0,
+            moves: Vec::new(),
+            is_asked: false,
+            is_away: false,
         };
         match disturbance {
             Disturbance::Hot => {
@@ -328,6 +358,9 @@ impl Disturbing {
                 it.read(world, 1, Speed::Full)?;
                 it.write(world, Role::Asked)?;
                 world.fleet().arrivals = Some(it.documents.clone());
+            }
+            Disturbance::Moves { round_trips } => {
+                it.interval_ns = length_ns / u64::from(2 * round_trips.max(1) + 1);
             }
             Disturbance::Storm { sessions } => {
                 it.interval_ns = length_ns / u64::from(sessions.max(1));
@@ -379,6 +412,7 @@ impl Disturbing {
                     fleet.write(writer, 1);
                 }
             }
+            Disturbance::Moves { round_trips } => self.go_on_moving(world, 2 * round_trips)?,
             Disturbance::Storm { sessions } => {
                 self.leave(world);
                 let since_ns = world.fleet().now_ns().saturating_sub(self.began_ns);
@@ -400,8 +434,32 @@ impl Disturbing {
         match self.disturbance {
             Disturbance::Storm { sessions } => self.came == sessions && self.keys.is_empty(),
             Disturbance::Validation => self.dear_batches > 0,
+            Disturbance::Moves { round_trips } => {
+                self.came >= 2 * round_trips && !self.is_asked && !self.is_away
+            }
             _ => true,
         }
+    }
+
+    /// Hears what became of a move, and asks for the next when it is due.
+    fn go_on_moving(&mut self, world: &mut dyn World, most: u32) -> Result<(), String> {
+        while let Some(moved) = world.take_moved() {
+            self.is_asked = false;
+            self.is_away ^= moved.outcome == MoveOutcome::Moved;
+            self.moves.push(moved);
+        }
+        let fleet = world.fleet();
+        let due_ns = self.began_ns + u64::from(self.came + 1) * self.interval_ns;
+        let id = self.documents.first().and_then(|document| fleet.documents[*document].id);
+        let (Some(id), true) = (id, !self.is_asked && fleet.now_ns() >= due_ns) else {
+            return Ok(());
+        };
+        // A move that was refused leaves it where it is: it must be at home in the end.
+        if (self.came < most || self.is_away) && world.move_document(id, !self.is_away)? {
+            self.is_asked = true;
+            self.came += 1;
+        }
+        Ok(())
     }
 
     /// Those of a storm that have opened go.
@@ -454,7 +512,7 @@ impl Disturbing {
         for key in self.keys {
             world.disconnect(key);
         }
-        let Self { dear_batches, overtakes, .. } = self;
-        Done { sessions: u64::from(self.came), dear_batches, overtakes }
+        let Self { dear_batches, overtakes, moves, .. } = self;
+        Done { moves, sessions: u64::from(self.came), dear_batches, overtakes }
     }
 }

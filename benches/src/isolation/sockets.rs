@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use deltaworks_image::{Kind, Limits};
+use deltaworks_pipeline::handover::Moved;
 use deltaworks_pipeline::message::Policy as PipelinePolicy;
 use deltaworks_protocol::message::{
     Access, ClientHello, Open, OpenOptions, Policy, Pong, Start, split_control,
@@ -379,6 +380,14 @@ impl World for Sockets {
             }
         }
         Some(live)
+    }
+
+    fn move_document(&mut self, _: u64, _: bool) -> Result<bool, String> {
+        Err("the daemon has one worker here".to_owned())
+    }
+
+    fn take_moved(&mut self) -> Option<Moved> {
+        None
     }
 
     fn budget_bytes(&self) -> u64 {

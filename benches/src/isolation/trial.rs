@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use deltaworks_pipeline::handover::MoveOutcome;
 use serde_json::json;
 
 use super::report::{Bound, Figures, Pair, Ratios, Report};
@@ -124,7 +125,7 @@ fn play_all(
     }
     let mut more = serde_json::Map::new();
     let mut faults = Vec::new();
-    let done = trial.done;
+    let done = core::mem::take(&mut trial.done);
     match scenario.disturbance {
         Disturbance::Validation => {
             more.insert("slow_batches".to_owned(), json!(done.dear_batches));
@@ -144,6 +145,20 @@ fn play_all(
             let memory = trial.memory(world)?;
             faults.extend(memory.fault(world.budget_bytes()));
             more.insert("memory".to_owned(), json!(memory));
+        }
+        Disturbance::Moves { round_trips } => {
+            let asked = u64::from(2 * round_trips) * setting.pairs as u64;
+            let moved = || done.moves.iter().filter(|it| it.outcome == MoveOutcome::Moved);
+            let finished = moved().count() as u64;
+            let pauses_us = moved().filter_map(|it| Some(it.pause_ns? as f64 / 1e3));
+            more.insert("moves".to_owned(), json!(finished));
+            more.insert("moves_refused".to_owned(), json!(done.moves.len() as u64 - finished));
+            more.insert("pause_us".to_owned(), json!(Spread::of(pauses_us)));
+            let held = moved().map(|it| f64::from(it.held));
+            more.insert("held_batches".to_owned(), json!(Spread::of(held)));
+            if finished < asked {
+                faults.push(format!("{finished} of {asked} moves: {:?}", done.moves));
+            }
         }
         Disturbance::Hot | Disturbance::Greedy { .. } => {}
     }
@@ -204,7 +219,8 @@ impl Trial<'_> {
         })?;
         broken?;
         self.rest(world, Some(&mut disturbing))?;
-        let Done { sessions, dear_batches, overtakes } = disturbing.end(world);
+        let Done { moves, sessions, dear_batches, overtakes } = disturbing.end(world);
+        self.done.moves.extend(moves);
         self.done.sessions += sessions;
         self.done.dear_batches += dear_batches;
         self.done.overtakes += overtakes;

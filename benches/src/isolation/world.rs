@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use deltaworks_pipeline::handover::Moved;
+
 use super::fleet::{Fleet, Key, Plan};
 
 /// How long something may take that must come, on a machine that is busy with other things.
@@ -47,6 +49,16 @@ pub trait World {
 
     /// Bytes that clients made the server hold, as it tells.
     fn live(&mut self) -> Option<Live>;
+
+    /// Asks that a document move to the other worker, where there is one, or back home; `false` if it
+    /// may not move now.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be asked now.
+    fn move_document(&mut self, document: u64, to_other: bool) -> Result<bool, String>;
+
+    /// A move that has ended.
+    fn take_moved(&mut self) -> Option<Moved>;
 
     /// What the server's memory is bounded by.
     fn budget_bytes(&self) -> u64;
