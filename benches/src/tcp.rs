@@ -194,6 +194,7 @@ fn start_server(cpu: usize, measures_latency: bool) -> Result<Server, String> {
         worker_queue_messages: WORKER_QUEUE_MESSAGES,
         ring_capacity: None,
         chunk_bytes: CHUNK_BYTES as u64,
+        kept_bytes: 0,
     })
     .map_err(|error| error.to_string())?;
     let schema = TypedSchema::compile(Kind::Cbor, payload::SCHEMA);
@@ -214,6 +215,7 @@ fn start_server(cpu: usize, measures_latency: bool) -> Result<Server, String> {
         collections: Collections::new(vec![collection]),
         limits,
         chunks_per_core: sizing.chunks_per_core,
+        kept_chunks_per_home: sizing.kept_chunks_per_home,
         chunk_bytes: CHUNK_BYTES,
         node_blocks: sizing.node_blocks,
         ring_capacity: sizing.ring_capacity,

@@ -57,6 +57,8 @@ pub(crate) struct Sizes {
     pub(crate) documents: u32,
     /// Whether a batch takes its owner two turns to check.
     pub(crate) is_slow: bool,
+    /// Chunks in which each owner keeps every document's newest image; none, or three at least.
+    pub(crate) kept_chunks: u32,
 }
 
 impl Default for Sizes {
@@ -68,6 +70,7 @@ impl Default for Sizes {
             node_blocks: 2,
             documents: 1,
             is_slow: false,
+            kept_chunks: 0,
         }
     }
 }
@@ -78,6 +81,10 @@ pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
         .iter()
         .filter(|role| role.serves_sessions)
         .map(|_| RegionSpec { chunks: sizes.chunks, numa_node: None })
+        .chain(
+            (roles.iter().filter(|role| role.is_home() && sizes.kept_chunks > 0))
+                .map(|_| RegionSpec { chunks: sizes.kept_chunks, numa_node: None }),
+        )
         .collect();
     let chunk_bytes = sizes.images_per_chunk * IMAGE_BYTES;
     let (memory, _) = ChunkMemory::new(&regions, chunk_bytes).unwrap();
@@ -105,7 +112,7 @@ pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
         roles: roles.to_vec(),
         ring_capacity: sizes.ring_capacity,
         memory: Arc::new(memory),
-        collections: collections(),
+        collections: collections(sizes.kept_chunks > 0),
         limits,
         doorbells: doorbells.clone(),
         node_blocks: sizes.node_blocks,
@@ -126,19 +133,21 @@ pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
         .collect()
 }
 
-/// One collection of any bytes, at a price of three steps each. Made once: it is read only, and no
-/// part of what is explored.
-fn collections() -> StdArc<Collections> {
-    static ALL: std::sync::OnceLock<StdArc<Collections>> = std::sync::OnceLock::new();
+/// One collection of any bytes, at a price of three steps each, whose documents keep an image or none. Made
+/// once: it is read only, and no part of what is explored.
+fn collections(keeps: bool) -> StdArc<Collections> {
+    static ALL: [std::sync::OnceLock<StdArc<Collections>>; 2] =
+        [const { std::sync::OnceLock::new() }; 2];
+    let keep_bytes = if keeps { IMAGE_BYTES as u32 } else { 0 };
     let make = || {
         StdArc::new(Collections::new(vec![Collection {
             name: String::new(),
             schema: Schema::Busy { steps_per_delta: 3 },
             overload: Overload::default().with(Policy::Wait, true),
-            limits: CollectionLimits::default(),
+            limits: CollectionLimits { keep_bytes, ..CollectionLimits::default() },
         }]))
     };
-    ALL.get_or_init(make).clone()
+    ALL[usize::from(keeps)].get_or_init(make).clone()
 }
 
 /// Ends a core that runs.
@@ -232,8 +241,15 @@ impl Core {
     }
 
     pub(crate) fn open(&mut self, session: SessionId, access: Access, from: From, policy: Policy) {
-        let name = "d".into();
-        let policy = Some(policy);
+        let (name, policy) = ("d".into(), Some(policy));
+        let request = OpenRequest { request: 0, name, access, from, policy, producer: 1 };
+        self.act(session, ControlAction::Open(request));
+    }
+
+    /// Asks for a second document, to write it.
+    pub(crate) fn open_another_to_write(&mut self, session: SessionId) {
+        let (name, access) = ("e".into(), Access { read: false, write: true });
+        let (from, policy) = (From::Live, None);
         let request = OpenRequest { request: 0, name, access, from, policy, producer: 1 };
         self.act(session, ControlAction::Open(request));
     }

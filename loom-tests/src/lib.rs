@@ -18,6 +18,7 @@ pub mod counters;
 pub mod doorbell;
 pub mod ending;
 pub mod handover;
+pub mod kept;
 pub mod order;
 pub mod pending;
 pub mod publication;
@@ -36,6 +37,7 @@ pub const STORIES: &[&[table::Model]] = &[
     stream::MODELS,
     pending::MODELS,
     retirement::MODELS,
+    kept::MODELS,
     reuse::MODELS,
     order::MODELS,
     handover::MODELS,

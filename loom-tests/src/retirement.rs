@@ -68,7 +68,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "(2) the window's start is not published",
                 file: RETIREMENT,
-                text: "registry.shared.get(slot).set_window_start(end.node);",
+                text: "registry.shared.get(slot).set_window_start(window.node);",
                 replacement: "",
             },
             Mutant {
@@ -109,7 +109,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a cursor is handed out that stands before the window",
                 file: RETIREMENT,
-                text: "document.window_start = end.node;",
+                text: "document.window_start = window.node;",
                 replacement: "",
             },
         ],

@@ -243,6 +243,12 @@ impl ChunkPool {
         }
     }
 
+    /// The same, with a chunk retired when fewer than `low_mark` are free or will be.
+    #[must_use]
+    pub(crate) fn with_low_mark(self, low_mark: usize) -> Self {
+        Self { low_mark, ..self }
+    }
+
     /// From now on a chunk that comes back is filled with `byte`.
     #[cfg(feature = "testing")]
     pub(crate) fn poison_recycled(&mut self, byte: u8) {
@@ -271,9 +277,13 @@ impl ChunkPool {
     }
 
     /// Chunks whose retirement has begun and not ended.
-    #[cfg(feature = "testing")]
-    pub(crate) fn retiring_count(&self) -> usize {
+    pub(crate) fn retiring(&self) -> usize {
         self.retiring
+    }
+
+    /// Bytes that are left of the chunk being filled.
+    pub(crate) fn tail_bytes(&self) -> u32 {
+        if self.filling.is_some() { self.chunk_bytes() - self.fill_offset } else { 0 }
     }
 
     /// Whether so few chunks are free that no more credit should be granted.

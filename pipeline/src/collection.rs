@@ -43,7 +43,7 @@ impl Schema {
 }
 
 /// What one collection may have, where that is less than [`Limits`](crate::limits::Limits) allow
-/// all; by default it is nothing less. None costs memory.
+/// all, and what it keeps; by default it is nothing less, and nothing. None costs memory beyond the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CollectionLimits {
     /// Bytes of one image at most. A batch above it is refused.
@@ -58,6 +58,9 @@ pub struct CollectionLimits {
     pub producers_per_document_max: u32,
     /// What all writers of its documents together may send a second: two words.
     pub quota: Quota,
+    /// The newest bytes of each document that stay in memory when their chunk goes, in whole images: half a
+    /// chunk at most, and no more than the owner's kept chunks hold.
+    pub keep_bytes: u32,
 }
 
 impl Default for CollectionLimits {
@@ -69,6 +72,7 @@ impl Default for CollectionLimits {
             documents_per_worker_max: u32::MAX,
             producers_per_document_max: u32::MAX,
             quota: Quota::NONE,
+            keep_bytes: 0,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`SharedDocument`] | 32 | written by the owner, read by agents |
 //! | `Document` | 64 | the owner's, hot; moves with it |
-//! | `ColdDocument` | 184 and the name | the same, touched by control only |
+//! | `ColdDocument` | 200 and the name | the same, touched by control only |
 
 use std::sync::Arc as StdArc;
 
@@ -317,4 +317,8 @@ pub(crate) struct ColdDocument {
     pub missed_deltas: u64,
     /// When its last handle was closed, monotonic nanoseconds.
     pub idle_since_ns: u64,
+    /// The number behind the last of its nodes that was pointed to a kept image.
+    pub kept_to: u64,
+    /// Bytes of its kept images in the window.
+    pub kept_bytes: u64,
 }

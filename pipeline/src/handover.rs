@@ -40,6 +40,9 @@ pub enum MoveRefusal {
     AlreadyMoving,
     /// It was dropped.
     Dropped,
+    /// Its window has images in chunks of this owner's in which quiet documents keep them. As soon as it has
+    /// grown past them, it may go.
+    Keeps,
     /// This worker takes a document itself, or gives as many as it may.
     Busy,
     /// The server is ending.

@@ -31,6 +31,8 @@ pub struct InlineConfig {
     pub roles: Vec<CoreRole>,
     /// Chunks of each core that serves sessions.
     pub chunks: u32,
+    /// Chunks of each home in which documents keep their newest bytes; 0, or four at least.
+    pub kept_chunks: u32,
     /// Bytes of a chunk, a power of two.
     pub chunk_bytes: usize,
     /// Messages that each ring holds.
@@ -54,6 +56,7 @@ impl InlineConfig {
                 cores
             ],
             chunks: 4,
+            kept_chunks: 0,
             chunk_bytes: 64 << 10,
             ring_capacity: 64,
             node_blocks: 1 << 14,
@@ -261,6 +264,10 @@ impl Inline {
             .iter()
             .filter(|role| role.serves_sessions)
             .map(|_| RegionSpec { chunks: config.chunks, numa_node: None })
+            .chain(
+                (config.roles.iter().filter(|role| role.is_home() && config.kept_chunks > 0))
+                    .map(|_| RegionSpec { chunks: config.kept_chunks, numa_node: None }),
+            )
             .collect();
         let memory = ChunkMemory::new(&regions, config.chunk_bytes);
         let (memory, _) = memory.unwrap_or_else(|error| panic!("chunk memory: {error}"));
@@ -474,6 +481,12 @@ impl Inline {
     #[cfg(feature = "testing")]
     pub fn plant_spill_leak(&mut self, core: usize, one_in: u64) {
         self.stages[core].plant_spill_leak(one_in);
+    }
+
+    /// [`CoreStages::poison_recycled`] on every core.
+    #[cfg(feature = "testing")]
+    pub fn poison_recycled(&mut self, byte: u8) {
+        self.stages.iter_mut().for_each(|stages| stages.poison_recycled(byte));
     }
 
     /// [`CoreStages::unload_idle`] on every core.

@@ -50,6 +50,8 @@ pub struct DocumentEntry {
     pub writers: u32,
     /// Deltas that subscriptions were told they would not get.
     pub missed_deltas: u64,
+    /// Bytes of its images that were kept when their chunk went, and are in its window.
+    pub kept_bytes: u64,
 }
 
 /// How far a document has come.
@@ -137,6 +139,7 @@ impl Validation {
             subscribers: cold.readers.iter().map(|(_, count)| *count).sum(),
             writers: registry.producers.bound(cold.producers),
             missed_deltas: cold.missed_deltas,
+            kept_bytes: cold.kept_bytes,
         })
     }
 

@@ -47,6 +47,8 @@ pub mod stream;
 
 mod retirement;
 
+pub mod kept;
+
 pub mod handover;
 
 pub mod pending;

@@ -247,12 +247,20 @@ impl Registry {
             floor: 0,
             missed_deltas: 0,
             idle_since_ns: 0,
+            kept_to: 0,
+            kept_bytes: 0,
         }));
         self.names_bytes += name.len() as u64;
         self.directory.insert(name, index as u32);
         self.live += 1;
         self.live_of_collection[usize::from(collection)] += 1;
         Ok(index)
+    }
+
+    /// Whether the window of the document at `index` has kept images in it.
+    pub fn keeps_any(&self, index: usize) -> bool {
+        let cold = self.cold[index].as_ref();
+        cold.is_some_and(|cold| self.documents[index].window_start < cold.kept_to)
     }
 
     /// The sequence of the first delta that the document's window holds; the next if it holds none.

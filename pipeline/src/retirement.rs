@@ -2,7 +2,8 @@
 //!
 //! Each chunk has a list of the places where a run of nodes in it begins. Retiring walks the list
 //! in slices, moves each document's window past its nodes, takes the passed blocks out, asks the
-//! agents that read those documents, and frees the blocks when all have answered.
+//! agents that read those documents, and frees the blocks when all have answered. What a document
+//! keeps of its newest bytes is copied first, and stays in its window; see [`crate::kept`].
 //! Lists are bounded by the images that fit a chunk; a slice by
 //! [`TurnBounds::retirement_entries`](crate::limits::TurnBounds::retirement_entries).
 //!
@@ -16,11 +17,16 @@ use std::collections::VecDeque;
 use deltaworks_runtime::chunk_memory::ChunkId;
 
 use crate::document::{LEAVING, LIVE};
+use crate::kept::{Kept, Newest, Room, newest};
 use crate::registry::Registry;
 use crate::stream::{NODES_PER_BLOCK, Place};
 
 /// How far ahead entries are asked for.
 const AHEAD: usize = 12;
+
+/// Nodes that are looked at, and bytes that are copied, for the time of one entry.
+const NODES_PER_ENTRY: usize = 8;
+const BYTES_PER_ENTRY: u64 = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Touch {
@@ -48,6 +54,8 @@ struct Job {
     stage: Stage,
     agents: u64,
     detached: usize,
+    /// It waits for room for kept images, which another job makes.
+    waits: bool,
 }
 
 /// What a slice of work asks the caller to send.
@@ -64,6 +72,10 @@ pub(crate) enum Notice {
 pub(crate) struct Retirements {
     touches: Vec<Vec<Touch>>,
     jobs: VecDeque<Job>,
+    /// Where documents' newest bytes go, if there is room for any.
+    pub kept: Option<Kept>,
+    /// Runs of images that were kept since the lists were last looked at, by chunk.
+    new_touches: Vec<(u32, Touch)>,
     /// Retirements that were begun.
     begun: u64,
     /// Documents that are handed over, by place, and the number of the first retirement that has no
@@ -81,6 +93,8 @@ impl Retirements {
         Self {
             touches: (0..chunks).map(|_| Vec::new()).collect(),
             jobs: VecDeque::new(),
+            kept: None,
+            new_touches: Vec::new(),
             begun: 0,
             left_out: Vec::new(),
             entries_max,
@@ -130,7 +144,14 @@ impl Retirements {
     pub fn begin(&mut self, chunk: ChunkId) {
         let number = self.begun;
         self.begun += 1;
-        self.jobs.push_back(Job { number, chunk, stage: Stage::Walk(0), agents: 0, detached: 0 });
+        self.jobs.push_back(Job {
+            number,
+            chunk,
+            stage: Stage::Walk(0),
+            agents: 0,
+            detached: 0,
+            waits: false,
+        });
     }
 
     /// Takes an agent's answer.
@@ -149,28 +170,45 @@ impl Retirements {
 
     /// Whether nothing can be done before an agent answers.
     pub fn only_waits(&self) -> bool {
-        self.jobs.iter().all(|job| matches!(job.stage, Stage::Answers(missing) if missing != 0))
+        let only_waits = |job: &Job| match job.stage {
+            Stage::Answers(missing) => missing != 0,
+            Stage::Walk(_) => job.waits,
+            Stage::Free(_) => false,
+        };
+        self.jobs.iter().all(only_waits)
     }
 
     /// Does a slice of work. The tails of everything appended so far must be published.
     pub fn advance(&mut self, registry: &mut Registry, mut tell: impl FnMut(Notice)) -> usize {
         let mut budget = self.slice;
-        let mut walking = false;
+        let (mut walking, mut waiting) = (false, false);
         let mut finished = false;
         for job in &mut self.jobs {
             let touches = &mut self.touches[job.chunk.0 as usize];
-            // Chunks are walked one after another, so that agents are asked in that order.
+            let is_kept = self.kept.as_ref().is_some_and(|kept| kept.owns(job.chunk));
+            // Chunks are walked one after another, so that agents are asked in that order; but the
+            // room that one waits for is made by a kept chunk behind it.
             if let Stage::Walk(done) = job.stage {
-                if walking || budget == 0 {
-                    break;
-                }
-                let end = touches.len().min(done + budget);
-                budget -= end - done;
-                walk(registry, job, &self.left_out, touches, done, end);
-                job.stage = Stage::Walk(end);
-                if end < touches.len() {
-                    walking = true;
+                if walking || budget == 0 || (waiting && !is_kept) {
                     continue;
+                }
+                let keeping = Keeping {
+                    kept: &mut self.kept,
+                    is_kept,
+                    touches: &mut self.new_touches,
+                    left_out: &self.left_out,
+                };
+                let end = walk(registry, job, touches, done, &mut budget, keeping);
+                job.stage = Stage::Walk(end);
+                for (chunk, touch) in self.new_touches.drain(..) {
+                    self.touches[chunk as usize].push(touch);
+                }
+                if end < self.touches[job.chunk.0 as usize].len() {
+                    (walking, waiting) = (walking || !job.waits, waiting || job.waits);
+                    continue;
+                }
+                if let Some(kept) = self.kept.as_mut().filter(|_| is_kept) {
+                    kept.walked();
                 }
                 if job.agents != 0 {
                     tell(Notice::AskAgents(job.chunk, job.agents));
@@ -180,6 +218,7 @@ impl Retirements {
             if let Stage::Answers(0) = job.stage {
                 job.stage = Stage::Free(0);
             }
+            let touches = &mut self.touches[job.chunk.0 as usize];
             if let Stage::Free(done) = job.stage {
                 let end = job.detached.min(done + budget);
                 budget -= end - done;
@@ -193,27 +232,52 @@ impl Retirements {
                 if end == job.detached {
                     touches.clear();
                     finished = true;
-                    tell(Notice::Freed(job.chunk));
+                    match self.kept.as_mut().filter(|_| is_kept) {
+                        Some(kept) => kept.freed(job.chunk),
+                        None => tell(Notice::Freed(job.chunk)),
+                    }
                 }
             }
         }
         if finished {
             self.jobs.retain(|job| !matches!(job.stage, Stage::Free(done) if done == job.detached));
         }
-        self.slice - budget + usize::from(finished)
+        let begun = self.kept.as_mut().and_then(Kept::begin_retirement);
+        if let Some(chunk) = begun {
+            self.begin(chunk);
+        }
+        let work = self.slice - budget + usize::from(finished) + usize::from(begun.is_some());
+        if work > 0 {
+            // What was waited for may be there.
+            self.jobs.iter_mut().for_each(|job| job.waits = false);
+        }
+        work
     }
 }
 
-/// Walks entries `from..to`: moves windows, and leaves the detached chains at the list's front.
+/// What a walk needs to keep images, and whom it leaves alone.
+struct Keeping<'a> {
+    kept: &'a mut Option<Kept>,
+    /// The chunk that is walked is a kept one.
+    is_kept: bool,
+    touches: &'a mut Vec<(u32, Touch)>,
+    left_out: &'a [(u32, u64)],
+}
+
+/// Walks entries from `from` on: moves windows, and leaves the detached chains at the list's front. Returns
+/// where it goes on: at the end, where the budget is used up, or where it waits for room.
 fn walk(
     registry: &mut Registry,
     job: &mut Job,
-    left_out: &[(u32, u64)],
     touches: &mut [Touch],
     from: usize,
-    to: usize,
-) {
-    for place in from..to {
+    budget: &mut usize,
+    mut keeping: Keeping<'_>,
+) -> usize {
+    for place in from..touches.len() {
+        if *budget == 0 {
+            return place;
+        }
         if let Some(ahead) = touches.get(place + 2 * AHEAD) {
             let document = ahead.first as usize;
             deltaworks_runtime::prefetch::prefetch_entry(&registry.documents, document);
@@ -226,33 +290,39 @@ fn walk(
             let nodes = registry.nodes();
             nodes.prefetch(nodes.next(ahead.second >> 3), 0);
         }
-        let touch = touches[place];
-        if let Some(chain) = pass(registry, job, left_out, touch) {
+        let Some((chain, cost)) = pass(registry, job, touches[place], &mut keeping) else {
+            job.waits = true;
+            return place;
+        };
+        *budget = budget.saturating_sub(cost);
+        if let Some(chain) = chain {
             touches[job.detached] = chain;
             job.detached += 1;
         }
     }
+    touches.len()
 }
 
-/// Moves one document's window past the run that `touch` names; returns the blocks that are
-/// behind it now.
+/// Moves one document's window past what the run that `touch` names does not keep; returns the blocks
+/// that are behind it now, and what it cost in entries. `None` if what is kept has to wait for room.
 fn pass(
     registry: &mut Registry,
     job: &mut Job,
-    left_out: &[(u32, u64)],
     touch: Touch,
-) -> Option<Touch> {
+    keeping: &mut Keeping<'_>,
+) -> Option<(Option<Touch>, usize)> {
+    const NOTHING: Option<(Option<Touch>, usize)> = Some((None, 1));
     let (block, start) = (touch.second >> 3, (touch.second & 7) as u8);
     let nodes = registry.blocks.memory();
     let document = &mut registry.documents[touch.first as usize];
     let slot = document.slot;
     if document.flags & LIVE == 0 {
-        return None; // no more, or at another worker
+        return NOTHING; // no more, or at another worker
     }
-    if document.flags & LEAVING != 0
-        && left_out.iter().any(|(place, first)| *place == touch.first && job.number >= *first)
-    {
-        return None; // the new owner is asked, too
+    let leaves = document.flags & LEAVING != 0;
+    let is_left_out = |(place, first): &(u32, u64)| *place == touch.first && job.number >= *first;
+    if leaves && keeping.left_out.iter().any(is_left_out) {
+        return NOTHING; // the new owner is asked, too
     }
     // Also when nothing moves: nodes passed by an earlier chunk's retirement may lie in this one.
     job.agents |= document.readers;
@@ -260,34 +330,112 @@ fn pass(
         document.last_chunk = u32::MAX;
     }
     if nodes.slot(block) != slot {
-        return None; // given back since, perhaps with its document
+        return NOTHING; // given back since, perhaps with its document
     }
     let node = nodes.first_node(block) + u64::from(start);
     if node < document.window_start || node >= document.nodes {
-        return None;
+        return NOTHING;
     }
-    let mut end = Place { node, block, index: start };
+    let start = Place { node, block, index: start };
+    let (mut end, mut run_bytes) = (start, 0);
     while end.node < document.nodes {
         end = nodes.normalise(end);
-        if nodes.node(end.block, end.index).range.chunk() != job.chunk {
+        let range = nodes.node(end.block, end.index).range;
+        if range.chunk() != job.chunk {
             break;
         }
+        run_bytes += u64::from(range.bytes());
         end.node += 1;
         end.index += 1;
     }
     if end.node == node {
-        return None; // given back since, and taken again by the same document
+        return NOTHING; // given back since, and taken again by the same document
     }
     if end.index == NODES_PER_BLOCK {
         end = nodes.normalise(end);
     }
-    if end.node <= document.window_start {
-        return None;
+    let (mut cost, mut window) = (1, end);
+    let keep_bytes = registry.collections.get(document.collection).limits.keep_bytes;
+    // What leaves keeps nothing more: its new owner has other chunks.
+    if keep_bytes > 0
+        && !leaves
+        && let Some(kept) = keeping.kept
+    {
+        let keep_bytes = u64::from(keep_bytes).min(kept.bytes_max());
+        let found = newest(nodes, document, (start, end), run_bytes, keep_bytes);
+        cost += found.looked_at / NODES_PER_ENTRY + (found.bytes / BYTES_PER_ENTRY) as usize;
+        window = keep(registry, touch.first, end, found, kept, keeping.is_kept, keeping.touches)?;
+        if window.node != node {
+            cost += forget_kept(registry, touch.first as usize, window, kept) / NODES_PER_ENTRY;
+        }
+    }
+    let document = &mut registry.documents[touch.first as usize];
+    // All of the run is kept: what lies before it may be, too.
+    if window.node <= document.window_start || window.node == node {
+        return Some((None, cost));
     }
     let first = document.head_block;
-    document.head_block = end.block;
-    document.head_index = end.index;
-    document.window_start = end.node;
-    registry.shared.get(slot).set_window_start(end.node);
-    (first != end.block).then_some(Touch { first, second: end.block })
+    document.head_block = window.block;
+    document.head_index = window.index;
+    document.window_start = window.node;
+    registry.shared.get(slot).set_window_start(window.node);
+    Some(((first != window.block).then_some(Touch { first, second: window.block }), cost))
+}
+
+/// Copies what was found of a run that ends at `end` and points its nodes to the copies; returns where the
+/// window may begin: there, or behind the run if there is no room. `None`: there will be room.
+fn keep(
+    registry: &mut Registry,
+    place: u32,
+    end: Place,
+    found: Newest,
+    kept: &mut Kept,
+    goes_on: bool,
+    touches: &mut Vec<(u32, Touch)>,
+) -> Option<Place> {
+    if found.bytes == 0 {
+        return Some(end);
+    }
+    match if goes_on { kept.room_to_go_on(found.bytes) } else { kept.room(found.bytes) } {
+        Room::Now => {}
+        Room::Later => return None,
+        Room::None => {
+            kept.let_go(found.bytes);
+            return Some(end);
+        }
+    }
+    let (mut at, mut chunk) = (found.from, None);
+    while at.node < end.node {
+        at = registry.nodes().normalise(at);
+        let copy = kept.keep(registry.nodes().node(at.block, at.index).range, goes_on);
+        registry.blocks.point(at.block, at.index, copy);
+        if chunk.replace(copy.chunk()) != Some(copy.chunk()) {
+            let second = at.block << 3 | u32::from(at.index);
+            touches.push((copy.chunk().0, Touch { first: place, second }));
+        }
+        at.node += 1;
+        at.index += 1;
+    }
+    if let Some(cold) = &mut registry.cold[place as usize] {
+        cold.kept_to = cold.kept_to.max(end.node);
+        cold.kept_bytes += if goes_on { 0 } else { found.bytes };
+    }
+    Some(found.from)
+}
+
+/// Counts out what the window leaves behind of a document's kept images; returns the nodes looked at.
+fn forget_kept(registry: &mut Registry, place: usize, window: Place, kept: &Kept) -> usize {
+    let document = &registry.documents[place];
+    let (nodes, mut at) = (registry.blocks.memory(), document.window_place());
+    let Some(cold) = &mut registry.cold[place] else { return 0 };
+    let end = window.node.min(cold.kept_to);
+    let first = at.node;
+    while at.node < end {
+        at = nodes.normalise(at);
+        let range = nodes.node(at.block, at.index).range;
+        cold.kept_bytes -= if kept.owns(range.chunk()) { u64::from(range.bytes()) } else { 0 };
+        at.node += 1;
+        at.index += 1;
+    }
+    at.node.saturating_sub(first) as usize
 }

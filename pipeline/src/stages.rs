@@ -28,6 +28,7 @@ use deltaworks_runtime::sync::Arc;
 use crate::collection::Collections;
 use crate::handover::{MoveCounts, MoveRefusal, Moved};
 use crate::inventory::{self, DocumentEntry, DocumentMark, SessionEntry};
+use crate::kept::{Kept, KeptCounts};
 use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
@@ -67,7 +68,8 @@ pub struct Parts {
     pub roles: Vec<CoreRole>,
     /// Messages that each ring holds.
     pub ring_capacity: usize,
-    /// One region for each core that serves sessions, in their order.
+    /// One region for each core that serves sessions, in their order; and behind them, if collections are
+    /// to keep anything, one for each worker that is a home.
     pub memory: Arc<ChunkMemory>,
     /// The collections.
     pub collections: StdArc<Collections>,
@@ -117,6 +119,8 @@ pub struct Counts {
     pub placement: PlacementCounts,
     /// Chunks that came back to be filled again.
     pub recycled_chunks: u64,
+    /// Images that were kept when their chunk went.
+    pub kept: KeptCounts,
 }
 
 /// Bytes that are live now, by kind.
@@ -134,6 +138,8 @@ pub struct LiveBytes {
     pub producers: u64,
     /// Subscriptions.
     pub subscriptions: u64,
+    /// Chunks of kept images that are not free.
+    pub kept: u64,
     /// Images copied for slow subscribers.
     pub spills: u64,
     /// Unfinished messages outside of chunks.
@@ -518,11 +524,13 @@ impl CoreStages {
     /// What the stages have counted.
     pub fn counts(&self) -> Counts {
         let side = self.sessions.as_ref();
+        let kept = self.validation.as_ref().and_then(|it| it.retirements.kept.as_ref());
         Counts {
             reception: side.map(|side| side.reception.counts()).unwrap_or_default(),
             validation: self.validation.as_ref().map(|it| it.counts().all()).unwrap_or_default(),
             propagation: side.map(|side| side.propagation.counts()).unwrap_or_default(),
             placement: self.coordinator.as_ref().map(|it| it.counts()).unwrap_or_default(),
+            kept: kept.map(Kept::counts).unwrap_or_default(),
             recycled_chunks: side.map_or(0, |side| side.reception.pool().recycled()),
         }
     }
@@ -624,6 +632,7 @@ impl CoreStages {
             live.documents = registry.document_bytes();
             live.names = registry.names_bytes();
             live.producers = registry.producer_bytes();
+            live.kept = validation.retirements.kept.as_ref().map_or(0, Kept::live_bytes);
         }
         live
     }

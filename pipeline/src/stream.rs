@@ -10,9 +10,10 @@
 //!            ▲ window start            ▲ a cursor               ▲ published tail
 //! ```
 //!
-//! All words of a block are Relaxed: atomics that are plain moves, and what orders them is the
-//! Release of the document's tail. So a protocol error could show a wrong
-//! node, never undefined behaviour in this file.
+//! The words of a block are Relaxed: atomics that are plain moves, and what orders them is the
+//! Release of the document's tail. The one exception is where an image lies, because a kept image
+//! moves while agents may look: that word's later store is a Release, and its load an Acquire. So a
+//! protocol error could show a wrong node, never undefined behaviour in this file.
 
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -152,7 +153,9 @@ impl NodeMemory {
     pub fn node(&self, block: u32, index: u8) -> Node {
         let words = &self.blocks[block as usize].nodes[index as usize];
         Node {
-            range: ImageRange::from_word(words[0].load(Ordering::Relaxed)),
+            // Acquire: pairs with `BlockPool::point`; the bytes of a copy are seen. Those of the
+            // first place were published by the tail. On x86 the same instruction as Relaxed.
+            range: ImageRange::from_word(words[0].load(Ordering::Acquire)),
             first_sequence: words[1].load(Ordering::Relaxed),
         }
     }
@@ -339,6 +342,16 @@ impl BlockPool {
         let words = &self.memory.blocks[block as usize].nodes[index as usize];
         words[0].store(node.range.to_word(), Ordering::Relaxed);
         words[1].store(node.first_sequence, Ordering::Relaxed);
+    }
+
+    /// Points a published node to a copy of its image.
+    ///
+    /// Agents read it before or after; both places hold the same bytes until every agent has answered
+    /// the retirement of the old one's chunk, for which it is asked behind this.
+    pub fn point(&mut self, block: u32, index: u8, range: ImageRange) {
+        let word = &self.memory.blocks[block as usize].nodes[index as usize][0];
+        // Release: publishes the copied bytes; pairs with the Acquire in `NodeMemory::node`.
+        word.store(range.to_word(), Ordering::Release);
     }
 
     /// Gives the chain `first..end` back (`end` stays; [`NO_BLOCK`] for the whole chain).

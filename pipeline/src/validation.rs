@@ -137,7 +137,7 @@ pub struct Validation {
     /// Cores with an agent, one bit each.
     session_cores: u64,
     moves: Moves,
-    retirements: Retirements,
+    pub(crate) retirements: Retirements,
     /// Machines that check nothing now; one is kept for arrivals.
     machines: Vec<Box<Machine>>,
     arrivals: Vec<Arrival>,

@@ -190,6 +190,7 @@ impl Inside {
             worker_queue_messages: WORKER_QUEUE_MESSAGES,
             ring_capacity: None,
             chunk_bytes: CHUNK_BYTES as u64,
+            kept_bytes: 0,
         });
         let mut sizing: Sizing = sizing.map_err(|error| error.to_string())?;
         if let Some(queue) = queue {

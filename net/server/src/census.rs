@@ -73,6 +73,8 @@ pub struct DocumentReport {
     pub writers: u32,
     /// Deltas that subscriptions were told they would not get.
     pub missed_deltas: u64,
+    /// Bytes of its images that were kept when their chunk went.
+    pub kept_bytes: u64,
 }
 
 /// What documents are sorted by; the largest comes first, except of names.
@@ -264,6 +266,7 @@ pub(crate) fn documents(
         subscribers: entry.subscribers,
         writers: entry.writers,
         missed_deltas: entry.missed_deltas,
+        kept_bytes: entry.kept_bytes,
     });
     Page { total, rows: rows.collect() }
 }

@@ -89,11 +89,13 @@ pub enum MoveFailure {
     Unanswered,
     /// No other worker takes documents.
     NoTarget,
+    /// Its owner keeps images of it in chunks of its own.
+    Keeps,
 }
 
 impl MoveFailure {
     /// All of them.
-    pub const ALL: [MoveFailure; 16] = [
+    pub const ALL: [MoveFailure; 17] = [
         Self::NoSuchDocument,
         Self::NoSuchWorker,
         Self::AlreadyMoving,
@@ -110,6 +112,7 @@ impl MoveFailure {
         Self::TargetDrained,
         Self::Unanswered,
         Self::NoTarget,
+        Self::Keeps,
     ];
 
     /// Its number, which is never another's: 601 and above.
@@ -144,6 +147,7 @@ impl fmt::Display for MoveFailure {
             Self::TargetDrained => "That worker is drained.",
             Self::Unanswered => "A core is busy with what was asked before.",
             Self::NoTarget => "No other worker takes documents.",
+            Self::Keeps => "Its owner keeps images of it, until it has grown past them.",
         })
     }
 }
@@ -189,6 +193,7 @@ impl MoveTold {
             Self::Refused(MoveRefusal::NoSuchWorker) => Err(MoveFailure::NoSuchWorker),
             Self::Refused(MoveRefusal::AlreadyMoving) => Err(MoveFailure::AlreadyMoving),
             Self::Refused(MoveRefusal::Dropped) => Err(MoveFailure::Dropped),
+            Self::Refused(MoveRefusal::Keeps) => Err(MoveFailure::Keeps),
             Self::Refused(MoveRefusal::Busy) => Err(MoveFailure::OwnerBusy),
             Self::Refused(MoveRefusal::Ending) => Err(MoveFailure::Ending),
             Self::Ended(moved) => match moved.outcome {

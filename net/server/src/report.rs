@@ -63,6 +63,8 @@ pub struct LiveBytesReport {
     pub producers: u64,
     /// Subscriptions.
     pub subscriptions: u64,
+    /// Chunks of kept images that are not free.
+    pub kept: u64,
     /// Images copied for slow subscribers.
     pub spills: u64,
     /// Unfinished messages outside of chunks.
@@ -75,7 +77,7 @@ pub struct LiveBytesReport {
 
 impl LiveBytesReport {
     /// Every kind with its name.
-    pub fn kinds(&self) -> [(&'static str, u64); 10] {
+    pub fn kinds(&self) -> [(&'static str, u64); 11] {
         [
             ("chunks", self.chunks),
             ("nodes", self.nodes),
@@ -83,6 +85,7 @@ impl LiveBytesReport {
             ("names", self.names),
             ("producers", self.producers),
             ("subscriptions", self.subscriptions),
+            ("kept", self.kept),
             ("spills", self.spills),
             ("carries", self.carries),
             ("sessions", self.sessions),
@@ -172,6 +175,14 @@ pub struct CoreReport {
     pub close_missed_deltas: u64,
     /// Images copied for slow subscribers.
     pub spilled_images: u64,
+    /// Images kept when their chunk went.
+    pub kept_images: u64,
+    /// Bytes of them.
+    pub kept_bytes: u64,
+    /// Bytes of kept images copied on to another chunk.
+    pub copied_on_bytes: u64,
+    /// Bytes among a document's newest that went because the share was full.
+    pub let_go_bytes: u64,
     /// Bytes copied because a read had cut a message off.
     pub carried_bytes: u64,
     /// Times a session was not read for want of a chunk.

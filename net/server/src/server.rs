@@ -93,6 +93,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Chunks of each core that serves sessions.
     pub chunks_per_core: u32,
+    /// Chunks in which each core that is a home keeps images; 0, or four at least.
+    pub kept_chunks_per_home: u32,
     /// Bytes of a chunk.
     pub chunk_bytes: usize,
     /// Node blocks over all workers.
@@ -217,6 +219,15 @@ impl Server {
                 numa_node: config.cores[*core].numa_node,
             })
             .collect();
+        // Behind them, those in which each home keeps images, on its node, too.
+        let keeping: Vec<usize> = (0..config.cores.len())
+            .filter(|core| config.kept_chunks_per_home > 0 && config.cores[*core].role.is_home())
+            .collect();
+        let kept_regions = keeping.iter().map(|core| RegionSpec {
+            chunks: config.kept_chunks_per_home,
+            numa_node: config.cores[*core].numa_node,
+        });
+        let regions: Vec<RegionSpec> = regions.into_iter().chain(kept_regions).collect();
         let (memory, mut downgrades) = ChunkMemory::new(&regions, config.chunk_bytes)
             .map_err(|error| StartError::Memory(error.to_string()))?;
         let memory = SharedArc::new(memory);
@@ -273,7 +284,9 @@ impl Server {
         let cores = stages.into_iter().zip(sleepers).zip(inside);
         for (index, ((mut stages, sleeper), inside)) in cores.enumerate() {
             let placement = config.cores[index];
-            let region = serving.iter().position(|core| *core == index);
+            let own =
+                serving.iter().chain(&keeping).enumerate().filter(|(_, core)| **core == index);
+            let regions = own.map(|(region, _)| RegionId(region as u32)).collect();
             let (tally, tally_read) = tally(labels.len());
             let planted = plants.clone().into_core(index, &mut stages);
             let of_core = OfCore {
@@ -284,7 +297,7 @@ impl Server {
                 inside,
                 tally,
                 memory: SharedArc::clone(&memory),
-                region: region.map(|region| RegionId(region as u32)),
+                regions,
                 told: told.clone(),
                 settings: SettingsReader::new(&server.published),
             };
@@ -381,14 +394,14 @@ struct OfCore {
     inside: Inside,
     tally: Tally,
     memory: SharedArc<ChunkMemory>,
-    region: Option<RegionId>,
+    regions: Vec<RegionId>,
     told: std::sync::mpsc::Sender<Vec<Downgrade>>,
     settings: SettingsReader,
 }
 
 fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core, CoreFailure> {
     Core::spawn(config, sleeper, move |core: LocalCore| async move {
-        if let Some(region) = given.region {
+        for region in given.regions {
             // First touch by the pinned thread: pages come from its node.
             let _ = given.told.send(given.memory.prefault(region));
         }

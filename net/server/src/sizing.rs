@@ -5,6 +5,7 @@
 //! the worst case says what happens when it is full. The program itself and its libraries come on
 //! top.
 
+use deltaworks_pipeline::kept::KEPT_CHUNKS_MIN;
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::placement::PlacementLimits;
 use deltaworks_pipeline::stages::ring_bytes;
@@ -24,7 +25,7 @@ pub const BUDGET_BYTES_MIN: u64 = 32 << 20;
 const IMAGE_BYTES_MIN: u64 = 64;
 
 /// Bytes of a document's state: shared, hot and cold part, its entry in the directory, its marks.
-const DOCUMENT_BYTES: u64 = 32 + 64 + 184 + 64 + 1;
+const DOCUMENT_BYTES: u64 = 32 + 64 + 200 + 64 + 1;
 
 /// Bytes of a producer, a subscription, what one has more that has missed something, a handle, a session without handles, a waiting message,
 /// an owed credit, the run of nodes of one document in one chunk.
@@ -78,6 +79,8 @@ pub struct SizingRequest {
     pub ring_capacity: Option<u32>,
     /// Bytes of a chunk.
     pub chunk_bytes: u64,
+    /// Bytes of the budget for kept images, with their nodes; 0 for none.
+    pub kept_bytes: u64,
 }
 
 /// One row of the worst case.
@@ -109,6 +112,8 @@ pub struct Sizing {
     pub limits: Limits,
     /// Chunks of each core that serves sessions.
     pub chunks_per_core: u32,
+    /// Chunks in which each worker that is a home keeps images; 0 for none.
+    pub kept_chunks_per_home: u32,
     /// Node blocks over all workers.
     pub node_blocks: u32,
     /// Messages that each ring holds.
@@ -216,16 +221,24 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let blocks_per_chunk = images.div_ceil(7);
     let with_chunk =
         request.chunk_bytes + images * RUN_BYTES + blocks_per_chunk * BLOCK_BYTES as u64;
+    let kept_each = match request.kept_bytes {
+        0 => 0,
+        bytes => (bytes / with_chunk / workers).max(u64::from(KEPT_CHUNKS_MIN)),
+    };
+    let kept = kept_each * workers;
+    let fixed = fixed + kept * with_chunk;
     let chunks_per_core = budget_bytes.saturating_sub(fixed) / with_chunk / session_cores;
     if chunks_per_core < 2 {
         let needed_bytes = fixed + 2 * session_cores * with_chunk;
         return Err(TooSmall { budget_bytes, needed_bytes });
     }
     let chunks = chunks_per_core * session_cores;
-    let node_blocks = chunks * blocks_per_chunk + blocks_of_documents;
+    let node_blocks = (chunks + kept) * blocks_per_chunk + blocks_of_documents;
     rows.insert(0, row("chunks", request.chunk_bytes, chunks, "credit withheld, reading pauses"));
     rows.insert(1, row("node blocks", BLOCK_BYTES as u64, node_blocks, "batch refused (406)"));
-    rows.insert(2, row("runs in chunks", RUN_BYTES, chunks * images, "cannot be: one an image"));
+    let runs = (chunks + kept) * images;
+    rows.insert(2, row("runs in chunks", RUN_BYTES, runs, "cannot be: one an image"));
+    rows.insert(3, row("kept chunks", request.chunk_bytes, kept, "the oldest kept images go"));
 
     let defaults = Limits::default();
     let per_core = |over_all: u64| over_all / session_cores;
@@ -250,6 +263,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         budget_bytes,
         limits,
         chunks_per_core: chunks_per_core as u32,
+        kept_chunks_per_home: kept_each as u32,
         node_blocks: node_blocks as u32,
         ring_capacity: ring_capacity as usize,
         control_bytes_per_core_max: per_core(control) as usize,
@@ -291,6 +305,7 @@ mod tests {
             worker_queue_messages: WORKER_QUEUE_MESSAGES,
             ring_capacity: None,
             chunk_bytes: 2 << 20,
+            kept_bytes: 0,
         }
     }
 

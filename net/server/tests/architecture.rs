@@ -58,6 +58,7 @@ fn the_worst_case_table_is_that_of_the_code_and_within_the_budget() {
         worker_queue_messages: WORKER_QUEUE_MESSAGES,
         ring_capacity: None,
         chunk_bytes: 2 << 20,
+        kept_bytes: 0,
     };
     let sizing = size(two_cores).expect("the default budget is enough");
     let told = table(&document(), "kind");

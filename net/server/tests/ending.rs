@@ -40,6 +40,7 @@ fn server(cores: u32) -> Server {
         worker_queue_messages: WORKER_QUEUE_MESSAGES,
         ring_capacity: None,
         chunk_bytes,
+        kept_bytes: 0,
     });
     let sizing = sizing.expect("a budget that is large enough");
     let collection = |name: &str, schema| Collection {
@@ -59,6 +60,7 @@ fn server(cores: u32) -> Server {
         ]),
         limits: sizing.limits.clone(),
         chunks_per_core: sizing.chunks_per_core,
+        kept_chunks_per_home: sizing.kept_chunks_per_home,
         chunk_bytes: chunk_bytes as usize,
         node_blocks: sizing.node_blocks,
         ring_capacity: sizing.ring_capacity,

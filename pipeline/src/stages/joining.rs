@@ -12,6 +12,7 @@ use deltaworks_runtime::sync::Arc;
 use super::{CORES_MAX, CoreRole, CoreStages, Parts, SessionSide};
 use crate::chunk::ChunkPool;
 use crate::document::SharedDocuments;
+use crate::kept::Kept;
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::message::Message;
 use crate::pending::Pending;
@@ -49,9 +50,13 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
     let homes = home_cores.len();
     let worker_cores: StdArc<[u16]> = [home_cores, elastic_cores].concat().into();
     let session_cores = with(|role| role.serves_sessions);
-    assert!(homes > 0 && session_cores.len() == parts.memory.regions() as usize);
+    let regions = parts.memory.regions() as usize;
+    let keeps = regions == session_cores.len() + homes;
+    assert!(homes > 0 && (keeps || regions == session_cores.len()));
+    let keeping_cores = worker_cores[..homes].iter().filter(|_| keeps);
     let chunk_cores: StdArc<[u16]> = session_cores
         .iter()
+        .chain(keeping_cores)
         .enumerate()
         .flat_map(|(region, core)| parts.memory.chunks_of(RegionId(region as u32)).map(|_| *core))
         .collect();
@@ -149,7 +154,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                 parts.limits.clone(),
                 parts.epoch_seed,
             );
-            Validation::new(
+            let mut validation = Validation::new(
                 core as u16,
                 registry,
                 Arc::clone(&parts.memory),
@@ -157,7 +162,17 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                 pending.clone(),
                 &standing,
                 parts.limits.clone(),
-            )
+            );
+            if keeps && worker < homes {
+                let region = RegionId((session_cores.len() + worker) as u32);
+                let mut chunks = parts.memory.chunks_of(region);
+                let count = chunks.len() as u32;
+                let first = chunks.next().unwrap_or(ChunkId(0));
+                let memory = Arc::clone(&parts.memory);
+                let kept = Kept::new(memory, first, count, worker as u16);
+                validation.retirements.kept = Some(kept);
+            }
+            validation
         });
         let coordinator = (worker == Some(0)).then(|| {
             let is_home: Vec<bool> = (0..worker_cores.len()).map(|it| it < homes).collect();

@@ -28,11 +28,14 @@ impl CoreStages {
         }
     }
 
-    /// From now on a recycled chunk is filled with `byte`: who reads it still, reads nonsense.
+    /// From now on a recycled chunk, also one of kept images, is filled with `byte`: who reads it still, reads nonsense.
     #[cfg(feature = "testing")]
     pub fn poison_recycled(&mut self, byte: u8) {
         if let Some(side) = &mut self.sessions {
             side.reception.pool_mut().poison_recycled(byte);
+        }
+        if let Some(kept) = self.validation.as_mut().and_then(|it| it.retirements.kept.as_mut()) {
+            kept.pool_mut().poison_recycled(byte);
         }
     }
 
@@ -62,6 +65,6 @@ impl CoreStages {
     /// Chunks of this core whose retirement has begun and not ended.
     #[cfg(feature = "testing")]
     pub fn retiring_chunks(&self) -> usize {
-        self.sessions.as_ref().map_or(0, |side| side.reception.pool().retiring_count())
+        self.sessions.as_ref().map_or(0, |side| side.reception.pool().retiring())
     }
 }

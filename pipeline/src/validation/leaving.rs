@@ -78,6 +78,9 @@ impl Validation {
         if registry.documents[place].flags & DROPPED != 0 {
             return Err(MoveRefusal::Dropped);
         }
+        if registry.keeps_any(place) {
+            return Err(MoveRefusal::Keeps);
+        }
         let moves = &mut self.moves;
         if moves.leaving.iter().any(|it| it.slot == slot) || moves.has_just_come(slot) {
             return Err(MoveRefusal::AlreadyMoving);
@@ -124,7 +127,9 @@ impl Validation {
         let place = self
             .registry
             .live_index(slot, generation)
-            .filter(|place| self.registry.documents[*place].flags & DROPPED == 0);
+            .filter(|place| self.registry.documents[*place].flags & DROPPED == 0)
+            // What a retirement has kept meanwhile lies in chunks of this owner's.
+            .filter(|place| !self.registry.keeps_any(*place));
         let size = place.map(|place| (self.registry.size_of(place), place));
         let worker = self.registry.worker;
         let mut parties = self.session_cores;
@@ -265,6 +270,10 @@ impl Validation {
         let leaving = self.moves.leaving.swap_remove(at);
         let Leaving { place, to, opens, rerouted_ns, last_append_ns, .. } = leaving;
         self.retirements.take_back(place);
+        debug_assert!(
+            !self.registry.keeps_any(place as usize),
+            "its images are not in chunks of ours"
+        );
         let baggage = self.registry.hand_out(place as usize, to);
         let blocks = self.blocks_along(to);
         let debts = self.moves.lending.hand_on(to, baggage.blocks + blocks.count);

@@ -7,6 +7,7 @@ mod fairness;
 mod image;
 mod input;
 mod interleaving;
+mod kept;
 mod lanes;
 mod latency;
 mod moving;
@@ -43,6 +44,14 @@ scenarios! {
     interleaving: [
         order_is_kept_for_control_and_data_interleaved_of_many_documents,
         documents_do_not_block_each_other,
+    ],
+    kept: [
+        a_hot_document_leaves_a_thousand_quiet_ones_their_history,
+        kept_chunks_come_round_under_readers,
+        when_the_share_is_full_the_oldest_goes,
+        who_keeps_nothing_is_not_copied,
+        a_document_moves_when_it_has_grown_past_its_kept_images,
+        kept_images_leave_with_their_documents,
     ],
     lanes: [
         a_hot_document_is_promoted_and_the_others_go_first,

@@ -25,7 +25,8 @@ Examples:
 OWNER is the worker that orders the document's deltas (`deltaworks workers` tells its core), with
 the worker behind a slash that it is away from, if it was moved, and `hot` if it has an elastic
 worker. RATE is deltas a second over the sample; WINDOW is how many deltas a subscriber can still
-begin at; MISSED how many all subscribers together were told they would not get.
+begin at; MISSED how many all subscribers together were told they would not get; KEPT how much of the
+window was kept when its chunk went.
 
 Exit codes:
   0  the documents were told
@@ -141,6 +142,8 @@ pub struct DocumentRow {
     pub writers: u64,
     /// Deltas that subscribers were told they would not get.
     pub missed_deltas: u64,
+    /// Bytes of it that were kept when their chunk went.
+    pub kept_bytes: u64,
 }
 
 impl DocumentRow {
@@ -207,6 +210,7 @@ impl DocumentsCommand {
             ("SUBS", Side::Right),
             ("WRITERS", Side::Right),
             ("MISSED", Side::Right),
+            ("KEPT", Side::Right),
         ];
         let mut table = Table::new(&columns, 0);
         let now = now_unix_us();
@@ -221,6 +225,7 @@ impl DocumentsCommand {
                 quantity::count(document.subscribers),
                 quantity::count(document.writers),
                 quantity::count(document.missed_deltas),
+                quantity::bytes(document.kept_bytes),
             ]);
         }
         let mut lines = table.lines(crate::table::terminal_width());

@@ -49,6 +49,7 @@ pub struct LiveBytes {
     pub names: u64,
     pub producers: u64,
     pub subscriptions: u64,
+    pub kept: u64,
     pub spills: u64,
     pub carries: u64,
     pub sessions: u64,
@@ -57,7 +58,7 @@ pub struct LiveBytes {
 
 impl LiveBytes {
     /// Each kind with its bytes, largest kinds of the data path first.
-    pub fn kinds(&self) -> [(&'static str, u64); 10] {
+    pub fn kinds(&self) -> [(&'static str, u64); 11] {
         [
             ("chunks", self.chunks),
             ("nodes", self.nodes),
@@ -65,6 +66,7 @@ impl LiveBytes {
             ("names", self.names),
             ("producers", self.producers),
             ("subscriptions", self.subscriptions),
+            ("kept", self.kept),
             ("spills", self.spills),
             ("carries", self.carries),
             ("sessions", self.sessions),

@@ -12,7 +12,9 @@ use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::placement::PlacementLimits;
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::idle::IdleBudget;
-use deltaworks_server::sizing::{Sizing, SizingRequest, size};
+use deltaworks_server::sizing::{
+    BUDGET_BYTES, BUDGET_BYTES_PER_SESSION_CORE, Sizing, SizingRequest, size,
+};
 use deltaworks_server::{AccessConfig, CorePlacement, Inherited, ServerConfig};
 
 use crate::collections;
@@ -111,6 +113,7 @@ impl Arrangement {
             collections: self.collections,
             limits,
             chunks_per_core: sizing.chunks_per_core,
+            kept_chunks_per_home: sizing.kept_chunks_per_home,
             chunk_bytes: config.chunk_bytes,
             node_blocks: sizing.node_blocks,
             ring_capacity: sizing.ring_capacity,
@@ -132,6 +135,7 @@ pub fn sizes(config: &Config) -> Result<(Placement, Sizing), Failure> {
     let placement = placement::place(config).map_err(Failure::not_started)?;
     let cores = &placement.cores;
     let count = |pick: fn(&CorePlacement) -> bool| cores.iter().filter(|it| pick(it)).count();
+    let session_cores = count(|core| core.role.serves_sessions) as u64;
     let sizing = size(SizingRequest {
         budget_bytes: config.budget_mib.map(|mib| mib << 20),
         cores: cores.len() as u32,
@@ -144,9 +148,22 @@ pub fn sizes(config: &Config) -> Result<(Placement, Sizing), Failure> {
         worker_queue_messages: config.worker_queue_size,
         ring_capacity: config.ring_capacity,
         chunk_bytes: config.chunk_bytes as u64,
+        kept_bytes: kept_bytes(config, session_cores),
     })
     .map_err(Failure::usage)?;
     Ok((placement, sizing))
+}
+
+/// Bytes of the budget for what documents keep; none if no collection keeps anything.
+fn kept_bytes(config: &Config, session_cores: u64) -> u64 {
+    if config.collections.values().all(|collection| collection.keep_bytes == 0) {
+        return 0;
+    }
+    let budget_bytes = config.budget_mib.map_or_else(
+        || BUDGET_BYTES.max(BUDGET_BYTES_PER_SESSION_CORE * session_cores),
+        |mib| mib << 20,
+    );
+    config.kept_mib.map_or(budget_bytes / 8, |mib| mib << 20)
 }
 
 /// The number of a group of this machine, by its name or itself.

@@ -86,6 +86,7 @@ fn limits(config: &CollectionConfig, workers: usize) -> CollectionLimits {
         documents_per_worker_max: config.documents.map_or(all.documents_per_worker_max, share),
         producers_per_document_max: config.producers.unwrap_or(all.producers_per_document_max),
         quota: quota(config.bytes_per_second, config.deltas_per_second, config.burst_ms),
+        keep_bytes: config.keep_bytes,
     }
 }
 
@@ -127,6 +128,7 @@ mod tests {
             producers: Some(2),
             bytes_per_second: 5_000,
             burst_ms: 200,
+            keep_bytes: 5000,
             ..CollectionConfig::default()
         };
         let expected = CollectionLimits {
@@ -136,6 +138,7 @@ mod tests {
             documents_per_worker_max: 900,
             producers_per_document_max: 2,
             quota: Quota::new(Some(5_000), None, 200_000_000),
+            keep_bytes: 5000,
         };
         assert_eq!(limits(&config, 1), expected);
         assert_eq!(limits(&config, 4).documents_per_worker_max, 225);

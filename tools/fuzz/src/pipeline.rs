@@ -157,6 +157,7 @@ impl<'p, P: Plant> World<'p, P> {
         let mut inline = Inline::new(InlineConfig {
             roles,
             chunks: CHUNKS,
+            kept_chunks: 0,
             chunk_bytes: CHUNK_BYTES,
             ring_capacity: pick(&[64, 1, 2], setting.rings) as usize,
             node_blocks: pick(&[1_024, 24, 128], setting.nodes),

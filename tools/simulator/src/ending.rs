@@ -261,6 +261,8 @@ impl World {
             coverage.add(Event::PlacedElsewhere, counts.placement.moves);
             coverage.add(Event::Laned, counts.validation.laned_batches);
             coverage.add(Event::LaneOverrun, counts.validation.lane_overruns);
+            coverage.add(Event::Kept, counts.kept.images);
+            coverage.add(Event::CopiedOn, counts.kept.copied_on_bytes);
             if self.setting.waits > 0 && !self.setting.conflates {
                 coverage.add(Event::SpilledForWait, counts.propagation.spilled_images);
             }

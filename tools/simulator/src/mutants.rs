@@ -58,8 +58,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "off-by-one window: agents let go of one image too few",
         file: "pipeline/src/retirement.rs",
-        text: "set_window_start(end.node);",
-        replacement: "set_window_start(end.node - 1);",
+        text: "set_window_start(window.node);",
+        replacement: "set_window_start(window.node - 1);",
     },
     Mutant {
         fault: "off-by-one end: a gap is told one image too short",
@@ -431,5 +431,35 @@ pub const MUTANTS: &[Mutant] = &[
         file: "pipeline/src/stages/inbox.rs",
         text: "        if own.is_empty() {\n            boxes.take_own(own);",
         replacement: "        own.clear();\n        if own.is_empty() {\n            boxes.take_own(own);",
+    },
+    Mutant {
+        fault: "kept: a node is pointed to a copy that is not made",
+        file: "pipeline/src/kept.rs",
+        text: "        self.pool.tail()[..image.len()].copy_from_slice(image);\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "kept: a node stays where its image was",
+        file: "pipeline/src/retirement.rs",
+        text: "        registry.blocks.point(at.block, at.index, copy);\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "kept: a run of kept images is not noted",
+        file: "pipeline/src/retirement.rs",
+        text: "            touches.push((copy.chunk().0, Touch { first: place, second }));\n",
+        replacement: "            let _ = (&touches, second);\n",
+    },
+    Mutant {
+        fault: "kept: a kept chunk is free before its agents have answered",
+        file: "pipeline/src/retirement.rs",
+        text: "                if job.agents != 0 {\n",
+        replacement: "                job.agents = if is_kept { 0 } else { job.agents };\n                if job.agents != 0 {\n",
+    },
+    Mutant {
+        fault: "kept: what is half sent is copied only if it leaves the window",
+        file: "pipeline/src/propagation/retiring.rs",
+        text: "(range.chunk() == chunk || node < self.shared.get(slot).window_start())",
+        replacement: "node < self.shared.get(slot).window_start()",
     },
 ];

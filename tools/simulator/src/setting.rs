@@ -96,6 +96,10 @@ pub struct Setting {
     pub chunks: u32,
     /// Bytes of each.
     pub chunk_bytes: usize,
+    /// Chunks in which each home keeps documents' newest bytes; 0 for none.
+    pub kept_chunks: u32,
+    /// How many of these each document of a collection keeps.
+    pub keep_bytes: [u32; 4],
     /// Node blocks over all workers.
     pub node_blocks: u32,
     /// Control that may wait on each core, in bytes.
@@ -146,7 +150,13 @@ impl Setting {
             limits.spill_bytes_per_core_max = ROOMY_SPILL_BYTES;
             limits.slow_subscriptions_per_core_max = 64;
         }
+        let mut kept_dice = Dice::new(seed ^ 0x6e97_5a1e);
+        let keeps = kept_dice.says(50);
+        // Long enough for kept chunks to come round, too.
+        let lengths = if keeps && kept_dice.says(15) { 6 } else { 1 };
         Self {
+            kept_chunks: if keeps { kept_dice.pick(&[4, 4, 6]) } else { 0 },
+            keep_bytes: Check::ALL.map(|_| kept_dice.pick(&[0, 300, 1_500, 6_000])),
             roles,
             ring_capacity: dice.pick(&[1, 1, 2, 3, 4, 8]),
             chunks,
@@ -173,7 +183,7 @@ impl Setting {
                 Ending::Fail,
             ]),
             batches: 100 + dice.below(40),
-            steps: 1_000 + dice.below(300),
+            steps: lengths * (1_000 + dice.below(300)),
         }
     }
 
@@ -209,7 +219,7 @@ impl Setting {
             name: name.to_owned(),
             schema,
             overload: self.overload(check).clone(),
-            limits,
+            limits: CollectionLimits { keep_bytes: self.keep_bytes[check as usize], ..limits },
         };
         let all = CollectionLimits::default();
         let narrow = CollectionLimits {

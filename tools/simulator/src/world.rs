@@ -81,6 +81,7 @@ pub struct World {
     /// By core, as they were counted last.
     recycled: Vec<u64>,
     spilled: Vec<u64>,
+    kept: Vec<u64>,
     /// The server accepts nobody any more.
     pub(crate) is_ending: bool,
 }
@@ -94,7 +95,12 @@ impl World {
         let clock = WorldClock::default();
         let core_count = setting.roles.len();
         let serving = setting.session_cores().count();
-        let regions = vec![RegionSpec { chunks: setting.chunks, numa_node: None }; serving];
+        let mut regions = vec![RegionSpec { chunks: setting.chunks, numa_node: None }; serving];
+        if setting.kept_chunks > 0 {
+            let homes = setting.roles.iter().filter(|role| role.is_home());
+            regions
+                .extend(homes.map(|_| RegionSpec { chunks: setting.kept_chunks, numa_node: None }));
+        }
         let memory = ChunkMemory::new(&regions, setting.chunk_bytes);
         let (memory, _) = memory.unwrap_or_else(|error| panic!("chunk memory: {error}"));
         let mut stages = join(Parts {
@@ -139,6 +145,7 @@ impl World {
             muted,
             recycled: vec![0; core_count],
             spilled: vec![0; core_count],
+            kept: vec![0; core_count],
             is_ending: false,
         };
         let mut dice = Dice::new(mix(seed));
@@ -238,6 +245,10 @@ impl World {
             && self.links.iter().any(|it| it.wire.borrow().is_full())
         {
             self.coverage.count(Event::RecycledUnderSlow);
+        }
+        let kept = std::mem::replace(&mut self.kept[core], counts.kept.images);
+        if counts.kept.images > kept && self.links.iter().any(|it| it.wire.borrow().is_full()) {
+            self.coverage.count(Event::KeptUnderSlow);
         }
         let spilled = std::mem::replace(&mut self.spilled[core], counts.propagation.spilled_images);
         let copies = counts.propagation.spilled_images - spilled;

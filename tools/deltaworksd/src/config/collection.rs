@@ -147,6 +147,15 @@ keys! {
             memory "none";
             Restart(JOINED), Works;
 
+        /// Newest bytes of each document that stay in memory when a hot document turns it over, in whole
+        /// batches with their headers; half a chunk at most. 0 keeps nothing. What is kept is copied once
+        /// out of a chunk that goes, into the room of `kept_mib`.
+        keep_bytes: u32 = 0;
+            unit "bytes";
+            range Whole(0, 1 << 29);
+            memory "part of `kept_mib`";
+            Restart(JOINED), Works;
+
         /// Producers that a document remembers at most; then the oldest that is not connected is
         /// forgotten, or the open refused (308). "auto" is 64.
         producers: Option<u32> = None;

@@ -118,6 +118,15 @@ keys! {
             memory "itself; --print-budget shows how it is divided";
             Restart(SIZED), Works;
 
+        /// Of the budget, what documents keep of their newest bytes (`keep_bytes` of a collection) may take, with
+        /// its nodes. Less than half of it is sure to stay; beyond that the oldest goes. "auto" is an eighth of
+        /// the budget if a collection keeps anything, else nothing. Each worker has its share, four chunks at least.
+        kept_mib: Option<u64> = None;
+            unit "MiB";
+            range Whole(1, BUDGET_MIB_MAX);
+            memory "itself; of the budget";
+            Restart(SIZED), Works;
+
         /// Documents at most; beyond that an open is refused (306).
         /// "auto" is 100,000 at 256 MiB, and less for less.
         documents: Option<u32> = None;

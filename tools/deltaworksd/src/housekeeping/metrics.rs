@@ -48,7 +48,7 @@ struct Scrape {
 /// A figure of a core: name, unit, meaning, where it stands in the report.
 type OfCore = (&'static str, Option<Unit>, &'static str, fn(&CoreReport) -> u64);
 
-const CORE_COUNTERS: [OfCore; 31] = [
+const CORE_COUNTERS: [OfCore; 35] = [
     ("core_turns", None, "Turns of the core's loop", |core| core.turns),
     ("core_work", None, "Messages, marks and images that turns dealt with", |core| core.work),
     ("core_io_looks", None, "Looks at sockets", |core| core.io_looks),
@@ -108,6 +108,16 @@ const CORE_COUNTERS: [OfCore; 31] = [
         core.close_missed_deltas
     }),
     ("spilled_images", None, "Images copied for slow subscribers", |core| core.spilled_images),
+    ("kept_images", None, "Images kept when their chunk went", |core| core.kept_images),
+    ("kept", Some(Unit::Bytes), "Bytes of images kept when their chunk went", |core| {
+        core.kept_bytes
+    }),
+    ("copied_on", Some(Unit::Bytes), "Bytes of kept images copied on to another chunk", |core| {
+        core.copied_on_bytes
+    }),
+    ("let_go", Some(Unit::Bytes), "Bytes that were to be kept, without room", |core| {
+        core.let_go_bytes
+    }),
 ];
 
 const CORE_GAUGES: [OfCore; 6] = [
