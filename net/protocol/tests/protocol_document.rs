@@ -295,9 +295,13 @@ fn the_limits_are_the_constants() {
     let mut seen = 0;
     for row in rows {
         let name = row[0].trim_matches('`');
-        let number: u64 = row[1].replace(',', "").parse().expect("a number");
         let code: u16 = row[2].parse().expect("an error's number");
         let code = ErrorCode::from_number(code).expect("an error of the registry");
+        if row[1] == "none" {
+            assert!(!known.contains_key(name), "{name} has a default");
+            continue;
+        }
+        let number: u64 = row[1].replace(',', "").parse().expect("a number");
         if let Some(expected) = known.get(name) {
             assert_eq!((number, code), *expected, "{name}");
             seen += 1;
