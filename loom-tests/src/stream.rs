@@ -111,7 +111,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "what a full socket did not take is forgotten",
                 file: SETTLING,
-                text: "            self.move_cursor(group.subscription, at, live_bytes);\n            self.make_ready(group.subscription);",
+                text: "            self.move_cursor(group.subscription, at, live_bytes);\n            self.make_ready(group.subscription, false);",
                 replacement: "            self.move_cursor(group.subscription, at, live_bytes);",
             },
         ],
@@ -122,7 +122,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a new reader does not look once",
                 file: PROPAGATION,
-                text: "        // The owner's mark may have come before: look once.\n        self.make_ready(place);\n",
+                text: "        // The owner's mark may have come before: look once.\n        self.make_ready(place, true);\n",
                 replacement: "",
             },
             Mutant {
@@ -145,7 +145,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a new reader does not look once",
                 file: PROPAGATION,
-                text: "        // The owner's mark may have come before: look once.\n        self.make_ready(place);\n",
+                text: "        // The owner's mark may have come before: look once.\n        self.make_ready(place, true);\n",
                 replacement: "",
             },
             Mutant {

@@ -284,8 +284,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "move: retirements that have no part in a document that leaves let go of it all the same",
         file: "pipeline/src/retirement.rs",
-        text: "job.number >= *first)",
-        replacement: "job.number > u64::MAX - *first)",
+        text: "job.number >= *first;",
+        replacement: "job.number > u64::MAX - *first;",
     },
     Mutant {
         fault: "move: nobody needs to have heard the old owner's last word",
