@@ -113,6 +113,7 @@ impl Lending {
 impl Validation {
     /// Pays what can be spared, and asks for more if documents here run short.
     pub(super) fn settle_blocks(&mut self, boxes: &mut Mailboxes) -> usize {
+        let guests = self.registry.guest_count();
         let lending = &mut self.moves.lending;
         let blocks = &mut self.registry.blocks;
         if lending.is_elastic() && !self.grew.is_empty() && blocks.free() <= lending.loan {
@@ -127,10 +128,12 @@ impl Validation {
         if lending.debts == 0 {
             return 0;
         }
-        let kept = match (blocks.used(), lending.is_elastic()) {
-            (0, _) => 0,
-            (_, true) => 4 * lending.loan,
-            (_, false) => lending.loan,
+        // A document that has come without nodes is to find blocks, too.
+        let kept = match (lending.is_elastic(), blocks.used()) {
+            (true, _) if guests == 0 => 0,
+            (true, _) => 4 * lending.loan,
+            (false, 0) => 0,
+            (false, _) => lending.loan,
         };
         let mut spare = blocks.free().saturating_sub(kept).min(BLOCKS_PER_TURN);
         let mut work = 0;

@@ -79,6 +79,7 @@ scenarios! {
         the_pause_of_a_move_is_measured,
         an_idle_guest_is_unloaded,
         node_blocks_are_lent_and_given_back,
+        a_document_without_nodes_finds_blocks_where_it_goes,
     ],
     order: [
         order_per_document_is_kept_with_interleaved_documents,

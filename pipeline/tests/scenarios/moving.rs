@@ -542,3 +542,19 @@ pub(crate) fn node_blocks_are_lent_and_given_back() {
     let refused = course.world.events(course.publisher);
     assert!(!refused.iter().any(|event| matches!(event, Event::Refused(_))));
 }
+
+/// A document that nobody has written finds blocks on a worker that has none of its own, and gives them
+/// back when it goes home.
+pub(crate) fn a_document_without_nodes_finds_blocks_where_it_goes() {
+    let mut course = Course::new(Policy::Gap, |config| config.node_blocks = 64);
+    course.go(FIRST_CORE);
+    course.publish(3);
+    course.rest();
+    course.assert_whole("the first batch found a block");
+    assert!(course.world.stages(FIRST_CORE).owed_blocks() > 0);
+    course.go(HOME_CORE);
+    course.publish(3);
+    course.rest();
+    course.assert_whole("at home, too");
+    assert_eq!(course.world.stages(FIRST_CORE).owed_blocks(), 0, "all of them went back");
+}
