@@ -44,6 +44,10 @@ pub(crate) const SESSIONS: CoreRole =
 pub(crate) const DOCUMENTS: CoreRole =
     CoreRole { serves_sessions: false, owns_documents: true, is_elastic: false };
 
+/// Serves sessions, and owns what it is given: nobody's home.
+pub(crate) const ELASTIC: CoreRole =
+    CoreRole { serves_sessions: true, owns_documents: true, is_elastic: true };
+
 /// Does both, as all cores of a small machine do.
 pub(crate) const ALL: CoreRole =
     CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
@@ -103,7 +107,7 @@ pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
         sessions_per_core_max: 2,
         documents_per_worker_max: sizes.documents,
         guests_per_worker_max: 1,
-        producers_per_worker_max: 2,
+        producers_per_worker_max: 4,
         subscriptions_per_core_max: 2,
         steps_per_batch: if sizes.is_slow { 1 } else { 8 },
         ..Limits::default()
@@ -258,6 +262,25 @@ impl Core {
         self.stages.act(session, action, &mut self.client, NOW);
     }
 
+    /// Asks worker `to` whether it takes the story's document; false if that is not to be asked now.
+    pub(crate) fn may_give_to(&mut self, to: u16) -> bool {
+        let known = self.stages.document_of_name("d");
+        known.is_some_and(|(slot, generation)| {
+            self.stages.move_document(slot, generation, to).is_ok()
+        })
+    }
+
+    /// The same, and lets the first of `others` answer: the move is about to begin.
+    pub(crate) fn give_to(&mut self, to: u16, others: &mut [Core]) {
+        assert!(self.may_give_to(to));
+        others[0].turn();
+    }
+
+    /// Whether a document has come to this core.
+    pub(crate) fn was_given(&self) -> bool {
+        self.stages.move_counts().finished > 0
+    }
+
     /// The session's connection is gone.
     pub(crate) fn end_session(&mut self, session: SessionId) {
         self.stages.end_session(session, &mut self.client, NOW);
@@ -306,6 +329,14 @@ impl Core {
 /// Turns cores on the caller's thread until nothing happens: what comes before a story.
 pub(crate) fn settle(cores: &mut [Core]) {
     while cores.iter_mut().map(Core::turn).sum::<usize>() > 0 {}
+}
+
+/// Turns a core, and lets another thread go on after each turn.
+pub(crate) fn turns(core: &mut Core, count: usize) {
+    for _ in 0..count {
+        core.turn();
+        yield_now();
+    }
 }
 
 /// What a client was told or sent.

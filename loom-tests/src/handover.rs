@@ -1,453 +1,293 @@
-//! A story of a document that moves from one owner to another: a protocol ahead of its use.
+//! Stories of a hand-over: a document moves from one owner to another, and its order does not suffer.
 //!
-//! Nothing in the pipeline moves documents yet. This is the protocol alone, over the shipping rings,
-//! doorbells, chunk memory, node blocks and document words.
-//!
-//! | session core (reception and agent) | old owner | new owner (on the session's core) |
+//! | old owner | a core with sessions | new owner |
 //! |---|---|---|
-//! | batch 1, in its only chunk | tells the session core to re-route | |
-//! | on re-route: a fence into the old ring, an announcement into the new `(1)`; counts the new owner for chunks of the old `(2)` | | |
-//! | retires its chunk at the owners counted for it | asks the agent, waits | holds batches `(3)` and the retirement `(4)` behind the announcement |
-//! | as agent: reads up to the tail, then answers | behind the fence `(5)`, and when no answer is missing `(6)`: hands the document over | takes it, then what it held |
-//! | fills the chunk again with batch 2 | | |
+//! | tells all to go elsewhere `(1)` | | has said that it has room |
+//! | | on that: what is for the document goes to the new owner `(2)`, who is counted for its chunks `(3)`; answers with a fence | |
+//! | behind the last fence: judges what came, has no part in chunks that are retired from then on `(4)`, says its last word | batches, some before and some behind the fence | holds batches `(5)` and retirements `(6)` |
+//! | | has heard it | |
+//! | behind the last answer `(7)`: hands the document over | learns its producer's new place `(8)` | owns it; notes its runs `(9)`; goes on with what it held; marks it in the bitmap of its home `(10)` |
+//! | | reads on, and fills its chunk again when both owners have let go | |
 //!
-//! The document is a value that moves through a ring, so it has one owner at a time. The agent reads
-//! 1, 2: nothing is lost, doubled or overtaken, and no byte is written that it could still read.
+//! The stages are the shipping ones. The question whether there is room, and its answer, come before a
+//! story begins; what is left when its threads have ended can come in one order only (`settle`). The
+//! core with sessions is the new owner's, or has the old or the new owner on its thread, so that two
+//! threads tell of three parts.
 //!
 //! All have a bound, for their length: see "What is explored" in the README.
 
 use crate::table::{Model, Mutant};
 
-const HERE: &str = "loom-tests/src/handover.rs";
-const TWIN: &str = "runtime/src/ring/twin.rs";
+const ANSWERS: &str = "pipeline/src/validation/answers.rs";
+const CHUNK: &str = "pipeline/src/chunk.rs";
+const COMING: &str = "pipeline/src/validation/coming.rs";
+const HANDLES: &str = "pipeline/src/reception/handles.rs";
+const LEAVING: &str = "pipeline/src/validation/leaving.rs";
 
 /// The models of this file.
 pub const MODELS: &[Model] = &[
     Model {
-        name: "handover::models::a_batch_behind_the_fence_waits_for_its_document",
+        name: "handover::models::a_batch_beside_a_move_waits_for_its_document",
         mutants: &[
             Mutant {
-                fault: "(1) the new owner is not told that the document comes",
-                file: HERE,
-                text: concat!("self.new.send(", "Message::Announced);"),
+                fault: "(2) a handle goes to the new owner with its producer's old place",
+                file: HANDLES,
+                text: "            self.producer = BY_SLOT;\n",
                 replacement: "",
             },
             Mutant {
-                fault: "(3) batches are not held until the document is there",
-                file: HERE,
-                text: concat!("Message::Batch(..) if self.is_", "announced"),
-                replacement: "Message::Batch(..) if false",
+                fault: "(5) batches are not held until the document is there",
+                file: COMING,
+                text: "expected.hold(Behind::Batch(arrival), now);\n            return;",
+                replacement: "let _ = expected;",
+            },
+            Mutant {
+                fault: "(8) a handle learns its producer's place, and goes on to the old owner",
+                file: HANDLES,
+                text: "handle.worker = worker;\n                handle.producer = producer;",
+                replacement: "let _ = worker;\n                handle.producer = producer;",
             },
         ],
+    },
+    Model {
+        name: "handover::models::what_the_old_owner_said_is_heard_first",
+        mutants: &[Mutant {
+            fault: "(7) the document goes before the last word was heard",
+            file: LEAVING,
+            text: "Stage::Listening { missing: self.session_cores, first_job }",
+            replacement: "Stage::Listening { missing: 0, first_job }",
+        }],
+    },
+    Model {
+        name: "handover::models::a_reader_reads_on_across_a_move",
+        mutants: &[Mutant {
+            fault: "(10) the new owner marks the document in its own bitmap",
+            file: ANSWERS,
+            text: "&self.pending[home(slot)][core]",
+            replacement: "&self.pending[usize::from(self.registry.worker)][core]",
+        }],
+    },
+    Model {
+        name: "handover::models::a_retirement_that_meets_the_rerouting_is_for_the_old_owner",
+        mutants: &[Mutant {
+            fault: "(4) the old owner does not wait for fences",
+            file: LEAVING,
+            text: "leaving.stage = Stage::Fencing { missing: parties };",
+            replacement: "leaving.stage = Stage::Fencing { missing: 0 };",
+        }],
     },
     Model {
         name: "handover::models::a_retirement_behind_the_fence_waits_for_the_document",
         mutants: &[
             Mutant {
-                fault: "(2) the new owner is not counted for chunks of the old",
-                file: HERE,
-                text: concat!("self.counted[1] = ", "self.counted[0];"),
-                replacement: "",
+                fault: "(3) the new owner is not counted for chunks of the old",
+                file: CHUNK,
+                text: "                chunk.owners |= 1 << to;\n",
+                replacement: "                let _ = to;\n",
             },
             Mutant {
-                fault: "(4) a retirement is answered before the announced document is there",
-                file: HERE,
-                text: concat!("Message::Retire if self.is_", "announced"),
-                replacement: "Message::Retire if false",
+                fault: "(6) a retirement is answered before the document is there",
+                file: COMING,
+                text: "if self.moves.takes() {\n            let before",
+                replacement: "if false {\n            let before",
             },
             Mutant {
-                fault: "(5) the document goes before the last batch in front of the fence",
-                file: HERE,
-                text: concat!("if !self.is_", "fenced || "),
-                replacement: "if ",
-            },
-            Mutant {
-                fault: "the ring does not publish what the document's first owner did",
-                file: TWIN,
-                text: "self.ring.tail.store(tail, Ordering::Release)",
-                replacement: "self.ring.tail.store(tail, Ordering::Relaxed)",
+                fault: "(9) where its runs begin is not noted",
+                file: COMING,
+                text: "            retirements.touch_again(chunk, arrived.place, at.block, at.index);\n",
+                replacement: "            let _ = &retirements;\n",
             },
         ],
-    },
-    Model {
-        name: "handover::models::a_retirement_before_the_fence_is_answered_by_the_old_owner",
-        mutants: &[Mutant {
-            fault: "(6) the document goes while an answer is missing",
-            file: HERE,
-            text: concat!("|| self.is_", "retiring {"),
-            replacement: "{",
-        }],
     },
 ];
 
 #[cfg(all(loom, test))]
 mod models {
-    #![expect(unsafe_code, reason = "the contract of chunk memory is what is modelled")]
-
+    use crate::cores::{
+        ALL, Core, DOCUMENTS, ELASTIC, Event, SESSIONS, Sizes, cores, settle, turns,
+    };
     use crate::explore::{few_preemptions, spawn};
-    use deltaworks_pipeline::chunk::ImageRange;
-    use deltaworks_pipeline::document::{SharedDocuments, slot};
-    use deltaworks_pipeline::stream::{
-        BlockPool, NODES_PER_BLOCK, Node, NodeMemory, Place, Position,
-    };
-    use deltaworks_runtime::chunk_memory::{
-        ByteRange, CHUNK_BYTES_MIN, ChunkId, ChunkMemory, RegionSpec,
-    };
-    use deltaworks_runtime::doorbell::{Doorbell, Sleeper, doorbell};
-    use deltaworks_runtime::parking::{Parker, parker};
-    use deltaworks_runtime::ring::{Consumer, Producer, ring};
-    use deltaworks_runtime::sync::Arc;
+    use deltaworks_pipeline::message::{From, Policy, SessionId};
+    use deltaworks_pipeline::stages::CoreRole;
+    use deltaworks_runtime::sync::thread::yield_now;
 
-    const BATCHES: u8 = 2;
+    /// Owns what it is given, and serves nobody.
+    const GUESTS: CoreRole = CoreRole { serves_sessions: false, ..ELASTIC };
 
-    /// Rings of the core that the session and the new owner share; the others are the new owner's.
-    const FROM_OLD: usize = 0;
-    const FROM_NEW: usize = 1;
-
-    enum Message {
-        /// The batch of this number, in the chunk.
-        Batch(u8),
-        Fence,
-        Announced,
-        /// Let go of the chunk.
-        Retire,
-        Reroute,
-        Grew,
-        Retiring,
-        Released,
-        Freed,
-        Document(Box<Document>),
-    }
-
-    /// A document: what its one owner has, blocks included.
-    struct Document {
-        blocks: BlockPool,
-        tail: Place,
-        window_start: u64,
-    }
-
-    /// What all three share.
-    #[derive(Clone)]
-    struct Memory {
-        chunks: Arc<ChunkMemory>,
-        nodes: Arc<NodeMemory>,
-        documents: Arc<SharedDocuments>,
-    }
-
-    /// The session core's only chunk has room for one image.
-    const BYTES: ByteRange = ByteRange::new(ChunkId(0), 0, CHUNK_BYTES_MIN as u32);
-
-    /// When the session core looks at the re-routing that the old owner has sent it.
-    #[derive(Clone, Copy, PartialEq)]
-    enum Rerouted {
-        BeforeTheBatch,
-        BehindTheBatch,
-        BehindTheRetirement,
-    }
-
-    /// The giving end of a way.
-    struct To(Producer<Message>, Doorbell);
-
-    impl To {
-        fn send(&mut self, message: Message) {
-            assert!(self.0.push(message).is_ok(), "the story has room for each message");
-            self.1.ring();
-        }
-    }
-
-    /// The taking ends of a core's ways.
-    struct Inbox {
-        rings: Vec<Consumer<Message>>,
-        sleeper: Sleeper,
-        parker: Parker,
-        bell: Doorbell,
-    }
-
-    impl Inbox {
-        fn new() -> Self {
-            let (parker, unparker) = parker();
-            let (bell, sleeper) = doorbell(unparker);
-            Self { rings: Vec::new(), sleeper, parker, bell }
-        }
-
-        fn way(&mut self) -> To {
-            let (producer, consumer) = ring(8);
-            self.rings.push(consumer);
-            To(producer, self.bell.clone())
-        }
-
-        /// A message and the ring it came from, if there is one.
-        fn look(&mut self) -> Option<(usize, Message)> {
-            let mut rings = self.rings.iter_mut().enumerate();
-            rings.find_map(|(from, ring)| Some((from, ring.pop()?)))
-        }
-
-        /// The same, as soon as there is one.
-        fn next(&mut self) -> (usize, Message) {
-            loop {
-                if let Some(message) = self.look() {
-                    return message;
-                }
-                let rings = &self.rings;
-                if self.sleeper.may_sleep(|| rings.iter().any(|ring| !ring.is_empty())) {
-                    self.parker.park();
-                    self.sleeper.woke();
-                }
-            }
-        }
-    }
-
-    /// An owner, old or new.
-    struct Owner {
-        memory: Memory,
-        session: To,
-        document: Option<Box<Document>>,
-        held: Vec<Message>,
-        is_announced: bool,
-        is_fenced: bool,
-        is_retiring: bool,
-        /// Where the document is to go.
-        next: Option<To>,
-    }
-
-    impl Owner {
-        /// Takes a message, and hands the document over as soon as it may go.
-        fn take(&mut self, message: Message) {
-            self.handle(message);
-            self.hand_over();
-        }
-
-        fn handle(&mut self, message: Message) {
-            let is_away = self.document.is_none();
-            match message {
-                Message::Batch(..) if self.is_announced && is_away => self.held.push(message),
-                Message::Batch(number) => self.append(number),
-                Message::Fence => self.is_fenced = true,
-                Message::Announced => self.is_announced = true,
-                Message::Retire if self.is_announced && is_away => self.held.push(message),
-                Message::Retire => self.retire(),
-                Message::Released => {
-                    assert!(!is_away, "only its owner frees what a document has");
-                    self.is_retiring = false;
-                    self.session.send(Message::Freed);
-                }
-                Message::Document(document) => {
-                    self.document = Some(document);
-                    core::mem::take(&mut self.held).into_iter().for_each(|held| self.handle(held));
-                }
-                _ => unreachable!("a message for a session core"),
-            }
-        }
-
-        fn append(&mut self, number: u8) {
-            let document = self.document.as_mut().expect("a batch reaches the owner");
-            let Document { blocks, tail, .. } = &mut **document;
-            assert_eq!(u64::from(number), tail.node + 1, "none is overtaken");
-            let shared = self.memory.documents.get(slot(0, 0));
-            if tail.node == 0 || tail.index == NODES_PER_BLOCK {
-                let block = blocks.take(slot(0, 0), tail.node).expect("there are blocks");
-                if tail.node == 0 {
-                    shared.set_first_block(block);
-                } else {
-                    blocks.link(tail.block, block);
-                }
-                (tail.block, tail.index) = (block, 0);
-            }
-            // SAFETY: the contract under test; the model finds whoever breaks it.
-            let bytes = unsafe { self.memory.chunks.slice_mut(BYTES) };
-            assert_eq!(bytes[1], number, "as reception read it");
-            bytes[0] = number; // the stamp
-            let range = ImageRange::new(BYTES.chunk, 0, BYTES.bytes);
-            let node = Node { range, first_sequence: u64::from(number) };
-            blocks.write(tail.block, tail.index, node);
-            tail.node += 1;
-            tail.index += 1;
-            shared.publish(tail.node, Position::default(), false);
-            self.session.send(Message::Grew);
-        }
-
-        /// Lets go of chunk 0: only batch 1 can lie there.
-        fn retire(&mut self) {
-            let Some(document) = self.document.as_mut().filter(|it| it.window_start == 0) else {
-                self.session.send(Message::Freed);
-                return;
-            };
-            document.window_start = 1;
-            self.memory.documents.get(slot(0, 0)).set_window_start(1);
-            self.is_retiring = true;
-            self.session.send(Message::Retiring);
-        }
-
-        fn hand_over(&mut self) {
-            if !self.is_fenced || self.is_retiring {
-                return;
-            }
-            if let (Some(next), Some(document)) = (&mut self.next, self.document.take()) {
-                next.send(Message::Document(document));
-            }
-        }
-    }
-
-    /// Reception and agent, and on the same core the new owner.
-    struct SessionCore {
-        memory: Memory,
-        inbox: Inbox,
-        new_owner: Owner,
-        old: To,
-        new: To,
-        is_rerouted: bool,
-        /// Whether the old owner, the new owner may have nodes in chunk 0.
-        counted: [bool; 2],
-        missing: usize,
-        cursor: Place,
-    }
-
-    impl SessionCore {
-        fn run(mut self, rerouted: Rerouted) {
-            if rerouted == Rerouted::BeforeTheBatch {
-                self.handle_next();
-            }
-            self.publish(1);
-            self.counted[usize::from(self.is_rerouted)] = true;
-            if rerouted == Rerouted::BehindTheBatch {
-                self.handle_next();
-            }
-            self.missing = self.counted.iter().filter(|is_counted| **is_counted).count();
-            for owner in 0..2 {
-                if self.counted[owner] {
-                    self.owner(owner).send(Message::Retire);
-                }
-            }
-            while self.missing > 0 || !self.is_rerouted {
-                self.handle_next();
-            }
-            let window_start = self.memory.documents.get(slot(0, 0)).window_start();
-            assert_eq!(window_start, 1, "no node that lives lies in the chunk");
-            self.publish(BATCHES);
-            while self.cursor.node < u64::from(BATCHES) {
-                self.handle_next();
-            }
-        }
-
-        fn owner(&mut self, number: usize) -> &mut To {
-            if number == 0 { &mut self.old } else { &mut self.new }
-        }
-
-        fn publish(&mut self, number: u8) {
-            // SAFETY: as above.
-            unsafe { self.memory.chunks.slice_mut(BYTES) }.fill(number);
-            let owner = usize::from(self.is_rerouted);
-            self.owner(owner).send(Message::Batch(number));
-        }
-
-        fn handle_next(&mut self) {
-            match self.inbox.next() {
-                (FROM_OLD, message) => self.handle(0, message),
-                (FROM_NEW, message) => self.handle(1, message),
-                (_, message) => self.new_owner.take(message),
-            }
-        }
-
-        fn handle(&mut self, owner: usize, message: Message) {
-            match message {
-                Message::Reroute => {
-                    self.old.send(Message::Fence);
-                    self.new.send(Message::Announced);
-                    self.counted[1] = self.counted[0];
-                    self.is_rerouted = true;
-                }
-                Message::Grew => self.read(),
-                Message::Retiring => {
-                    self.read();
-                    self.owner(owner).send(Message::Released);
-                }
-                Message::Freed => self.missing -= 1,
-                _ => unreachable!("a message for an owner"),
-            }
-        }
-
-        /// Reads the stream up to its tail.
-        fn read(&mut self) {
-            let shared = self.memory.documents.get(slot(0, 0));
-            let (tail, _) = shared.tail();
-            if self.cursor.node == 0 && tail > 0 {
-                self.cursor.block = shared.first_block();
-            }
-            while self.cursor.node < tail {
-                self.cursor = self.memory.nodes.normalise(self.cursor);
-                let node = self.memory.nodes.node(self.cursor.block, self.cursor.index);
-                assert_eq!(node.first_sequence, self.cursor.node + 1);
-                // SAFETY: as above.
-                let bytes = unsafe { self.memory.chunks.slice(BYTES) };
-                self.cursor.node += 1;
-                self.cursor.index += 1;
-                let number = self.cursor.node as u8;
-                assert!(bytes.iter().all(|byte| *byte == number), "batch {number}, whole");
-            }
-        }
+    /// The document's owner has asked the next one, which has answered.
+    fn ask(all: &mut [Core]) {
+        let (old, new) = all.split_at_mut(1);
+        old[0].give_to(1, new);
     }
 
     #[test]
-    fn a_batch_behind_the_fence_waits_for_its_document() {
-        few_preemptions(3, || story(Rerouted::BeforeTheBatch, 1));
+    fn a_batch_beside_a_move_waits_for_its_document() {
+        few_preemptions(2, || {
+            let mut all = cores(&[DOCUMENTS, ELASTIC], &Sizes::default());
+            let (writing, reading) = (all[1].connect(), all[1].connect());
+            all[1].open_to_write(writing);
+            all[1].open_to_read(reading, From::Live, Policy::Gap);
+            settle(&mut all);
+            ask(&mut all);
+            let [mut old, mut new]: [Core; 2] = all.try_into().ok().unwrap();
+
+            let old = spawn(move || {
+                turns(&mut old, 3);
+                old
+            });
+            yield_now();
+            for number in [1, 2] {
+                assert!(new.publish(writing, 0, number));
+                turns(&mut new, 1);
+            }
+            let mut all = [old.join().unwrap(), new];
+            settle(&mut all);
+            assert!(all[1].was_given());
+            assert!(all[1].publish(writing, 0, 3));
+            settle(&mut all);
+            assert_eq!(all[1].client.next_sequence(reading), 4);
+            assert_eq!(all[1].client.of(writing).last(), Some(Event::Ack(3)));
+        });
     }
 
+    /// The old owner is a core of its own; the new one shares its thread with the sessions' core.
+    #[test]
+    fn what_the_old_owner_said_is_heard_first() {
+        few_preemptions(1, || {
+            let mut all = cores(&[DOCUMENTS, GUESTS, SESSIONS], &Sizes::default());
+            let writing = all[2].connect();
+            all[2].open_to_write(writing);
+            settle(&mut all);
+            ask(&mut all);
+            let [mut old, mut new, mut sessions]: [Core; 3] = all.try_into().ok().unwrap();
+
+            let old = spawn(move || {
+                turns(&mut old, 3);
+                old
+            });
+            yield_now();
+            for number in [1, 2] {
+                assert!(sessions.publish(writing, 0, number));
+                new.turn();
+                turns(&mut sessions, 1);
+            }
+            let mut all = [old.join().unwrap(), new, sessions];
+            settle(&mut all);
+            assert!(all[1].was_given());
+            let told: Vec<_> = all[2].client.of(writing).skip(1).collect();
+            assert!(told.is_sorted_by_key(|event| ack(*event)), "in order: {told:?}");
+            assert_eq!(told.last(), Some(&Event::Ack(2)));
+        });
+    }
+
+    fn ack(event: Event) -> u64 {
+        match event {
+            Event::Ack(number) => number,
+            _ => unreachable!("nothing is refused"),
+        }
+    }
+
+    /// Both owners share a thread; the reader has its own.
+    #[test]
+    fn a_reader_reads_on_across_a_move() {
+        few_preemptions(2, || {
+            // By its name the document is at home at the second.
+            let mut all = cores(&[DOCUMENTS, DOCUMENTS, SESSIONS], &Sizes::default());
+            let (writing, reading) = (all[2].connect(), all[2].connect());
+            all[2].open_to_write(writing);
+            all[2].open_to_read(reading, From::Live, Policy::Gap);
+            settle(&mut all);
+            let (new, old) = all.split_at_mut(1);
+            old[0].give_to(0, new);
+            let [mut new, mut old, mut sessions]: [Core; 3] = all.try_into().ok().unwrap();
+
+            let owners = spawn(move || {
+                for _ in 0..3 {
+                    old.turn();
+                    turns(&mut new, 1);
+                }
+                [new, old]
+            });
+            yield_now();
+            for number in [1, 2] {
+                assert!(sessions.publish(writing, 0, number));
+                turns(&mut sessions, 1);
+            }
+            let [new, old] = owners.join().unwrap();
+            let mut all = [new, old, sessions];
+            settle(&mut all);
+            assert!(all[0].was_given());
+            assert_eq!(all[2].client.next_sequence(reading), 3);
+        });
+    }
+
+    /// Image 1 fills a chunk of the new owner's core, which has two, and a reader on the old owner's
+    /// has not taken it. The next owner has said that it takes the document.
+    fn image_in_a_chunk() -> ([Core; 2], SessionId, SessionId) {
+        let sizes = Sizes { images_per_chunk: 1, ..Sizes::default() };
+        let mut all = cores(&[ALL, ELASTIC], &sizes);
+        let (writing, reading) = (all[1].connect(), all[0].connect());
+        all[1].open_to_write(writing);
+        all[0].open_to_read(reading, From::Live, Policy::Gap);
+        settle(&mut all);
+        all[0].client.room_bytes = 0;
+        assert!(all[1].publish(writing, 0, 1));
+        settle(&mut all);
+        ask(&mut all);
+        (all.try_into().ok().unwrap(), writing, reading)
+    }
+
+    /// Image 3 lies where image 1 was, and the reader has got or was told all.
+    fn is_read_whole(mut all: [Core; 2], is_read: bool, writing: SessionId, reading: SessionId) {
+        settle(&mut all);
+        if !is_read {
+            assert!(all[1].publish(writing, 0, 3), "a chunk is free");
+        }
+        // At once: image 3 needs no other chunk again.
+        all[0].take_all(reading);
+        settle(&mut all);
+        assert!(all[1].was_given());
+        assert_eq!(all[0].client.next_sequence(reading), 4);
+    }
+
+    /// The chunk's core does not know yet that the document goes.
+    #[test]
+    fn a_retirement_that_meets_the_rerouting_is_for_the_old_owner() {
+        few_preemptions(2, || {
+            let ([mut old, mut new], writing, reading) = image_in_a_chunk();
+            // Both chunks are full: the next turn retires the first.
+            assert!(new.publish(writing, 0, 2));
+            let old = spawn(move || {
+                turns(&mut old, 2);
+                old
+            });
+            turns(&mut new, 2);
+            is_read_whole([old.join().unwrap(), new], false, writing, reading);
+        });
+    }
+
+    /// The chunk's core knows it, and the old owner waits until its last word is heard.
     #[test]
     fn a_retirement_behind_the_fence_waits_for_the_document() {
-        few_preemptions(2, || story(Rerouted::BehindTheBatch, 3));
-    }
-
-    #[test]
-    fn a_retirement_before_the_fence_is_answered_by_the_old_owner() {
-        few_preemptions(2, || story(Rerouted::BehindTheRetirement, 4));
-    }
-
-    /// So many messages reach the old owner.
-    fn story(rerouted: Rerouted, to_old_owner: usize) {
-        let region = RegionSpec { chunks: 1, numa_node: None };
-        let (chunks, _) = ChunkMemory::new(&[region], CHUNK_BYTES_MIN).unwrap();
-        let nodes = NodeMemory::new(1);
-        let documents = SharedDocuments::new(1, 1);
-        documents.get(slot(0, 0)).reset();
-        let blocks = BlockPool::new(nodes.clone(), 0, 1);
-        let document = Document { blocks, tail: Place::START, window_start: 0 };
-        let memory = Memory { chunks: Arc::new(chunks), nodes, documents };
-
-        let (mut inbox, mut to_old) = (Inbox::new(), Inbox::new());
-        let (mut from_old, from_new) = (inbox.way(), inbox.way());
-        let (session_to_new, old_to_new) = (inbox.way(), inbox.way());
-        let session_to_old = to_old.way();
-        from_old.send(Message::Reroute);
-        let owner = |session, document, next| Owner {
-            memory: memory.clone(),
-            session,
-            document,
-            held: Vec::new(),
-            is_announced: false,
-            is_fenced: false,
-            is_retiring: false,
-            next,
-        };
-        let mut old = owner(from_old, Some(Box::new(document)), Some(old_to_new));
-        let old = spawn(move || {
-            old.hand_over();
-            for _ in 0..to_old_owner {
-                let (_, message) = to_old.next();
-                old.take(message);
+        few_preemptions(2, || {
+            let ([mut old, mut new], writing, reading) = image_in_a_chunk();
+            old.turn();
+            new.turn();
+            old.turn();
+            old.turn();
+            assert!(new.publish(writing, 0, 2));
+            let old = spawn(move || {
+                turns(&mut old, 2);
+                old.take_all(reading);
+                turns(&mut old, 2);
+                old
+            });
+            let mut is_read = false;
+            for _ in 0..3 {
+                turns(&mut new, 1);
+                is_read = is_read || new.publish(writing, 0, 3);
             }
+            is_read_whole([old.join().unwrap(), new], is_read, writing, reading);
         });
-        let session = SessionCore {
-            new_owner: owner(from_new, None, None),
-            memory,
-            inbox,
-            old: session_to_old,
-            new: session_to_new,
-            is_rerouted: false,
-            counted: [false; 2],
-            missing: 0,
-            cursor: Place::START,
-        };
-        session.run(rerouted);
-        old.join().unwrap();
     }
 }

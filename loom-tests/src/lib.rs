@@ -19,6 +19,7 @@ pub mod doorbell;
 pub mod ending;
 pub mod handover;
 pub mod kept;
+pub mod moving;
 pub mod order;
 pub mod pending;
 pub mod publication;
@@ -41,6 +42,7 @@ pub const STORIES: &[&[table::Model]] = &[
     reuse::MODELS,
     order::MODELS,
     handover::MODELS,
+    moving::MODELS,
     ending::MODELS,
     counters::MODELS,
     control::MODELS,

@@ -10,6 +10,10 @@
 //! between the two halves of 3, is a bit in one level only: then the agent finds a word empty, or the
 //! owner finds the summary bit still set, and both must be harmless.
 //!
+//! A document that moves is marked by its new owner from then on, in the bitmap of its home; other
+//! documents of the same word by theirs. So several owners set bits of one word at once, and one
+//! document's bit is set by one owner behind another, which the ring between them orders.
+//!
 //! A document that is left behind has an agent that sleeps for ever, which the explorer tells. What
 //! it cannot tell: it performs exchanges of one word in the order in which it runs them, so that
 //! the Release of the summary bit is not put to the test here; Acquire of the word's is.
@@ -84,16 +88,43 @@ pub const MODELS: &[Model] = &[
             },
         ],
     },
+    Model {
+        name: "pending::models::two_owners_mark_documents_of_one_word",
+        mutants: &[
+            Mutant {
+                fault: "3: who sets a bit does not see that its summary bit was taken",
+                file: PENDING,
+                text: "self.words[word].fetch_or(bit, Ordering::AcqRel);",
+                replacement: "self.words[word].fetch_or(bit, Ordering::Relaxed);",
+            },
+            Mutant {
+                fault: "3: a bit is set by a load and a store, as if only one owner did",
+                file: PENDING,
+                text: "self.words[word].fetch_or(bit, Ordering::AcqRel);",
+                replacement: "let known = self.words[word].load(Ordering::Acquire);\n        self.words[word].store(known | bit, Ordering::Release);",
+            },
+        ],
+    },
+    Model {
+        name: "pending::models::a_document_that_grows_at_two_owners_is_not_left_behind",
+        mutants: &[Mutant {
+            fault: "c: no fence between bits and tails",
+            file: PENDING,
+            text: "            // Pairs with the owner's fence in `publish_tails`, between its tails and its tests.\n            fence(Ordering::SeqCst);",
+            replacement: "",
+        }],
+    },
 ];
 
 #[cfg(all(loom, test))]
 mod models {
-    use crate::explore::every_order;
+    use crate::explore::{every_order, few_preemptions};
     use deltaworks_pipeline::document::SharedDocuments;
     use deltaworks_pipeline::pending::Pending;
     use deltaworks_pipeline::stream::Position;
     use deltaworks_runtime::doorbell::{Doorbell, doorbell};
     use deltaworks_runtime::parking::parker;
+    use deltaworks_runtime::ring::ring;
     use deltaworks_runtime::sync::atomic::{Ordering, fence};
     use deltaworks_runtime::sync::{Arc, thread};
 
@@ -197,5 +228,57 @@ mod models {
     #[test]
     fn what_is_put_back_is_not_left_behind() {
         story([0, 64, 128], 2, &[(2, 1)], 1);
+    }
+
+    /// Two owners mark documents of one word while a third is taken out of it.
+    #[test]
+    fn two_owners_mark_documents_of_one_word() {
+        few_preemptions(3, || {
+            let marks = Arc::new(Pending::new(3));
+            assert!(marks.set(0));
+            let owners = [1, 2].map(|document| {
+                let marks = marks.clone();
+                thread::spawn(move || marks.set(document))
+            });
+            let (mut position, mut found) = (0, Vec::new());
+            marks.take(&mut position, usize::MAX, &mut found);
+            owners.into_iter().for_each(|owner| assert!(owner.join().unwrap()));
+            marks.take(&mut position, usize::MAX, &mut found);
+            found.sort_unstable();
+            assert_eq!(found, [0, 1, 2], "each once");
+        });
+    }
+
+    /// A document grows at one owner, moves, and grows at the next, while its agent looks.
+    #[test]
+    fn a_document_that_grows_at_two_owners_is_not_left_behind() {
+        every_order(|| {
+            let shared = SharedDocuments::new(1, 1);
+            let marks = Arc::new(Pending::new(1));
+            let (mut hands_over, mut takes_over) = ring(1);
+            let owner = || {
+                let (_, unparker) = parker();
+                let (bell, _) = doorbell(unparker);
+                Owner { places: [0], shared: shared.clone(), marks: marks.clone(), bell }
+            };
+            let (old, new) = (owner(), owner());
+            let old = thread::spawn(move || {
+                old.grow(0, 1);
+                hands_over.push(()).unwrap();
+            });
+            let mut agent = Agent { places: [0], shared, marks, position: 0, seen: [0] };
+            let agent = thread::spawn(move || {
+                agent.turn(usize::MAX);
+                agent
+            });
+            while takes_over.pop().is_none() {
+                thread::yield_now();
+            }
+            new.grow(0, 2);
+            old.join().unwrap();
+            let mut agent = agent.join().unwrap();
+            agent.turn(usize::MAX);
+            assert_eq!(agent.seen, [2]);
+        });
     }
 }
