@@ -16,11 +16,15 @@ const COLOURS: usize = 4;
 
 const STYLE: &str = "<style>
 svg{background:#ffffff;font:12px system-ui,sans-serif}
-text{fill:#1b1f24}.grid{stroke:#d0d7de}.c0{--c:#0969da}.c1{--c:#bc4c00}.c2{--c:#1a7f37}.c3{--c:#8250df}
-.c0,.c1,.c2,.c3{stroke:var(--c);fill:none;stroke-width:1.8}circle.full{fill:var(--c)}circle.budget{fill:#ffffff}
-text.c0,text.c1,text.c2,text.c3{fill:var(--c);stroke:none}
+text{fill:#1b1f24}.grid{stroke:#d0d7de}
+.c0,.c1,.c2,.c3{fill:none;stroke-width:1.8}circle.budget{fill:#ffffff}
+.c0{stroke:#0969da}circle.c0.full{fill:#0969da}text.c0{fill:#0969da}.c1{stroke:#bc4c00}circle.c1.full{fill:#bc4c00}text.c1{fill:#bc4c00}
+.c2{stroke:#1a7f37}circle.c2.full{fill:#1a7f37}text.c2{fill:#1a7f37}.c3{stroke:#8250df}circle.c3.full{fill:#8250df}text.c3{fill:#8250df}
+text.c0,text.c1,text.c2,text.c3{stroke:none}
 @media (prefers-color-scheme:dark){svg{background:#0d1117}text{fill:#e6edf3}.grid{stroke:#30363d}
-circle.budget{fill:#0d1117}.c0{--c:#58a6ff}.c1{--c:#f0883e}.c2{--c:#3fb950}.c3{--c:#bc8cff}}
+circle.budget{fill:#0d1117}
+.c0{stroke:#58a6ff}circle.c0.full{fill:#58a6ff}text.c0{fill:#58a6ff}.c1{stroke:#f0883e}circle.c1.full{fill:#f0883e}text.c1{fill:#f0883e}
+.c2{stroke:#3fb950}circle.c2.full{fill:#3fb950}text.c2{fill:#3fb950}.c3{stroke:#bc8cff}circle.c3.full{fill:#bc8cff}text.c3{fill:#bc8cff}}
 </style>
 ";
 
