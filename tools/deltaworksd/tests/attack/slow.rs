@@ -1,6 +1,6 @@
 //! Subscribers that read slowly or never, and a daemon whose chunks come round many times.
 
-use deltaworks_protocol::message::{Policy, Start};
+use deltaworks_protocol::message::{Ping, Policy, Start};
 
 use crate::daemon::{Daemon, Folder};
 use crate::flow::Flow;
@@ -130,6 +130,42 @@ fn policies_act_on_a_reader_that_stands_still() {
         assert_eq!(read_to(&mut closes, going_on, 1, 4), 0, "the session goes on");
 
         witness.finish();
+        daemon.stop();
+    }
+}
+
+/// The pool comes round many times for one document, and quiet ones of a collection that keeps still have
+/// their newest batches for who comes late; of one that keeps nothing they are gone.
+#[test]
+fn quiet_documents_keep_their_newest_while_the_pool_comes_round() {
+    for cores in ["1", "2"] {
+        let daemon = start(&["--cores", cores, "--collection", "keeps=opaque,keep_bytes=20000"]);
+        let mut publisher = Peer::unix(&daemon);
+        let mut quiet = |name: &str, producer| {
+            let mut flow = Flow::open(&mut publisher, name, producer);
+            flow_through(&mut publisher, &mut flow, 4 * DELTA_BYTES as u64);
+        };
+        for number in 0..20 {
+            quiet(&format!("keeps/{number}"), 1);
+            quiet(&format!("forgets {number}"), 1);
+        }
+        let mut hot = Flow::open(&mut publisher, "hot", 1);
+        flow_through(&mut publisher, &mut hot, 5 * POOL_BYTES);
+        let mut late = Peer::tcp(&daemon);
+        for number in 0..20 {
+            // Two batches are within what is kept; four there were.
+            let name = format!("keeps/{number}");
+            let handle = late.read(&name, Start::Window, Policy::Gap).handle;
+            let Told::Batch(first) = late.next() else { panic!("{name} has something") };
+            let next = first.first_sequence;
+            assert!(next <= 3 && first.deltas == [content(next)], "{name}: {next}");
+            assert_eq!(read_to(&mut late, handle, next + 1, 4), 0);
+            let forgotten = late.read(&format!("forgets {number}"), Start::Window, Policy::Gap);
+            assert_eq!(forgotten.next_sequence, 5);
+        }
+        // Of those that keep nothing nothing came in between, or it would have been met above.
+        assert!(late.say(&Ping { token: 7 }));
+        assert_eq!(late.next(), Told::Pong(7));
         daemon.stop();
     }
 }
