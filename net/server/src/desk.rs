@@ -15,7 +15,7 @@ use deltaworks_runtime::clock::{Clock, Now};
 use deltaworks_runtime::letterbox::Letterbox;
 
 use crate::connection::Outgoing;
-use crate::moving::{MoveOrder, MoveTold, Waiting, Whereabouts};
+use crate::moving::{Drained, MoveOrder, MoveTold, Waiting, Whereabouts};
 use crate::outlet::Outlet;
 use crate::recording::{RecordRequest, Recorder};
 
@@ -70,8 +70,8 @@ pub(crate) enum Question {
     Record(RecordRequest),
     /// Asked of the coordinator.
     Rehearse(Teller<Rehearsed>),
-    /// Whether a worker is to be emptied; told to the coordinator.
-    Drain(u16, bool, Teller<()>),
+    /// What a worker may have from now on; told to the coordinator.
+    Drain(u16, Drained, Teller<()>),
     /// Whether this worker owns the document of that name.
     Find(Arc<str>, u16, Teller<Whereabouts>),
     /// Told to the worker that is to own a document, before its owner is told to move it.
@@ -187,9 +187,10 @@ impl Desk {
                 });
                 teller.tell(rehearsed.into_iter().collect());
             }
-            Question::Drain(worker, is_drained, teller) => {
+            Question::Drain(worker, drained, teller) => {
                 if let Some(coordinator) = stages.coordinator_mut() {
-                    coordinator.set_worker(worker, !is_drained, is_drained);
+                    let (may_take, is_emptied) = (drained == Drained::No, drained == Drained::Keep);
+                    coordinator.set_worker(worker, may_take, is_emptied);
                     teller.tell(vec![()]);
                 }
             }

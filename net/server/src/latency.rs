@@ -38,7 +38,31 @@ impl Stage {
 pub struct Latency {
     /// The stage.
     pub stage: Stage,
-    /// Times by bucket; see [`deltaworks_pipeline::latency`].
+    /// How long it took.
+    pub times: Times,
+}
+
+/// The same in figures.
+#[derive(Clone, Debug, Serialize)]
+pub struct LatencyReport {
+    /// The stage.
+    pub stage: Stage,
+    /// How long it took.
+    #[serde(flatten)]
+    pub times: TimesReport,
+}
+
+impl Latency {
+    /// In figures.
+    pub fn report(&self) -> LatencyReport {
+        LatencyReport { stage: self.stage, times: self.times.report() }
+    }
+}
+
+/// Times over all cores, since the start.
+#[derive(Clone, Debug)]
+pub struct Times {
+    /// How many by bucket; see [`deltaworks_pipeline::latency`].
     pub buckets: [u64; BUCKETS],
     /// All of them together, in nanoseconds.
     pub sum_ns: u64,
@@ -48,9 +72,7 @@ pub struct Latency {
 
 /// The same in figures.
 #[derive(Clone, Debug, Serialize)]
-pub struct LatencyReport {
-    /// The stage.
-    pub stage: Stage,
+pub struct TimesReport {
     /// How many times were counted.
     pub count: u64,
     /// Their mean.
@@ -67,12 +89,13 @@ pub struct LatencyReport {
     pub max_us: f64,
 }
 
-impl Latency {
-    /// A stage of which nothing was counted.
-    pub fn none(stage: Stage) -> Self {
-        Self { stage, buckets: [0; BUCKETS], sum_ns: 0, max_ns: 0 }
+impl Default for Times {
+    fn default() -> Self {
+        Self { buckets: [0; BUCKETS], sum_ns: 0, max_ns: 0 }
     }
+}
 
+impl Times {
     /// Adds what another core has counted.
     pub fn add(&mut self, (buckets, sum_ns, max_ns): ([u64; BUCKETS], u64, u64)) {
         for (all, more) in self.buckets.iter_mut().zip(buckets) {
@@ -103,11 +126,10 @@ impl Latency {
     }
 
     /// In figures.
-    pub fn report(&self) -> LatencyReport {
+    pub fn report(&self) -> TimesReport {
         let count = self.count();
         let us = |ns: u64| ns as f64 / 1_000.0;
-        LatencyReport {
-            stage: self.stage,
+        TimesReport {
             count,
             mean_us: us(self.sum_ns) / count.max(1) as f64,
             p50_us: us(self.quantile_ns(0.5)),
@@ -124,12 +146,12 @@ mod tests {
     use super::*;
     use deltaworks_pipeline::latency::Histogram;
 
-    fn of(times_ns: impl IntoIterator<Item = u64>) -> Latency {
+    fn of(times_ns: impl IntoIterator<Item = u64>) -> Times {
         let mut histogram = Histogram::default();
         times_ns.into_iter().for_each(|ns| histogram.record(ns));
-        let mut latency = Latency::none(Stage::Validation);
-        latency.add((*histogram.counts(), histogram.sum_ns(), histogram.max_ns()));
-        latency
+        let mut times = Times::default();
+        times.add((*histogram.counts(), histogram.sum_ns(), histogram.max_ns()));
+        times
     }
 
     #[test]
@@ -146,7 +168,7 @@ mod tests {
 
     #[test]
     fn nothing_and_more_than_a_histogram_holds_are_told_as_what_they_are() {
-        let none = Latency::none(Stage::Propagation).report();
+        let none = Times::default().report();
         assert_eq!((none.count, none.p50_us, none.mean_us), (0, 0.0, 0.0));
         let long = of([1 << 50]);
         assert_eq!(long.quantile_ns(0.5), 1 << 50);

@@ -15,6 +15,17 @@ use serde::Serialize;
 /// Moves whose end is waited for on one core, at most.
 const WAITING_MAX: usize = 64;
 
+/// Whether a worker may have documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// It may.
+    No,
+    /// It is given none, and who says this empties it.
+    Begin,
+    /// It is given none, and the balancer moves away what begins there.
+    Keep,
+}
+
 /// A document, and the worker that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whereabouts {

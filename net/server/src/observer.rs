@@ -22,12 +22,12 @@ use crate::census::{
 };
 use crate::desk::Question;
 use crate::doorkeeper::{AcceptCounts, AcceptReader};
-use crate::latency::{Latency, Stage};
+use crate::latency::{Latency, Stage, Times};
 use crate::recording::{CoreRecording, EVENTS_MAX, RecordRequest};
-use crate::report::{CollectionReport, CoreReport, LiveBytesReport, Phase, Status};
+use crate::report::{CollectionReport, CoreReport, LiveBytesReport, MovesReport, Phase, Status};
 use crate::server::CorePlacement;
 use crate::station::{CoreDoor, SERVING};
-use crate::tally::{Figure, Figures, TallyReader};
+use crate::tally::{Figure, Figures, TallyReader, Timed};
 
 /// Time between two reports that the busy share is taken from, at least.
 const SHARE_TIME: Duration = Duration::from_millis(500);
@@ -139,6 +139,7 @@ impl Observer {
             live_bytes: self.live_bytes(),
             documents: cores.iter().map(|core| core.documents).sum(),
             sessions: cores.iter().map(|core| core.sessions).sum(),
+            moves: self.moves(&cores),
             cores,
             collections: self.collections(),
             latency: Stage::ALL.iter().map(|stage| self.latency(*stage).report()).collect(),
@@ -153,11 +154,39 @@ impl Observer {
 
     /// How long images took in `stage`, over all cores.
     pub fn latency(&self, stage: Stage) -> Latency {
-        let mut latency = Latency::none(stage);
-        for core in &self.shared.cores {
-            latency.add(core.tally.latency(stage as usize));
+        let timed = match stage {
+            Stage::Validation => Timed::Validation,
+            Stage::Propagation => Timed::Propagation,
+        };
+        Latency { stage, times: self.times(timed) }
+    }
+
+    /// How long nobody could append to documents while they were moved.
+    pub fn move_pauses(&self) -> Times {
+        self.times(Timed::Pause)
+    }
+
+    /// How long batches were held until their document had come.
+    pub fn move_holds(&self) -> Times {
+        self.times(Timed::Hold)
+    }
+
+    fn times(&self, timed: Timed) -> Times {
+        let mut times = Times::default();
+        self.shared.cores.iter().for_each(|core| times.add(core.tally.times(timed)));
+        times
+    }
+
+    fn moves(&self, cores: &[CoreReport]) -> MovesReport {
+        let sum = |of: fn(&CoreReport) -> u64| cores.iter().map(of).sum();
+        MovesReport {
+            begun: sum(|core| core.moves_begun),
+            finished: sum(|core| core.moves_finished),
+            refused: sum(|core| core.moves_refused),
+            held_batches: sum(|core| core.held_batches),
+            pause: self.move_pauses().report(),
+            hold: self.move_holds().report(),
         }
-        latency
     }
 
     fn live_bytes(&self) -> LiveBytesReport {
@@ -391,11 +420,16 @@ fn report_core(
         refused_batches: of(Figure::RefusedBatches),
         duplicate_batches: of(Figure::DuplicateBatches),
         stalled_batches: of(Figure::StalledBatches),
+        guests: of(Figure::Guests),
+        moves_begun: of(Figure::MovesBegun),
+        moves_finished: of(Figure::MovesFinished),
+        moves_refused: of(Figure::MovesRefused),
+        held_batches: of(Figure::HeldBatches),
         laned_batches: of(Figure::LanedBatches),
         lane_overruns: of(Figure::LaneOverruns),
         promotions: of(Figure::Promotions),
         demotions: of(Figure::Demotions),
-        moves: of(Figure::Moves),
+        decided_moves: of(Figure::Moves),
         promoted_documents: of(Figure::Promoted),
         delivered_images: of(Figure::DeliveredImages),
         delivered_bytes: of(Figure::DeliveredBytes),

@@ -29,6 +29,8 @@ pub struct WorkerReport {
     pub is_elastic: bool,
     /// Documents that it owns.
     pub documents: u64,
+    /// Those of them whose home is another worker.
+    pub guests: u64,
     /// Deltas that it has given a sequence since the start.
     pub accepted_deltas: u64,
     /// What its documents cost it, as a share of its core.

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::latency::LatencyReport;
+use crate::latency::{LatencyReport, TimesReport};
 
 /// Whether a server serves or is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +38,8 @@ pub struct Status {
     pub documents: u64,
     /// Sessions, over all cores.
     pub sessions: u64,
+    /// Documents that were moved to another worker, over all cores.
+    pub moves: MovesReport,
     /// Every core.
     pub cores: Vec<CoreReport>,
     /// Every collection, over all cores.
@@ -46,6 +48,24 @@ pub struct Status {
     pub latency: Vec<LatencyReport>,
     /// What the system did not grant at the start, each once, with what to do about it.
     pub downgrades: Vec<String>,
+}
+
+/// Moves of documents since the start, over all cores.
+#[derive(Clone, Debug, Serialize)]
+pub struct MovesReport {
+    /// Those that were begun.
+    pub begun: u64,
+    /// Those of them after which another worker had the document.
+    pub finished: u64,
+    /// Those of them after which the document was where it had been.
+    pub refused: u64,
+    /// Batches that were held until their document had come.
+    pub held_batches: u64,
+    /// How long nobody could append to a document: from the old owner's last append to the new one's
+    /// first, if somebody was writing.
+    pub pause: TimesReport,
+    /// How long batches were held.
+    pub hold: TimesReport,
 }
 
 /// Live bytes by kind, over all cores.
@@ -145,6 +165,16 @@ pub struct CoreReport {
     pub duplicate_batches: u64,
     /// Batches that were checked in slices.
     pub stalled_batches: u64,
+    /// Documents of other homes that it owns.
+    pub guests: u64,
+    /// Documents that it began to give to another worker.
+    pub moves_begun: u64,
+    /// Documents that other workers gave to it.
+    pub moves_finished: u64,
+    /// Documents that it began to give and has kept.
+    pub moves_refused: u64,
+    /// Batches that it held until their document had come.
+    pub held_batches: u64,
     /// Batches of hot documents that waited behind the others of their core.
     pub laned_batches: u64,
     /// How often more of those waited than may.
@@ -154,7 +184,7 @@ pub struct CoreReport {
     /// Documents that it decided to take it from.
     pub demotions: u64,
     /// Documents that it decided to move to another owner.
-    pub moves: u64,
+    pub decided_moves: u64,
     /// Elastic workers that have a document, of all cores.
     pub promoted_documents: u64,
     /// Images that sockets took whole.

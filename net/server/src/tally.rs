@@ -44,6 +44,11 @@ pub(crate) enum Figure {
     Demotions,
     Moves,
     Promoted,
+    Guests,
+    MovesBegun,
+    MovesFinished,
+    MovesRefused,
+    HeldBatches,
     DeliveredImages,
     DeliveredBytes,
     Sends,
@@ -82,29 +87,46 @@ const OF_LATENCY: usize = BUCKETS + 2;
 pub(crate) struct Tally {
     figures: CounterWriter<FIGURES>,
     collections: Vec<CounterWriter<OF_COLLECTION>>,
-    validation: CounterWriter<OF_LATENCY>,
-    propagation: CounterWriter<OF_LATENCY>,
+    /// By [`Timed`].
+    times: [CounterWriter<OF_LATENCY>; TIMED],
     next_ns: u64,
 }
+
+/// What is timed, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Timed {
+    Validation,
+    Propagation,
+    /// Nobody could append to a document that was moved to this core.
+    Pause,
+    /// A batch was held on this core until its document had come.
+    Hold,
+}
+
+/// How many of these.
+const TIMED: usize = Timed::Hold as usize + 1;
 
 /// Everybody else's side.
 #[derive(Clone, Debug)]
 pub(crate) struct TallyReader {
     figures: CounterReader<FIGURES>,
     collections: Vec<CounterReader<OF_COLLECTION>>,
-    /// By stage: validation, propagation.
-    latencies: [CounterReader<OF_LATENCY>; 2],
+    /// By [`Timed`].
+    times: [CounterReader<OF_LATENCY>; TIMED],
 }
 
 /// Both sides of the figures of one core, at zero.
 pub(crate) fn tally(collections: usize) -> (Tally, TallyReader) {
     let (figures, figures_read) = counters();
-    let (validation, validation_read) = counters();
-    let (propagation, propagation_read) = counters();
     let (collections, collections_read) = (0..collections).map(|_| counters()).unzip();
-    let tally = Tally { figures, collections, validation, propagation, next_ns: 0 };
-    let latencies = [validation_read, propagation_read];
-    (tally, TallyReader { figures: figures_read, collections: collections_read, latencies })
+    let [validation, propagation, pause, hold] = core::array::from_fn(|_| counters());
+    let times_read = [&validation, &propagation, &pause, &hold].map(|(_, read)| read.clone());
+    let times = [validation, propagation, pause, hold].map(|(times, _)| times);
+    let tally = Tally { figures, collections, times, next_ns: 0 };
+    let read =
+        TallyReader { figures: figures_read, collections: collections_read, times: times_read };
+    (tally, read)
 }
 
 impl Tally {
@@ -120,13 +142,14 @@ impl Tally {
         now_ns >= self.next_ns
     }
 
-    /// Makes the present figures visible. About 700 words are compared, twice if one has changed, and
+    /// Makes the present figures visible. About 1,300 words are compared, twice if one has changed, and
     /// those that changed stored: below a microsecond.
     pub fn publish(&mut self, stages: &mut CoreStages, control_bytes: usize, now_ns: u64) {
         self.next_ns = now_ns + PUBLISH_NS;
         let counts = stages.counts();
         let (reception, validation) = (&counts.reception, &counts.validation);
         let (propagation, live) = (&counts.propagation, stages.live_bytes());
+        let moves = stages.move_counts();
         let (chunks, free_chunks) = stages.chunk_counts();
         for (figure, value) in [
             (Figure::RingDepth, stages.take_deepest_inbox() as u64),
@@ -152,6 +175,14 @@ impl Tally {
             (Figure::Promotions, counts.placement.promotions),
             (Figure::Demotions, counts.placement.demotions),
             (Figure::Moves, counts.placement.moves),
+            (Figure::Promoted, counts.placement.promoted),
+            (Figure::Guests, u64::from(stages.guest_count())),
+            (Figure::MovesBegun, moves.begun),
+            (Figure::MovesFinished, moves.finished),
+            (Figure::MovesRefused, moves.refused),
+            (Figure::HeldBatches, moves.held_batches),
+            (Figure::Promotions, counts.placement.promotions),
+            (Figure::Demotions, counts.placement.demotions),
             (Figure::Promoted, counts.placement.promoted),
             (Figure::DeliveredImages, propagation.delivered_images),
             (Figure::DeliveredBytes, propagation.delivered_bytes),
@@ -194,12 +225,15 @@ impl Tally {
             words.set(3, refused_batches);
             words.publish();
         }
-        publish_latency(&mut self.validation, stages.validation_latency());
-        publish_latency(&mut self.propagation, stages.propagation_latency());
+        let [validation, propagation, pause, hold] = &mut self.times;
+        publish_times(validation, stages.validation_latency());
+        publish_times(propagation, stages.propagation_latency());
+        publish_times(pause, stages.move_pause());
+        publish_times(hold, stages.hold_latency());
     }
 }
 
-fn publish_latency(words: &mut CounterWriter<OF_LATENCY>, histogram: Option<&Histogram>) {
+fn publish_times(words: &mut CounterWriter<OF_LATENCY>, histogram: Option<&Histogram>) {
     let Some(histogram) = histogram else { return };
     for (bucket, count) in histogram.counts().iter().enumerate() {
         words.set(bucket, *count);
@@ -233,9 +267,9 @@ impl TallyReader {
         CollectionCounts { accepted_batches, accepted_deltas, accepted_bytes, refused_batches }
     }
 
-    /// Buckets, sum and maximum of stage 0, validation, or 1, propagation.
-    pub fn latency(&self, stage: usize) -> ([u64; BUCKETS], u64, u64) {
-        let words = self.latencies[stage].snapshot();
+    /// Buckets, sum and maximum of what was timed.
+    pub fn times(&self, of: Timed) -> ([u64; BUCKETS], u64, u64) {
+        let words = self.times[of as usize].snapshot();
         (core::array::from_fn(|bucket| words[bucket]), words[BUCKETS], words[BUCKETS + 1])
     }
 }

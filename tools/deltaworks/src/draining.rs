@@ -15,8 +15,8 @@ Examples:
 
 Documents of the worker move to the others, those home first that are away from there; none is moved
 to it until `--undo`, which also brings home those that are away from it and not hot. A document
-that is opened under a new name whose home it is still begins there: drain it again to move it, too.
-Hot ones move by themselves.
+that is opened under a new name whose home it is begins there, and the daemon moves it away by
+itself.
 
 Who interrupts this interrupts nothing in the daemon. What could not be moved is told with its
 number (docs/PLACEMENT.md), and stays where it is.

@@ -24,8 +24,8 @@ each document with why: `evening` for one that evens the loads, `emptying` for o
 worker; `promotion` and `demotion` are what becomes of hot documents, which the daemon does by
 itself.
 
-Without it, what evens and empties is moved, as many in a second as the configuration allows. Who
-interrupts this interrupts nothing in the daemon.
+Without it, what evens and empties is moved, `moves_per_second` of the configuration at most, one at
+least. Who interrupts this interrupts nothing in the daemon.
 
 Exit codes:
   0  done, or told

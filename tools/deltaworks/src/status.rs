@@ -28,6 +28,8 @@ pub struct Status {
     pub documents: u64,
     /// Sessions that are connected.
     pub sessions: u64,
+    /// Documents that were moved to another worker.
+    pub moves: Moves,
     /// The cores.
     pub cores: Vec<Core>,
     /// The collections.
@@ -36,6 +38,38 @@ pub struct Status {
     pub latency: Vec<Stage>,
     /// What the host did not grant, in words.
     pub downgrades: Vec<String>,
+}
+
+/// Moves of documents since the daemon's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Moves {
+    /// Those that were begun.
+    pub begun: u64,
+    /// Those of them that were carried out.
+    pub finished: u64,
+    /// Those of them that were not.
+    pub refused: u64,
+    /// Batches that were held until their document had come.
+    pub held_batches: u64,
+    /// How long nobody could append to a document.
+    pub pause: Times,
+    /// How long batches were held.
+    pub hold: Times,
+}
+
+/// Times since the daemon's start, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "each field is what its name says")]
+pub struct Times {
+    pub count: u64,
+    pub mean_us: f64,
+    pub p50_us: f64,
+    pub p90_us: f64,
+    pub p99_us: f64,
+    pub p999_us: f64,
+    pub max_us: f64,
 }
 
 /// Bytes in use, by kind.
@@ -96,6 +130,8 @@ pub struct Core {
     pub ring_depth: u64,
     pub sessions: u64,
     pub documents: u64,
+    pub guests: u64,
+    pub promoted_documents: u64,
     pub received_bytes: u64,
     pub received_images: u64,
     pub accepted_batches: u64,

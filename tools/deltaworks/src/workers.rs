@@ -18,8 +18,9 @@ Examples:
 
 A worker is a core that owns documents. WORKER is its number, by which `deltaworks docs` names
 owners. KIND is `home` for a worker that names of documents lead to, and `elastic` for one that owns
-only documents that were moved to it. LOAD is what its documents cost it, as a part of its core;
-BUSY is the part of the time in which that core worked, at whatever.
+only documents that were moved to it. GUESTS are documents of other homes. LOAD is what its
+documents cost it, as a part of its core; BUSY is the part of the time in which that core worked, at
+whatever.
 
 Below stands each hot document with its elastic worker: that has a core of its own, or a lane on the
 core of others, which bounds what the document takes there.
@@ -79,6 +80,8 @@ pub struct Worker {
     pub is_elastic: bool,
     /// Documents that it owns.
     pub documents: u64,
+    /// Those of them whose home is another worker.
+    pub guests: u64,
     /// Deltas that it has given a sequence.
     pub accepted_deltas: u64,
     /// What its documents cost it, as a part of its core.
@@ -121,6 +124,7 @@ impl Workers {
             ("CPU", Side::Right),
             ("KIND", Side::Left),
             ("DOCS", Side::Right),
+            ("GUESTS", Side::Right),
             ("DELTAS", Side::Right),
             ("LOAD", Side::Right),
             ("BUSY", Side::Right),
@@ -134,6 +138,7 @@ impl Workers {
                 worker.cpu.map_or_else(|| "-".to_owned(), |cpu| cpu.to_string()),
                 if worker.is_elastic { "elastic" } else { "home" }.to_owned(),
                 quantity::count(worker.documents),
+                quantity::count(worker.guests),
                 quantity::count(worker.accepted_deltas),
                 percent(worker.load_ratio),
                 percent(worker.busy_ratio),

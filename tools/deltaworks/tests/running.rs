@@ -48,6 +48,8 @@ fn status(time: u64) -> Value {
         "phase": "serving", "is_durable": false, "budget_bytes": 256 << 20,
         "live_bytes": { "chunks": 64 << 20, "nodes": 1 << 20, "names": 100 },
         "documents": TOTAL, "sessions": TOTAL,
+        "moves": { "begun": 9, "finished": 7, "refused": 2, "held_batches": 3,
+                   "pause": { "count": 5, "p99_us": 250.0, "max_us": 1_250.0 } },
         "cores": [core(0, true), core(1, false)],
         "collections": [],
         "latency": [
@@ -77,7 +79,7 @@ fn documents() -> Value {
 
 fn workers() -> Value {
     json!({ "workers": [
-        { "worker": 0, "core": 1, "cpu": 5, "is_elastic": false, "documents": 1_233,
+        { "worker": 0, "core": 1, "cpu": 5, "is_elastic": false, "documents": 1_233, "guests": 17,
           "accepted_deltas": 98_765, "load_ratio": 0.0512, "busy_ratio": 0.375,
           "is_drained": true, "a new field": 1 },
         { "worker": 1, "core": 2, "cpu": null, "is_elastic": true, "documents": 1,
@@ -182,9 +184,13 @@ fn workers_are_listed() {
     };
     assert_eq!(
         cells(1),
-        ["0", "1", "5", "home", "1,233", "98.8", "k", "5", "%", "38", "%", "drained"]
+        ["0", "1", "5", "home", "1,233", "17", "98.8", "k", "5", "%", "38", "%", "drained"]
     );
-    assert_eq!(cells(2), ["1", "2", "-", "elastic", "1", "7", "90", "%", "100", "%"], "{told}");
+    assert_eq!(
+        cells(2),
+        ["1", "2", "-", "elastic", "1", "0", "7", "90", "%", "100", "%"],
+        "{told}"
+    );
     assert_eq!(cells(5), ["0", "1", "core", "h\\u{1b}ot"], "{told}");
     assert_eq!(cells(6), ["3", "0", "lane", "warm"], "{told}");
     let json = run(&daemon, &["workers", "--json"]);
@@ -210,6 +216,7 @@ fn a_frame_of_top_fits_every_size() {
     for part in [
         "deltaworksd 0.1.0  process ",
         "serving, in memory only  8 missed\n",
+        "move pause     -        0.00 µs  0.00 µs  0.00 µs  250 µs   0.00 µs  1.25 ms\n",
         "1,234 documents, 1,234 sessions; ",
         "memory ███░░░░░░░░░ 25 %  65.0 MiB of 256 MiB  chunks 64.0 MiB, nodes 1.00 MiB,",
         "CORE CPU ROLE BUSY",

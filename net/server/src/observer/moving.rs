@@ -7,7 +7,9 @@ use futures_lite::future::or;
 
 use super::{Observer, Unanswered, owns};
 use crate::desk::Question;
-use crate::moving::{MoveFailure, MoveOrder, MoveReport, MoveTold, OwnedDocument, Whereabouts};
+use crate::moving::{
+    Drained, MoveFailure, MoveOrder, MoveReport, MoveTold, OwnedDocument, Whereabouts,
+};
 
 /// Asked of cores; see the others of [`Observer`].
 impl Observer {
@@ -68,13 +70,13 @@ impl Observer {
         })
     }
 
-    /// Lets a worker be given documents, or empties it: then it is to have none.
+    /// Lets a worker have documents, or not.
     ///
     /// # Errors
     /// If too many questions wait for a core already, or the coordinator's has ended.
-    pub async fn drain(&self, worker: u16, is_drained: bool) -> Result<(), Unanswered> {
+    pub async fn drain(&self, worker: u16, drained: Drained) -> Result<(), Unanswered> {
         let first = self.shared.workers.first().ok_or(Unanswered)?;
-        let asked = self.ask_core(*first, |teller| Question::Drain(worker, is_drained, teller));
+        let asked = self.ask_core(*first, |teller| Question::Drain(worker, drained, teller));
         asked?.await.pop().ok_or(Unanswered)
     }
 

@@ -34,10 +34,11 @@ impl Observer {
                 cpu: core.cpu,
                 is_elastic: core.is_elastic,
                 documents: core.documents,
+                guests: core.guests,
                 accepted_deltas: core.accepted_deltas,
                 load_ratio: ratio(load.load_ppm),
                 busy_ratio: core.busy_ratio,
-                is_drained: load.is_emptied,
+                is_drained: !load.may_take,
             }
         };
         let workers = self.shared.workers.iter().enumerate().map(report).collect();

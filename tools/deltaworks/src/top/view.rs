@@ -14,7 +14,7 @@ use super::rates::{CoreRates, Rates};
 use super::sample::{Sample, Sorting};
 use crate::documents::now_unix_us;
 use crate::quantity::{bytes, count, micros, rate, seconds, things};
-use crate::status::Core;
+use crate::status::{Core, Moves, Times};
 use crate::table::{escaped, shortened};
 
 /// The least rows of a section: its headings and one line.
@@ -61,7 +61,7 @@ impl View {
         };
         let wanted = [
             sample.status.cores.len(),
-            sample.status.latency.len(),
+            sample.status.latency.len() + moves(sample).count(),
             sample.documents.documents.len(),
             sample.sessions.sessions.len(),
         ]
@@ -181,9 +181,14 @@ impl View {
             let cells = cells.into_iter().chain([stage.max_us]).map(micros);
             Row::new([escaped(&stage.stage), rate(per_second)].into_iter().chain(cells))
         });
+        let rows = rows.chain(moves(sample).map(|(name, times)| {
+            let cells = [times.mean_us, times.p50_us, times.p90_us, times.p99_us, times.p999_us];
+            let cells = cells.into_iter().chain([times.max_us]).map(micros);
+            Row::new([name.to_owned(), "-".to_owned()].into_iter().chain(cells))
+        }));
         let widths = [14, 8, 8, 8, 8, 8, 8, 8].map(Constraint::Length);
         section(frame, area, names, rows, &widths);
-        left_out(frame, area, sample.status.latency.len());
+        left_out(frame, area, sample.status.latency.len() + moves(sample).count());
     }
 
     fn keys(&self) -> Line<'static> {
@@ -201,6 +206,12 @@ impl View {
             Style::new().add_modifier(Modifier::DIM),
         )
     }
+}
+
+/// What moves of documents took, if there were any.
+fn moves(sample: &Sample) -> impl Iterator<Item = (&'static str, &Times)> {
+    let Moves { pause, hold, .. } = &sample.status.moves;
+    [("move pause", pause), ("move hold", hold)].into_iter().filter(|(_, times)| times.count > 0)
 }
 
 fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {
@@ -332,9 +343,10 @@ BUSY is the part of the time in which a core worked.
 RINGS is how many messages wait for the core; yellow
 when there are any. STAGES are since the daemon's start,
 in time from one end of the stage to the other; COUNT/s
-is of this interval. NEEDS is how long a session takes for
-what waits for it. A yellow session takes nothing.";
-    let (width, height) = (60.min(area.width), 14.min(area.height));
+is of this interval. A move's PAUSE is how long nobody
+could append to its document. NEEDS is how long a session
+takes for what waits for it. A yellow one takes nothing.";
+    let (width, height) = (60.min(area.width), 15.min(area.height));
     let place = Rect {
         x: area.x + (area.width - width) / 2,
         y: area.y + (area.height - height) / 2,

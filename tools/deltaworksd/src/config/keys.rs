@@ -370,7 +370,7 @@ keys! {
             memory "none";
             Restart(TAKEN), Works;
 
-        /// Documents that may change their worker in a second, for whatever reason; 0 moves none.
+        /// Documents that may change their worker in a second, for whatever reason; 0 moves none unasked.
         moves_per_second: u32 = 10;
             unit "documents";
             range Whole(0, 1_000);

@@ -1,12 +1,13 @@
 //! The metrics as OpenMetrics text: per core, stage and collection, never per document.
 //!
 //! Nothing is kept between two scrapes: every figure is read from what cores have published. The
-//! number of series is fixed at the start: some 40 a core, 4 a collection, 30 a stage.
+//! number of series is fixed at the start: some 50 a core, 4 a collection, 30 a stage and as many for each of the two times of
+//! moves.
 
 use std::fmt;
 
 use deltaworks_pipeline::latency::{BUCKETS, bucket_end_ns};
-use deltaworks_server::latency::{Latency, Stage};
+use deltaworks_server::latency::{Latency, Stage, Times};
 use deltaworks_server::report::{CollectionReport, CoreReport, Phase, Status};
 use deltaworks_server::{AcceptCounts, Observer};
 use prometheus_client::collector::Collector;
@@ -27,11 +28,16 @@ const FIRST_END_NS: u64 = 1 << 10;
 /// Never, as far as writing to memory cannot fail.
 pub(super) fn encode(observer: &Observer) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("deltaworks");
+    let (pauses, holds) = (observer.move_pauses(), observer.move_holds());
     let latencies = Stage::ALL.map(|stage| observer.latency(stage));
     registry.register_collector(Box::new(Scrape {
         status: observer.status(),
         accepts: observer.accept_counts(),
         latencies,
+        moves: [
+            ("move_pause", "How long nobody could append to a moved document", pauses),
+            ("move_hold", "How long batches were held until their document had come", holds),
+        ],
     }));
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
@@ -43,12 +49,14 @@ struct Scrape {
     status: Status,
     accepts: AcceptCounts,
     latencies: [Latency; 2],
+    /// Name, meaning, times.
+    moves: [(&'static str, &'static str, Times); 2],
 }
 
 /// A figure of a core: name, unit, meaning, where it stands in the report.
 type OfCore = (&'static str, Option<Unit>, &'static str, fn(&CoreReport) -> u64);
 
-const CORE_COUNTERS: [OfCore; 35] = [
+const CORE_COUNTERS: [OfCore; 39] = [
     ("core_turns", None, "Turns of the core's loop", |core| core.turns),
     ("core_work", None, "Messages, marks and images that turns dealt with", |core| core.work),
     ("core_io_looks", None, "Looks at sockets", |core| core.io_looks),
@@ -86,7 +94,17 @@ const CORE_COUNTERS: [OfCore; 35] = [
     ("demotions", None, "Documents that were taken their elastic worker from", |core| {
         core.demotions
     }),
-    ("moves", None, "Documents that were to change their owner", |core| core.moves),
+    ("decided_moves", None, "Documents that were to change their owner", |core| core.decided_moves),
+    ("moves_begun", None, "Documents that the core began to give to another worker", |core| {
+        core.moves_begun
+    }),
+    ("moves_finished", None, "Documents that another worker gave to the core", |core| {
+        core.moves_finished
+    }),
+    ("moves_refused", None, "Documents that the core began to give and has kept", |core| {
+        core.moves_refused
+    }),
+    ("held_batches", None, "Batches held until their document had come", |core| core.held_batches),
     ("delivered_images", None, "Images that subscribers' sockets took", |core| {
         core.delivered_images
     }),
@@ -120,7 +138,7 @@ const CORE_COUNTERS: [OfCore; 35] = [
     }),
 ];
 
-const CORE_GAUGES: [OfCore; 6] = [
+const CORE_GAUGES: [OfCore; 7] = [
     ("core_ring_depth_messages", None, "Most messages that one turn found, lately", |core| {
         core.ring_depth
     }),
@@ -129,6 +147,7 @@ const CORE_GAUGES: [OfCore; 6] = [
     ("promoted_documents", None, "Documents that have an elastic worker", |core| {
         core.promoted_documents
     }),
+    ("guests", None, "Documents of other homes that the core owns", |core| core.guests),
     ("chunks", None, "Chunks of the core", |core| core.chunks),
     ("free_chunks", None, "Chunks of the core that are free", |core| core.free_chunks),
 ];
@@ -157,7 +176,8 @@ impl Collector for Scrape {
                 counter(&mut family, &labels, of(collection))?;
             }
         }
-        self.encode_latencies(&mut encoder)
+        self.encode_latencies(&mut encoder)?;
+        self.encode_moves(&mut encoder)
     }
 }
 
@@ -227,32 +247,37 @@ impl Scrape {
         let mut family = family(encoder, "latency", &unit, help, MetricType::Histogram)?;
         for latency in &self.latencies {
             let labels = [("stage", latency.stage.name())];
-            let mut of_stage = family.encode_family(&labels)?;
-            let sum_seconds = latency.sum_ns as f64 / 1e9;
-            let buckets = doublings(latency);
-            of_stage.encode_histogram::<NoLabelSet>(
-                sum_seconds,
-                latency.count(),
-                &buckets,
-                None,
-            )?;
+            histogram(&mut family.encode_family(&labels)?, &latency.times)?;
+        }
+        Ok(())
+    }
+
+    fn encode_moves(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let unit = Some(Unit::Seconds);
+        for (name, help, times) in &self.moves {
+            histogram(&mut family(encoder, name, &unit, help, MetricType::Histogram)?, times)?;
         }
         Ok(())
     }
 }
 
+fn histogram(encoder: &mut MetricEncoder<'_>, times: &Times) -> Result<(), fmt::Error> {
+    let (sum_seconds, buckets) = (times.sum_ns as f64 / 1e9, doublings(times));
+    encoder.encode_histogram::<NoLabelSet>(sum_seconds, times.count(), &buckets, None)
+}
+
 /// The histogram with one bucket for each doubling, and one for what is longer.
-fn doublings(latency: &Latency) -> Vec<(f64, u64)> {
+fn doublings(times: &Times) -> Vec<(f64, u64)> {
     let mut doublings = Vec::new();
     let (mut end_ns, mut count) = (FIRST_END_NS, 0);
-    for (bucket, more) in latency.buckets[..BUCKETS - 1].iter().enumerate() {
+    for (bucket, more) in times.buckets[..BUCKETS - 1].iter().enumerate() {
         count += more;
         if bucket_end_ns(bucket) == end_ns {
             doublings.push((end_ns as f64 / 1e9, count));
             (end_ns, count) = (end_ns * 2, 0);
         }
     }
-    doublings.push((f64::INFINITY, count + latency.buckets[BUCKETS - 1]));
+    doublings.push((f64::INFINITY, count + times.buckets[BUCKETS - 1]));
     doublings
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deltaworks_server::moving::{MoveFailure, MoveReport, OwnedDocument, Whereabouts};
+use deltaworks_server::moving::{Drained, MoveFailure, MoveReport, OwnedDocument, Whereabouts};
 use deltaworks_server::placing::{RehearsalReport, Why, WorkerReport};
 use deltaworks_server::{Observer, Unanswered};
 use serde::Serialize;
@@ -183,7 +183,7 @@ impl Begun {
     /// # Errors
     /// If cores do not answer; nothing has happened then.
     pub async fn drain(self, observer: Observer, worker: u16) -> Result<Relocation, Unanswered> {
-        observer.drain(worker, true).await?;
+        observer.drain(worker, Drained::Begin).await?;
         lock(&self.known).drained.insert(worker);
         let documents = observer.documents_of(worker).await?;
         let targets = Targets::new(&observer.workers().await?.workers, &self.drained());
@@ -191,6 +191,9 @@ impl Begun {
         let relocation = self.start(relocation, documents.len());
         tokio::spawn(async move {
             self.empty(&observer, worker, documents, targets).await;
+            if observer.drain(worker, Drained::Keep).await.is_err() {
+                warn!("worker {worker} is drained, but what begins there stays there");
+            }
             self.end();
         });
         Ok(relocation)
@@ -201,7 +204,7 @@ impl Begun {
     /// # Errors
     /// If cores do not answer.
     pub async fn undo(self, observer: Observer, worker: u16) -> Result<Relocation, Unanswered> {
-        observer.drain(worker, false).await?;
+        observer.drain(worker, Drained::No).await?;
         lock(&self.known).drained.remove(&worker);
         let documents = observer.documents_away_from(worker).await?;
         let relocation = Relocation::new(Purpose::Undo, Some(worker));
@@ -215,7 +218,7 @@ impl Begun {
         Ok(relocation)
     }
 
-    /// Does what was rehearsed to even the loads, as many moves in a second as may be.
+    /// Does what was rehearsed to even the loads, as many moves in a second as may be, one at least.
     pub fn rebalance(self, observer: Observer, rehearsal: RehearsalReport) -> Relocation {
         let every = Duration::from_secs(1) / rehearsal.moves_per_second.max(1);
         let moves = rehearsal

@@ -92,7 +92,10 @@ fn buckets_rise(series: &Series) -> Result<(), String> {
         let [end] = ends[..] else { return Err(format!("no end, or several: {name}")) };
         let end = end.trim_start_matches("le=").trim_matches('"');
         let end = if end == "+Inf" { f64::INFINITY } else { end.parse().map_err(|_| end)? };
-        let count = format!("{family}_count{{{}}}", others.join(","));
+        let count = match &others[..] {
+            [] => format!("{family}_count"),
+            others => format!("{family}_count{{{}}}", others.join(",")),
+        };
         of_count.entry(count).or_default().push((end, *value));
     }
     for (count, mut buckets) in of_count {

@@ -9,6 +9,8 @@ mod draining;
 #[expect(dead_code, reason = "others use the rest")]
 mod http;
 mod moving;
+#[path = "../observe/openmetrics.rs"]
+mod openmetrics;
 mod owners;
 #[path = "../attack/wire.rs"]
 #[expect(dead_code, reason = "the attacks use the rest")]

@@ -1,7 +1,8 @@
 //! One document is moved there and back.
 
 use crate::daemon::eventually;
-use crate::http::admin;
+use crate::http::{admin, get, status};
+use crate::openmetrics;
 use crate::owners::{moved, owner, owners, refused, two_workers, workers};
 use crate::wire::Peer;
 use crate::writers::Writers;
@@ -13,7 +14,7 @@ fn order_holds_while_documents_go_there_and_back() {
     let daemon = two_workers(&[]);
     let names: Vec<String> = (0..6).map(|number| format!("moved{number}")).collect();
     let writers = Writers::start(&daemon, &names, 7);
-    let (mut pauses, mut moves) = (0, 0);
+    let (mut pauses, mut held, mut moves) = (0, 0, 0);
     for round in 0..10 {
         for name in &names {
             let from = owner(&daemon, name);
@@ -30,6 +31,7 @@ fn order_holds_while_documents_go_there_and_back() {
                 assert!(pause_us > 0.0, "{told}");
                 pauses += 1;
             }
+            held += told["held_batches"].as_u64().expect("a count");
             moves += 1;
         }
         writers.get_on(60);
@@ -40,6 +42,27 @@ fn order_holds_while_documents_go_there_and_back() {
     }
     let deltas = writers.finish();
     assert!(deltas > 600, "{deltas}");
+    // The figures say what the answers said; a move that was asked for again has been refused before.
+    eventually("the moves are counted", || status(&daemon)["moves"]["finished"] == moves);
+    let figures = status(&daemon)["moves"].clone();
+    let of = |figure: &str| figures[figure].as_u64().expect("a count");
+    assert_eq!(of("begun"), of("finished") + of("refused"), "{figures}");
+    assert_eq!(
+        (of("held_batches"), &figures["pause"]["count"]),
+        (held, &pauses.into()),
+        "{figures}"
+    );
+    assert!(figures["pause"]["max_us"].as_f64() > Some(0.0), "{figures}");
+    let scraped = get(&daemon, "/metrics").body;
+    let series = openmetrics::read(&scraped).unwrap_or_else(|fault| panic!("{fault}"));
+    let sum = |prefix: &str| -> f64 {
+        series.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| value).sum()
+    };
+    assert_eq!(sum("deltaworks_moves_finished_total{"), moves as f64);
+    assert_eq!(sum("deltaworks_moves_begun_total{"), of("begun") as f64);
+    assert_eq!(sum("deltaworks_held_batches_total{"), held as f64);
+    assert_eq!(sum("deltaworks_move_pause_seconds_count"), f64::from(pauses));
+    assert_eq!(sum("deltaworks_guests{"), 0.0, "all are home");
     let log = daemon.log();
     let asked = log.lines().filter(|line| line.contains("move of ")).collect::<Vec<_>>();
     assert_eq!(asked.len(), 2 * moves, "each stands in the log");
@@ -96,7 +119,9 @@ fn what_cannot_be_moved_is_refused_with_its_number() {
     eventually("documents are counted where they are", || {
         let documents = |worker: u64| {
             let count = owners(&daemon).values().filter(|(owner, _)| *owner == worker).count();
-            workers(&daemon)[worker as usize]["documents"] == count
+            let told = &workers(&daemon)[worker as usize];
+            let guests = if worker == 1 { 2 } else { 0 };
+            told["documents"] == count && told["guests"] == guests
         };
         documents(0) && documents(1)
     });

@@ -122,9 +122,6 @@ async fn rebalance(
     let observer = desk.observer()?.clone();
     let begun = begin(&desk)?;
     let rehearsal = in_time(ANSWER_TIME, observer.rehearse()).await?;
-    if rehearsal.moves_per_second == 0 {
-        return Err(Refusal::busy("The configuration allows no move in a second."));
-    }
     info!("rebalance ({asker})");
     Ok(Json(begun.rebalance(observer, rehearsal)))
 }
