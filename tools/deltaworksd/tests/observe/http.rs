@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -96,7 +96,12 @@ pub(crate) fn get(daemon: &Daemon, path: &str) -> Answer {
 
 /// Asks the admin socket.
 pub(crate) fn admin(daemon: &Daemon, method: &str, path: &str) -> Answer {
-    let stream = UnixStream::connect(admin_path(daemon)).expect("the admin socket");
+    admin_at(&admin_path(daemon), method, path)
+}
+
+/// Asks the admin socket that is there.
+pub(crate) fn admin_at(socket: &Path, method: &str, path: &str) -> Answer {
+    let stream = UnixStream::connect(socket).expect("the admin socket");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     parse(&exchange(stream, request.as_bytes()))

@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "the attacks use the rest")]
 mod daemon;
 mod draining;
+mod evening;
 #[path = "../observe/http.rs"]
 #[expect(dead_code, reason = "others use the rest")]
 mod http;
