@@ -153,7 +153,7 @@ mod models {
     /// The old owner is a core of its own; the new one shares its thread with the sessions' core.
     #[test]
     fn what_the_old_owner_said_is_heard_first() {
-        few_preemptions(1, || {
+        few_preemptions(2, || {
             let mut all = cores(&[DOCUMENTS, GUESTS, SESSIONS], &Sizes::default());
             let writing = all[2].connect();
             all[2].open_to_write(writing);

@@ -153,7 +153,7 @@ mod models {
 
     #[test]
     fn a_document_goes_and_comes_back() {
-        few_preemptions(1, || {
+        few_preemptions(2, || {
             let mut all =
                 cores(&[DOCUMENTS, ELASTIC], &Sizes { node_blocks: 8, ..Sizes::default() });
             let (writing, reading) = (all[1].connect(), all[1].connect());
@@ -305,7 +305,7 @@ mod models {
     /// Nothing is read any more, and a document is on its way, with a batch behind it.
     #[test]
     fn nothing_is_still_while_a_document_is_on_its_way() {
-        few_preemptions(1, || {
+        few_preemptions(2, || {
             let mut all = cores(&[DOCUMENTS, ELASTIC], &Sizes::default());
             let (writing, reading) = (all[1].connect(), all[1].connect());
             all[1].open_to_write(writing);
