@@ -138,7 +138,7 @@ fn documents_are_listed_sorted_and_paged() {
     let cells: Vec<&str> = first.split_ascii_whitespace().skip(1).collect();
     assert_eq!(
         cells,
-        ["0/1", "hot", "1,500", "never", "5,001", "5,000", "12", "3", "71"],
+        ["0/1", "hot", "1,500", "never", "5,001", "5,000", "12", "3", "71", "0", "B"],
         "{told}"
     );
     let last = "41 to 80 of 1,234 documents by window over 500 ms; --offset 80 goes on";
@@ -166,7 +166,7 @@ fn sessions_are_listed_and_other_peoples_names_steer_no_terminal() {
     assert_eq!(first[..10], cells, "{told}");
     let cells = ["3.00", "KiB", "512", "B", "12.3", "k", "4.00", "KiB", "8.0", "s"];
     assert_eq!(first[10..20], cells, "{told}");
-    assert_eq!(first[20..], ["93", "yes", "a", "b\\u{1b}[2J"], "{told}");
+    assert_eq!(first[20..], ["93", "0", "yes", "a", "b\\u{1b}[2J"], "{told}");
     let json = run(&daemon, &["sessions", "--json"]);
     let page: Value = serde_json::from_slice(&json.stdout).expect("one line of JSON");
     assert_eq!(page, sessions());
@@ -223,7 +223,7 @@ fn a_frame_of_top_fits_every_size() {
         "0    4   net  25 %",
         "1    5   docs 25 %",
         "DOCUMENT (6 of 1,234) ",
-        "PEER (6 of 1,234) ",
+        "PEER (5 of 1,234) ",
         "validation",
         "1.50 µs",
         "1.80 ms",
