@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | a move back | | | is one like the first: at home the document is no guest `(1)` |
 //! | a drop | the old owner ends the document and keeps it until it is gone `(2)` | waits `(3)` | the home learns that the slot is free `(4)` |
-//! | an open | waits at the home `(5)`, and goes along `(6)` | | is passed on; a document without nodes finds blocks `(7)` |
+//! | an open | is sent back by who leaves `(5)`, not forgotten `(6)` | | goes where its session's batches go; a document without nodes finds blocks `(7)` |
 //! | a close | by the producer's place | waits `(8)`; by the handle `(9)` | by the producer's new place |
 //! | an end | no core says that it has nothing left to do `(10)` | the same | all has arrived |
 //!
@@ -71,10 +71,10 @@ pub const MODELS: &[Model] = &[
                 replacement: "if self.registry.documents[place].flags & LEAVING != u16::MAX {",
             },
             Mutant {
-                fault: "(6) opens that waited do not go along",
-                file: COMING,
-                text: "            self.open_at(Box::new(open), slot, generation, boxes, now);\n        }\n        for",
-                replacement: "            let _ = open;\n        }\n        for",
+                fault: "(6) opens that cannot be answered are not sent back",
+                file: LEAVING,
+                text: "        open_elsewhere(open, document.slot, document.generation, boxes);\n",
+                replacement: "        let _ = (open, document, boxes);\n",
             },
             Mutant {
                 fault: "(7) an elastic worker gives all blocks back while its document has no nodes",

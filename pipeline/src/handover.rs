@@ -17,7 +17,6 @@
 //!
 //! A worker gives or takes at one time, never both: so nobody waits in a circle.
 
-use crate::message::Open;
 use crate::registry::Baggage;
 use crate::stream::Chain;
 
@@ -108,11 +107,11 @@ pub struct MoveCounts {
     pub refused: u64,
     /// Batches that this core held for documents on their way.
     pub held_batches: u64,
-    /// `open`s that this core did not answer, because their document was on its way.
+    /// `open`s that this core sent back, because their document was on its way.
     pub deferred_opens: u64,
     /// Retirements that this core held for documents on their way.
     pub held_retirements: u64,
-    /// `open`s that this core, their document's home, passed on to its owner.
+    /// `open`s that this core, their document's home, sent on to its owner.
     pub passed_opens: u64,
     /// Documents that were dropped while they left, or came.
     pub dropped: u64,
@@ -126,8 +125,6 @@ pub struct HandOver {
     /// The worker that it comes from.
     pub(crate) from: u16,
     pub(crate) baggage: Baggage,
-    /// Opens that the old owner has not answered.
-    pub(crate) opens: Vec<Open>,
     /// Blocks for what is appended next.
     pub(crate) blocks: Chain,
     /// To which homes how many node blocks are owed now, for these and the document's.

@@ -301,7 +301,7 @@ pub enum Message {
     },
     /// Open a document: to its home.
     Open(Box<Open>),
-    /// Home to owner: open a document that is there.
+    /// Session core to owner: open a document that is not at home, behind what the session has sent there.
     OpenAt {
         /// What is asked for.
         open: Box<Open>,
@@ -531,6 +531,15 @@ pub enum Message {
         chunk: ChunkId,
         /// The worker.
         worker: u16,
+    },
+    /// Home or old owner to session core: the document is elsewhere, or goes; ask where its way leads.
+    OpenElsewhere {
+        /// What is asked for.
+        open: Box<Open>,
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
     },
     /// Owner to session core: end this handle.
     End {

@@ -312,6 +312,11 @@ impl Reception {
                 handle.producer = producer;
                 handle.routed_at = around.boxes.routes.version();
             }
+            Message::OpenElsewhere { open, slot, generation } => {
+                // The way that batches and closes go: none of them is overtaken.
+                let worker = around.boxes.routes.worker(slot, generation);
+                around.boxes.to_worker(worker).send(Message::OpenAt { open, slot, generation });
+            }
             Message::LastWord { slot, generation, from } => {
                 around.boxes.to_worker(from).send(Message::Heard { slot, generation });
             }

@@ -201,8 +201,7 @@ impl Validation {
 
     /// Takes the document over, and goes on with what was held for it.
     pub(super) fn adopt(&mut self, hand_over: HandOver, boxes: &mut Mailboxes, now: Now) {
-        let HandOver { from, baggage, opens, blocks, debts, last_append_ns, rerouted_ns } =
-            hand_over;
+        let HandOver { from, baggage, blocks, debts, last_append_ns, rerouted_ns } = hand_over;
         let (slot, generation) = (baggage.document.slot, baggage.document.generation);
         let mut expected = self.moves.expected.iter();
         let at = expected.position(|it| (it.slot, it.generation) == (slot, generation));
@@ -241,9 +240,6 @@ impl Validation {
             pause_ns: None,
             held: batches,
         });
-        for open in opens {
-            self.open_at(Box::new(open), slot, generation, boxes, now);
-        }
         for (held, since_ns) in held {
             self.go_on_with(held, since_ns, (slot, generation, place), boxes, now);
         }

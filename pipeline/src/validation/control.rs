@@ -42,8 +42,7 @@ impl Validation {
                     self.open_at(open, slot, generation, boxes, now);
                 } else {
                     self.moves.counts.passed_opens += 1;
-                    let open_at = Message::OpenAt { open, slot, generation };
-                    boxes.to_worker(worker).send(open_at);
+                    open_elsewhere(open, slot, generation, boxes);
                 }
                 return;
             }
@@ -52,7 +51,7 @@ impl Validation {
                 self.set_aside(index, Behind::Open(open));
                 return;
             }
-            let Some(open) = self.defer_open(index, open) else { return };
+            let Some(open) = self.stay_to_open(index, open, boxes) else { return };
             let answer = self.registry.open(&open, now);
             self.answer_open(&open, answer, boxes);
             return;
@@ -61,8 +60,8 @@ impl Validation {
         self.answer_open(&open, answer, boxes);
     }
 
-    /// Opens a document that its home says is here, or is on its way here. If it was dropped
-    /// meanwhile, its name is another's: the home looks again.
+    /// Opens a document whose way leads here, as its session's core knows: it is here, on its way here, or
+    /// leaves. If it was dropped meanwhile, its name is another's: the home looks again.
     pub(super) fn open_at(
         &mut self,
         open: Box<Open>,
@@ -85,7 +84,7 @@ impl Validation {
             self.set_aside(place, Behind::OpenAt { open, slot, generation });
             return;
         }
-        let Some(open) = self.defer_open(place, open) else { return };
+        let Some(open) = self.stay_to_open(place, open, boxes) else { return };
         let answer = self.registry.open_here(place, &open, now);
         self.answer_open(&open, answer, boxes);
     }
@@ -271,4 +270,10 @@ impl Validation {
 fn end(evicted: Evicted, boxes: &mut Mailboxes) {
     let Evicted { core, session, handle, reason } = evicted;
     boxes.to(core).send(Message::End { session, handle, reason });
+}
+
+/// Has the session's core ask again, by the way that what the session has sent before goes: an `open`
+/// that was passed on from here could come before a batch.
+pub(super) fn open_elsewhere(open: Box<Open>, slot: u32, generation: u32, boxes: &mut Mailboxes) {
+    boxes.to(open.core).send(Message::OpenElsewhere { open, slot, generation });
 }

@@ -3,11 +3,12 @@
 //! The part of [`Validation`] that gives documents away. All cores are told to go elsewhere; when each
 //! has answered, the last batch has come. Then a batch in slices is finished, retirements that had
 //! begun end with the document's part in them, and every session core says that it has heard the last
-//! word: so what the new owner says comes behind all that this one said. Opens wait and go along,
-//! bounded by the handles of sessions. A worker that takes documents gives none.
+//! word: so what the new owner says comes behind all that this one said. Opens are sent back, for their
+//! core to ask the new owner. A worker that takes documents gives none.
 
 use deltaworks_runtime::clock::Now;
 
+use super::control::open_elsewhere;
 use super::{ASIDE, Validation};
 use crate::document::{DROPPED, LEAVING, LIVE, home};
 use crate::handover::{CannotTake, HandOver, MOVES_AT_ONCE, MoveOutcome, MoveRefusal, Moved};
@@ -43,7 +44,6 @@ pub(super) struct Leaving {
     stage: Stage,
     producers_max: u32,
     owed_max: u32,
-    opens: Vec<Open>,
     rerouted_ns: u64,
     last_append_ns: Option<u64>,
 }
@@ -107,7 +107,6 @@ impl Validation {
             stage: Stage::Preparing,
             producers_max: producers,
             owed_max: owed,
-            opens: Vec::new(),
             rerouted_ns: 0,
             last_append_ns: None,
         });
@@ -192,15 +191,20 @@ impl Validation {
         }
     }
 
-    /// Keeps an open for the new owner, if the document at `place` is to be answered for by it.
-    pub(super) fn defer_open(&mut self, place: usize, open: Box<Open>) -> Option<Box<Open>> {
+    /// Gives an open back that this worker may answer. If the document at `place` leaves, its session's
+    /// core asks the new owner: it has been told to go there.
+    pub(super) fn stay_to_open(
+        &mut self,
+        place: usize,
+        open: Box<Open>,
+        boxes: &mut Mailboxes,
+    ) -> Option<Box<Open>> {
         if self.registry.documents[place].flags & LEAVING == 0 {
             return Some(open);
         }
-        let leaving = self.moves.leaving.iter_mut().find(|it| it.place == place as u32);
-        let Some(leaving) = leaving else { unreachable!("a document that leaves has a record") };
-        leaving.opens.push(*open);
         self.moves.counts.deferred_opens += 1;
+        let document = &self.registry.documents[place];
+        open_elsewhere(open, document.slot, document.generation, boxes);
         None
     }
 
@@ -268,7 +272,7 @@ impl Validation {
 
     fn hand_over(&mut self, at: usize, boxes: &mut Mailboxes) {
         let leaving = self.moves.leaving.swap_remove(at);
-        let Leaving { place, to, opens, rerouted_ns, last_append_ns, .. } = leaving;
+        let Leaving { place, to, rerouted_ns, last_append_ns, .. } = leaving;
         self.retirements.take_back(place);
         debug_assert!(
             !self.registry.keeps_any(place as usize),
@@ -278,8 +282,7 @@ impl Validation {
         let blocks = self.blocks_along(to);
         let debts = self.moves.lending.hand_on(to, baggage.blocks + blocks.count);
         let from = self.registry.worker;
-        let hand_over =
-            HandOver { from, baggage, opens, blocks, debts, last_append_ns, rerouted_ns };
+        let hand_over = HandOver { from, baggage, blocks, debts, last_append_ns, rerouted_ns };
         boxes.to_worker(to).send(Message::HandOver(Box::new(hand_over)));
     }
 

@@ -68,6 +68,7 @@ scenarios! {
         batches_keep_their_order_at_each_moment_of_a_move,
         a_document_is_dropped_at_each_moment_of_a_move,
         a_writer_leaves_and_comes_back_at_each_moment_of_a_move,
+        an_open_overtakes_nothing_at_each_moment_of_a_move,
         a_reader_comes_at_each_moment_of_a_move,
         a_second_writer_and_a_resend_at_each_moment_of_a_move,
         a_writer_is_fenced_at_each_moment_of_a_move,

@@ -207,6 +207,23 @@ pub(crate) fn a_writer_leaves_and_comes_back_at_each_moment_of_a_move() {
     });
 }
 
+/// Without waiting for `closed`: the batches in front of it are still the older handle's.
+pub(crate) fn an_open_overtakes_nothing_at_each_moment_of_a_move() {
+    let reopen = |course: &mut Course| {
+        course.publish(3);
+        course.world.close(course.publisher, course.writer.handle);
+        course.world.open(course.publisher, writing("d", 7));
+    };
+    at_each_moment(reopen, |course, why| {
+        course.assert_whole(why);
+        let again = course.told.iter().rev().find_map(|event| match event {
+            Event::Opened(opened, _) => Some(opened.producer_sequence),
+            _ => None,
+        });
+        assert_eq!(again, Some(course.sent), "{why}: it goes on where it stood");
+    });
+}
+
 pub(crate) fn a_reader_comes_at_each_moment_of_a_move() {
     let peers = core::cell::RefCell::new(Vec::new());
     at_each_moment(

@@ -85,7 +85,7 @@ pub(crate) fn a_hot_document_moves_to_a_core_of_its_own_and_back() {
 pub(crate) fn a_promotion_keeps_what_races_with_it_in_order() {
     let mut met = 0;
     for at in 0..24 {
-        for what in ["subscribe", "close", "drop"] {
+        for what in ["subscribe", "close", "reopen", "drop"] {
             met += usize::from(race(at, what));
         }
     }
@@ -128,6 +128,11 @@ fn race(at: usize, what: &str) -> bool {
     match what {
         "subscribe" => world.open(late, reading("hot", From::Live, Policy::Gap)),
         "close" => world.close(peer, writer.handle),
+        // Without waiting for `closed`: the batch in front is still the older handle's.
+        "reopen" => {
+            world.close(peer, writer.handle);
+            world.open(peer, writing("hot", 1));
+        }
         _ => world.drop_document(peer, writer.handle),
     }
     if what == "subscribe" {
@@ -161,6 +166,17 @@ fn race(at: usize, what: &str) -> bool {
             world.publish(peer, opened.handle, before + 1, &[b"end"]);
             world.run();
             assert_eq!(sequences(&world.events(reader)), [before + 1], "{case}");
+        }
+        "reopen" => {
+            assert_eq!(sequences(&events), (1..=before).collect::<Vec<_>>(), "{case}");
+            let told = world.events(peer);
+            let is_refused = told.iter().any(|event| matches!(event, Event::Refused(_)));
+            assert!(!is_refused, "{case}: what was sent first comes first");
+            let again = told.iter().rev().find_map(|event| match event {
+                Event::Opened(opened, _) => Some(opened.producer_sequence),
+                _ => None,
+            });
+            assert_eq!(again, Some(before), "{case}: it goes on where it stood");
         }
         _ => {
             assert_eq!(sequences(&events), (1..=before).collect::<Vec<_>>(), "{case}");

@@ -84,7 +84,7 @@ events! {
     MoveCancelled = "moves given up by the old owner",
     MovedUnderLoad = "documents that were written while they moved",
     Held = "batches held for a document on its way",
-    OpenDeferred = "opens that went along with a document",
+    OpenDeferred = "opens of a document that left",
     OpenPassedOn = "opens that a home passed on",
     RetirementHeld = "retirements held for a document on its way",
     DroppedOnTheWay = "documents dropped on their way",
