@@ -127,6 +127,9 @@ pub struct Report {
     pub connected: u64,
     /// Sessions that left at once, in the middle of something.
     pub left: u64,
+    /// Sessions that the server ended with its number for it, because what was half sent to them or
+    /// awaited of them found no more room; what came until then was in order, and nobody else's.
+    pub overflowed: u64,
     /// Readers that stood still or were slow, and then read on.
     pub thawed: u64,
     /// Deltas written, over all documents.
@@ -213,6 +216,7 @@ fn soak(options: &SoakOptions, cpu: Option<usize>) -> Result<Report, String> {
 impl Soak {
     /// Writers of all documents, and a reader that takes everything of each.
     fn enter(world: &mut Sockets, options: &SoakOptions) -> Result<Self, String> {
+        world.fleet().may_overflow = true;
         let few = Rc::new(Template::new(46, 4)?);
         let many = Rc::new(Template::new(46, 32)?);
         let fleet = world.fleet();
@@ -263,7 +267,17 @@ impl Soak {
         Ok(())
     }
 
+    /// Lets go of sessions that the server has ended for want of room.
+    fn let_go(&mut self, world: &mut dyn World) {
+        for key in world.fleet().overflowed() {
+            self.readers.retain(|other| *other != key);
+            world.disconnect(key);
+            self.report.overflowed += 1;
+        }
+    }
+
     fn stroke(&mut self, world: &mut dyn World) -> Result<(), String> {
+        self.let_go(world);
         match self.random.below(10) {
             0..4 => self.connect(world),
             4 => {
@@ -318,6 +332,8 @@ impl Soak {
     fn reckon(&mut self, world: &mut Sockets) -> Result<(), String> {
         let readers = self.readers.clone();
         until(world, "open readers", |world| readers.iter().all(|it| world.fleet().is_open(*it)))?;
+        self.let_go(world);
+        let readers = self.readers.clone();
         world.fleet().pause();
         for key in &readers {
             self.thaw(world, *key);
@@ -326,6 +342,7 @@ impl Soak {
         until(world, "everything read and told", |world| {
             keys.iter().all(|key| world.fleet().is_settled(*key))
         })?;
+        self.let_go(world);
         for key in keys {
             world.fleet().settle(key);
         }
@@ -349,12 +366,13 @@ impl Soak {
 /// Some lines for a person.
 pub fn describe(report: &Report) -> String {
     let mut text = format!(
-        "{:.0} s, {} reckonings, {} sessions came, {} left at once, {} read on\n\
+        "{:.0} s, {} reckonings, {} sessions came, {} left at once, {} found no room, {} read on\n\
          {} deltas published; {} came and {} were told as dropped, over all readers\n",
         report.seconds,
         report.reckonings,
         report.connected,
         report.left,
+        report.overflowed,
         report.thawed,
         report.published,
         report.delivered,

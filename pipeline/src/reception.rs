@@ -410,8 +410,18 @@ impl Reception {
     }
 
     /// Puts sessions that stand in line and may go on into `resumed`.
-    pub(crate) fn open_turnstile(&mut self, is_behind: bool, resumed: &mut Vec<u32>) -> usize {
-        self.turnstile.turn(is_behind, &mut self.sessions, resumed)
+    pub(crate) fn open_turnstile(
+        &mut self,
+        is_behind: bool,
+        resumed: &mut Vec<u32>,
+        now: Now,
+    ) -> usize {
+        let work = self.turnstile.turn(is_behind, &mut self.sessions, resumed);
+        for place in resumed.iter() {
+            // The time in which it stood in line is not the client's.
+            self.sessions[*place as usize].partial_since_ns = now.monotonic_ns;
+        }
+        work
     }
 
     /// Whether messages of the session were read and have not been taken.

@@ -29,6 +29,9 @@ const UNSENT_BYTES_MAX: usize = 256 << 10;
 /// One image in so many has both of its checksums compared; the marks in its deltas always are.
 const CHECKED: u64 = 64;
 
+/// How a session is told that what was half sent to it found no more room.
+const OVERFLOW: &str = "code: 213,";
+
 /// What is said of a run that goes wrong again and again.
 const FAULTS_MAX: usize = 8;
 
@@ -44,6 +47,11 @@ pub struct Fleet {
     slow: Vec<Key>,
     /// By whose speed the slow are measured; bytes that it got, and how many of these were given.
     pub yardstick: Option<Key>,
+    /// Whether the server may end a session of the disturbance because what was half sent to it, or is
+    /// awaited of it, finds no more room: it is told so with a number, and is no fault.
+    pub may_overflow: bool,
+    /// Sessions that were.
+    overflowed: Vec<Key>,
     full_bytes: u64,
     given_bytes: u64,
     began: Instant,
@@ -79,6 +87,8 @@ impl Fleet {
             ready: VecDeque::new(),
             slow: Vec::new(),
             yardstick: None,
+            may_overflow: false,
+            overflowed: Vec::new(),
             full_bytes: 0,
             given_bytes: 0,
             began: Instant::now(),
@@ -166,8 +176,14 @@ impl Fleet {
         }
     }
 
+    /// Sessions that the server has ended for want of room, once each.
+    pub fn overflowed(&self) -> Vec<Key> {
+        self.overflowed.clone()
+    }
+
     /// Forgets a session.
     pub fn end(&mut self, key: Key) {
+        self.overflowed.retain(|other| *other != key);
         if self.sessions[key].take().is_some() {
             self.free.push(key);
             self.slow.retain(|other| *other != key);
@@ -183,7 +199,8 @@ impl Fleet {
 
     /// Whether all of a session's documents are open.
     pub fn is_open(&self, key: Key) -> bool {
-        self.sessions[key].as_ref().is_some_and(|it| it.opened == it.handles.len())
+        self.overflowed.contains(&key)
+            || self.sessions[key].as_ref().is_some_and(|it| it.opened == it.handles.len())
     }
 
     /// A document was opened.
@@ -280,7 +297,13 @@ impl Fleet {
 
     /// Something was told that may not be.
     pub fn refused(&mut self, key: Key, what: &str) {
+        if self.overflowed.contains(&key) {
+            return;
+        }
         let side = self.session(key).map(|it| it.plan.side);
+        if self.may_overflow && side == Some(Side::Disturbance) && what.contains(OVERFLOW) {
+            return self.overflowed.push(key);
+        }
         self.fault(format!("a session ({side:?}) was told {what}"));
     }
 
@@ -574,6 +597,9 @@ impl Fleet {
 
     /// Whether a writer has an answer to everything, or a reader has everything that was written.
     pub fn is_settled(&self, key: Key) -> bool {
+        if self.overflowed.contains(&key) {
+            return true;
+        }
         let Some(session) = self.sessions[key].as_ref() else { return true };
         let is_reader = matches!(session.plan.role, Role::Reader { .. });
         session.out.len() == session.sent

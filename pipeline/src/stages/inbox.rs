@@ -25,7 +25,7 @@ impl CoreStages {
         };
         let is_behind = !self.own.is_empty() || side.propagation.is_in_a_round();
         let mut resumed = core::mem::take(&mut self.resumed);
-        let work = side.reception.open_turnstile(is_behind, &mut resumed);
+        let work = side.reception.open_turnstile(is_behind, &mut resumed, now);
         for session in resumed.drain(..).map(SessionId) {
             if self.was_set_aside(session) {
                 self.handle_input(session, port, now, |reception, around| {

@@ -145,14 +145,22 @@ impl Validation {
         boxes.to_worker(from).send(answer);
     }
 
-    /// The document does not come. Nobody was told that it would, so nothing is held for it.
-    pub(super) fn cancel(&mut self, slot: u32, generation: u32) {
+    /// The document does not come. Nobody was told that it would, so nothing is held for it but opens
+    /// whose way led to their home, because the document is no more: the home looks again.
+    pub(super) fn cancel(&mut self, slot: u32, generation: u32, boxes: &mut Mailboxes, now: Now) {
         let expected = &mut self.moves.expected;
         let at = expected.iter().position(|it| (it.slot, it.generation) == (slot, generation));
         let Some(at) = at else { return };
         let Expected { reserved, held, .. } = expected.swap_remove(at);
-        debug_assert!(held.is_empty());
         self.registry.give_up(slot, reserved);
+        for (held, _) in held {
+            match held {
+                Held::Behind(Behind::OpenAt { open, slot, generation }) => {
+                    self.open_at(open, slot, generation, boxes, now);
+                }
+                _ => debug_assert!(false, "it was rerouted before there was room"),
+            }
+        }
     }
 
     /// Takes an image of a document that was moved.

@@ -131,7 +131,7 @@ impl Validation {
             Message::CannotTake { slot, generation, reason } => {
                 self.cannot_take(slot, generation, reason);
             }
-            Message::Cancel { slot, generation } => self.cancel(slot, generation),
+            Message::Cancel { slot, generation } => self.cancel(slot, generation, boxes, now),
             Message::Fence { slot, generation } => self.fence(core, slot, generation),
             Message::Heard { slot, generation } => self.heard(core, slot, generation),
             Message::HandOver(hand_over) => self.adopt(*hand_over, boxes, now),

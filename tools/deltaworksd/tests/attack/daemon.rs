@@ -17,7 +17,7 @@ pub(crate) const SMALL: [&str; 6] =
     ["--budget-mib", "40", "--chunk-bytes", "65536", "--documents", "2000"];
 
 /// What lets subscribers of the default collection make its publishers wait.
-const WAIT: [&str; 2] = ["--collection", "=opaque,wait_allowed=true"];
+pub(crate) const WAIT: [&str; 2] = ["--collection", "=opaque,wait_allowed=true"];
 
 /// A folder that is removed with this value.
 pub(crate) struct Folder(PathBuf);

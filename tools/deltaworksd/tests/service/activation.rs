@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
-use crate::daemon::{Daemon, Folder, SMALL, program};
+use crate::daemon::{Daemon, Folder, SMALL, WAIT, program};
 use crate::wire::{Peer, Stream, Told};
 use crate::witness::Witness;
 
@@ -72,7 +72,8 @@ fn addresses_of_ones_own_are_served_besides() {
     let address = tcp.local_addr().expect("an address");
     let unix = UnixListener::bind(folder.join("handed")).expect("a listener");
     let mut command = launch(tcp.into(), unix.into(), "a:b");
-    command.args(SMALL).args(["--tcp", "127.0.0.1:0", "--unix"]).arg(folder.join("socket"));
+    command.args(SMALL).args(WAIT);
+    command.args(["--tcp", "127.0.0.1:0", "--unix"]).arg(folder.join("socket"));
     let daemon = Daemon::start_bare(command, folder);
     let witness = Witness::start(&daemon);
     assert_ne!(daemon.tcp(), address.to_string());
