@@ -110,6 +110,7 @@ pub(crate) fn cores(roles: &[CoreRole], sizes: &Sizes) -> Vec<Core> {
         producers_per_worker_max: 4,
         subscriptions_per_core_max: 2,
         steps_per_batch: if sizes.is_slow { 1 } else { 8 },
+        steps_per_turn: if sizes.is_slow { 2 } else { 64 },
         ..Limits::default()
     };
     let stages = join(Parts {

@@ -60,15 +60,6 @@ pub const MODELS: &[Model] = &[
             replacement: "node < self.shared.get(slot).window_start()",
         }],
     },
-    Model {
-        name: "kept::models::a_kept_chunk_is_used_again_after_all_have_answered",
-        mutants: &[Mutant {
-            fault: "a kept chunk is free before its agents have answered",
-            file: RETIREMENT,
-            text: "                if job.agents != 0 {\n",
-            replacement: "                job.agents = if is_kept { 0 } else { job.agents };\n                if job.agents != 0 {\n",
-        }],
-    },
 ];
 
 #[cfg(all(loom, test))]
@@ -131,30 +122,5 @@ mod models {
     #[test]
     fn what_is_half_sent_of_an_image_that_moves_is_copied() {
         few_preemptions(2, || turn_over(1, IMAGE_BYTES / 2, 3));
-    }
-
-    /// The quiet document goes on, an image a chunk, until the kept chunk in which the reader's cursor stands
-    /// is filled again.
-    #[test]
-    fn a_kept_chunk_is_used_again_after_all_have_answered() {
-        few_preemptions(2, || {
-            let (mut writer, writing, mut reader, reading) = quiet_image(4, 0);
-            let end = reader.end();
-            let reader = spawn(move || {
-                reader.turn();
-                reader.take_all(reading);
-                reader.run();
-                reader
-            });
-            for number in 5..=7 {
-                writer.publish_when_read(writing, BUSY, number);
-                writer.publish_when_read(writing, QUIET, number);
-            }
-            writer.publish_when_read(writing, BUSY, 8);
-            end.tell();
-            let mut all = [writer, reader.join().unwrap()];
-            settle(&mut all);
-            assert_eq!(all[1].client.next_sequence(reading), 8, "what did not come was told");
-        });
     }
 }
