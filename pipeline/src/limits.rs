@@ -73,8 +73,8 @@ pub struct Limits {
 }
 
 /// How much of each kind of work a core takes in a turn before it goes on to the next: how evenly
-/// its time is shared. What is left comes with the next turn. By default a turn stays within
-/// [`TURN_BOUND_US`], whatever one session, one document or one other core has to say.
+/// its time is shared. What is left comes with the next turn. The defaults are chosen for a turn
+/// within [`TURN_BOUND_US`], whatever one session, one document or one other core has to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnBounds {
     /// What messages that are read in a turn may cost (40,000), in about the nanoseconds that
@@ -103,8 +103,9 @@ pub struct TurnBounds {
     pub turns_between_sweeps: u32,
 }
 
-/// How long a turn of a core takes at most under the default bounds, in microseconds, by the measure
-/// of what each kind of work costs on a core of its own, sockets not counted: see ARCHITECTURE.md.
+/// How long a turn of a core is meant to take at most under the default bounds, in microseconds: the sum
+/// of what each kind of work is taken to cost on a core of its own, sockets not counted. It is computed,
+/// and no clock enforces it; `throughput isolation` tells the turns that it saw beside it.
 pub const TURN_BOUND_US: u32 = 50;
 
 impl Default for TurnBounds {
