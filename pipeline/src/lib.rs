@@ -70,4 +70,4 @@ pub mod planted;
 #[cfg(not(any(feature = "planted_faults", feature = "testing")))]
 mod planted;
 
-pub use validation::{CollectionCounts, MACHINE_BYTES, MACHINES, ValidationCounts};
+pub use validation::{ASIDE_BYTES, CollectionCounts, MACHINE_BYTES, MACHINES, ValidationCounts};

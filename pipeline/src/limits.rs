@@ -45,12 +45,15 @@ pub struct Limits {
     pub carry_bytes_per_core_max: u64,
     /// Bytes copied out of retiring chunks for slow subscribers on one core at most.
     pub spill_bytes_per_core_max: u64,
-    /// Messages of one core that may wait for room in rings (91,808 over two cores): 40 bytes
+    /// Messages of one core that may wait for room in rings (5,000 over two cores): 40 bytes
     /// each. Beyond it the core reads no more until they have gone.
     pub waiting_messages_max: u32,
     /// Batches of one worker whose credit waits for `wait` subscriptions at most (100,000 over
     /// all workers): 24 bytes each. Beyond it a batch is refused.
     pub owed_per_worker_max: u32,
+    /// What may wait at one worker behind batches that are checked in slices and in lanes, those batches
+    /// with it (16,384). Beyond it the worker takes no more messages until some have gone.
+    pub aside_per_worker_max: u32,
     /// What sessions, producers and addresses may send a second (as much as they like): some words of
     /// what is counted for each, in handles and sessions.
     pub quotas: Quotas,
@@ -146,8 +149,9 @@ impl Default for Limits {
             credit_bytes: 256 << 10,
             carry_bytes_per_core_max: 4 << 20,
             spill_bytes_per_core_max: 12 << 20,
-            waiting_messages_max: 91_808,
+            waiting_messages_max: 5_000,
             owed_per_worker_max: 100_000,
+            aside_per_worker_max: 16_384,
             quotas: Quotas::default(),
             message_deadline_ns: 10_000_000_000,
             idle_unload_ns: 300_000_000_000,

@@ -13,6 +13,7 @@
 //! ```
 
 mod answers;
+mod aside;
 mod coming;
 mod contain;
 mod control;
@@ -24,6 +25,8 @@ mod moves;
 mod placing;
 mod turn_steps;
 
+pub use aside::ASIDE_BYTES;
+use aside::{Aside, Line};
 use counts::Counting;
 pub use counts::{CollectionCounts, ValidationCounts};
 use lanes::Lanes;
@@ -118,7 +121,7 @@ struct Stall {
     current: Option<Arrival>,
     check: BatchCheck,
     machine: Option<Box<Machine>>,
-    behind: VecDeque<Behind>,
+    behind: Line,
 }
 
 /// The agent.
@@ -146,6 +149,7 @@ pub struct Validation {
     answered: Vec<u32>,
     answered_chunks: VecDeque<u32>,
     stalls: VecDeque<Stall>,
+    aside: Aside,
     turn: TurnSteps,
     limits: Limits,
     counts: Counting,
@@ -193,6 +197,7 @@ impl Validation {
             answered: vec![0; chunks],
             answered_chunks: VecDeque::new(),
             stalls: VecDeque::new(),
+            aside: Aside::new(limits.aside_per_worker_max),
             heat: Heat::new(limits.placement.thresholds),
             lanes: Lanes::new(&standing.elastic, &limits.placement),
             coordinator_core: standing.coordinator_core,
@@ -233,7 +238,25 @@ impl Validation {
         if self.turn.is_dense() {
             self.judge_arrivals(boxes, now);
         }
-        self.turn.room()
+        let room = self.turn.room();
+        if self.aside.left(self.stalls.len() + self.arrivals.len()) < room {
+            return self.room_aside(room, boxes, now);
+        }
+        room
+    }
+
+    /// The same when all that may come could find no place to wait: nothing more is taken than could.
+    #[cold]
+    fn room_aside(&mut self, room: usize, boxes: &mut Mailboxes, now: Now) -> usize {
+        self.judge_arrivals(boxes, now);
+        let left = self.aside.left(self.stalls.len());
+        self.counts.full_asides += u64::from(left == 0);
+        left.min(room)
+    }
+
+    /// What waits here behind batches in slices and in lanes, with those batches.
+    pub(crate) fn set_aside_count(&self) -> usize {
+        self.aside.used() + self.stalls.len()
     }
 
     /// Whether answers found no room in a ring.
@@ -354,7 +377,8 @@ impl Validation {
             Some(machine)
         };
         let current = Some(arrival.take());
-        self.stalls.push_back(Stall { index, current, check, machine, behind: VecDeque::new() });
+        let stall = Stall { index, current, check, machine, behind: Line::EMPTY };
+        self.aside.push_stall(&mut self.stalls, stall);
     }
 
     /// Judges one batch; `false` if its steps ran out before the verdict.

@@ -427,6 +427,7 @@ fn report_core(
         held_batches: of(Figure::HeldBatches),
         laned_batches: of(Figure::LanedBatches),
         lane_overruns: of(Figure::LaneOverruns),
+        full_asides: of(Figure::FullAsides),
         promotions: of(Figure::Promotions),
         demotions: of(Figure::Demotions),
         decided_moves: of(Figure::Moves),

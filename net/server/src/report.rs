@@ -179,6 +179,8 @@ pub struct CoreReport {
     pub laned_batches: u64,
     /// How often more of those waited than may.
     pub lane_overruns: u64,
+    /// How often its owner took no message because as much waited in it as may.
+    pub full_asides: u64,
     /// Documents that this core decided to give an elastic worker: the first owner's decides for all.
     pub promotions: u64,
     /// Documents that it decided to take it from.

@@ -10,7 +10,7 @@ use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::placement::PlacementLimits;
 use deltaworks_pipeline::stages::ring_bytes;
 use deltaworks_pipeline::stream::BLOCK_BYTES;
-use deltaworks_pipeline::{MACHINE_BYTES, MACHINES};
+use deltaworks_pipeline::{ASIDE_BYTES, MACHINE_BYTES, MACHINES};
 
 /// The budget at which the limits are those of [`Limits::default`].
 pub const BUDGET_BYTES: u64 = 256 << 20;
@@ -39,15 +39,15 @@ const SESSION_BYTES: u64 = 2048;
 const MESSAGE_BYTES: u64 = 40;
 const OWED_BYTES: u64 = 24;
 const RUN_BYTES: u64 = 8;
-/// Bytes of a batch that waits in a hot document's lane.
-const LANE_ENTRY_BYTES: u64 = 64;
+/// What may wait aside at all workers together, for each core that serves sessions.
+const ASIDE_PER_SESSION_CORE: u64 = 16_384;
 
 /// Messages that each core may have waiting, whatever a worker's queue leaves: below it a core would
 /// pause at every turn.
 const WAITING_MESSAGES_MIN: u64 = 256;
 
 /// The default of [`SizingRequest::worker_queue_messages`].
-pub const WORKER_QUEUE_MESSAGES: u32 = 100_000;
+pub const WORKER_QUEUE_MESSAGES: u32 = 10_000;
 
 const CONTROL_BYTES: u64 = 8 << 20;
 const RINGS_BYTES: u64 = 4 << 20;
@@ -182,7 +182,9 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
     let waiting = queue
         .saturating_sub(ring_capacity * cores as u64)
         .max(WAITING_MESSAGES_MIN * session_cores);
-    let lanes = scaled(u64::from(Limits::default().placement.lane_waiting_max)).max(64);
+    let aside = (scaled(ASIDE_PER_SESSION_CORE) * session_cores / owners).max(128);
+    // Lanes leave half of it to batches that are checked in slices.
+    let lanes = scaled(u64::from(Limits::default().placement.lane_waiting_max)).min(aside / 2);
     // Hash alone spreads documents over workers: an eighth more on each.
     let spread = |over_all: u64| (over_all + over_all / 8).div_ceil(workers);
 
@@ -212,7 +214,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         row("ring slots", 1, rings, "messages wait with their sender"),
         row("waiting messages", MESSAGE_BYTES, waiting, "reading pauses"),
         row("owed credit", OWED_BYTES, owed, "batch refused (406)"),
-        row("hot batches", LANE_ENTRY_BYTES, lanes * workers, "judged before their turn"),
+        row("set aside", ASIDE_BYTES as u64, aside * owners, "worker takes no messages"),
     ];
     let fixed: u64 = rows.iter().map(Row::bytes).sum();
     let blocks_of_documents = documents + documents / 8;
@@ -253,6 +255,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         sessions_per_core_max: per_core(sessions).max(1) as u32,
         waiting_messages_max: per_core(waiting) as u32,
         owed_per_worker_max: (owed / owners) as u32,
+        aside_per_worker_max: aside as u32,
         spill_bytes_per_core_max: per_core(spills),
         carry_bytes_per_core_max: per_core(carries),
         image_bytes_max: defaults.image_bytes_max.min((request.chunk_bytes / 4) as u32),

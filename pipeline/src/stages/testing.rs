@@ -53,6 +53,12 @@ impl CoreStages {
         self.boxes.waiting()
     }
 
+    /// What waits at this worker behind batches in slices and in lanes, those batches with it.
+    #[cfg(feature = "testing")]
+    pub fn set_aside_count(&self) -> usize {
+        self.validation.as_ref().map_or(0, crate::validation::Validation::set_aside_count)
+    }
+
     /// Whether messages or marks wait for this core, or it owes an answer: it must not sleep then.
     #[cfg(feature = "testing")]
     pub fn has_unheard(&self) -> bool {

@@ -184,7 +184,7 @@ impl Validation {
     pub(super) fn wait_behind(&mut self, index: usize, behind: Behind) {
         let stall = self.stalls.iter_mut().find(|stall| stall.index == index);
         let Some(stall) = stall else { unreachable!("a stalled document has a stall") };
-        stall.behind.push_back(behind);
+        self.aside.push(&mut stall.behind, behind);
     }
 
     /// Goes on with batches that were set aside: each gets its share in turn.
@@ -237,7 +237,7 @@ impl Validation {
 
     /// Lets control that stood behind a finished batch through, up to the next batch.
     fn go_on_behind(&mut self, mut stall: Stall, boxes: &mut Mailboxes, now: Now) {
-        while let Some(behind) = stall.behind.pop_front() {
+        while let Some(behind) = self.aside.pop(&mut stall.behind, |_| true) {
             // Cleared for each step: what is handled now must not be put behind itself.
             self.registry.documents[stall.index].flags &= !ASIDE;
             if let Behind::Batch(arrival) = behind {

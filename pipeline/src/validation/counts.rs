@@ -37,6 +37,8 @@ pub struct ValidationCounts {
     pub laned_batches: u64,
     /// How often more of those waited than may, so that they were judged beyond the share.
     pub lane_overruns: u64,
+    /// How often the worker took no message because as much waited in it as may.
+    pub full_asides: u64,
     /// Moves that were decided and did not begin, because others were under way.
     pub moves_not_begun: u64,
 }
@@ -50,6 +52,7 @@ pub(crate) struct Counting {
     pub failed_batches: u64,
     pub laned_batches: u64,
     pub lane_overruns: u64,
+    pub full_asides: u64,
     pub moves_not_begun: u64,
     /// From an accepted image's reception to the beginning of the turn that ordered it; empty if
     /// reception does not note when images came.
@@ -66,6 +69,7 @@ impl Counting {
             failed_batches: 0,
             laned_batches: 0,
             lane_overruns: 0,
+            full_asides: 0,
             moves_not_begun: 0,
             latency: Histogram::default(),
         }
@@ -98,6 +102,7 @@ impl Counting {
             failed_batches: self.failed_batches,
             laned_batches: self.laned_batches,
             lane_overruns: self.lane_overruns,
+            full_asides: self.full_asides,
             moves_not_begun: self.moves_not_begun,
             ..ValidationCounts::default()
         };

@@ -15,6 +15,7 @@
 
 use deltaworks_runtime::clock::Now;
 
+use super::aside::{Aside, Line};
 use super::{ARRIVALS_AT_ONCE, Arrival, Behind, Validation};
 use crate::document::{LANED, LEAVING, STALLED};
 use crate::mailbox::Mailboxes;
@@ -25,26 +26,13 @@ const BYTES_PER_ENTRY: i64 = 256;
 /// What a validation step counts.
 const BYTES_PER_STEP: i64 = 4;
 
-/// The end of a list of entries.
-const NONE: u32 = u32::MAX;
-
-#[derive(Debug)]
-struct Entry {
-    behind: Option<Behind>,
-    next: u32,
-}
-
-const _: () = assert!(size_of::<Entry>() <= 64);
-
 /// A document's lane.
 #[derive(Debug)]
 struct Laned {
     place: usize,
     slot: u32,
     generation: u32,
-    first: u32,
-    last: u32,
-    waiting: usize,
+    line: Line,
     /// What it may still judge in this turn; below zero what it owes.
     balance: i64,
     /// It ends as soon as nothing waits in it.
@@ -62,9 +50,7 @@ struct Lane {
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
-    /// What waits in all of them; those that are free form a list.
-    entries: Vec<Entry>,
-    free: u32,
+    /// What waits in all of them.
     waiting: usize,
     first: usize,
     /// A lane that is to end waits for a slow batch.
@@ -80,8 +66,6 @@ impl Lanes {
         let lane = |&(elastic, weight): &(u16, u16)| Lane { elastic, weight, laned: None };
         Self {
             lanes: elastic.iter().map(lane).collect(),
-            entries: Vec::new(),
-            free: NONE,
             waiting: 0,
             first: 0,
             is_closing: false,
@@ -112,45 +96,24 @@ impl Lanes {
         self.lanes.iter().position(is_it)
     }
 
-    fn push(&mut self, place: usize, behind: Behind) {
+    fn push(&mut self, place: usize, behind: Behind, aside: &mut Aside) {
         let lane = self.of_document(place);
         let Some(laned) = lane.and_then(|lane| self.lanes[lane].laned.as_mut()) else {
             unreachable!("a laned document has a lane")
         };
-        let entry = Entry { behind: Some(behind), next: NONE };
-        let number = match self.entries.get_mut(self.free as usize) {
-            Some(free) => {
-                let number = self.free;
-                self.free = free.next;
-                *free = entry;
-                number
-            }
-            None => {
-                self.entries.push(entry);
-                self.entries.len() as u32 - 1
-            }
-        };
-        match self.entries.get_mut(laned.last as usize) {
-            Some(last) => last.next = number,
-            None => laned.first = number,
-        }
-        laned.last = number;
-        laned.waiting += 1;
+        aside.push(&mut laned.line, behind);
         self.waiting += 1;
     }
 
     /// The oldest that waits, if it is such a one.
-    fn pop(&mut self, lane: usize, is_it: impl FnOnce(&Behind) -> bool) -> Option<Behind> {
+    fn pop(
+        &mut self,
+        lane: usize,
+        aside: &mut Aside,
+        is_it: impl FnOnce(&Behind) -> bool,
+    ) -> Option<Behind> {
         let laned = self.lanes[lane].laned.as_mut()?;
-        let number = laned.first;
-        let entry = self.entries.get_mut(number as usize)?;
-        let behind = entry.behind.take_if(|behind| is_it(behind))?;
-        laned.first = core::mem::replace(&mut entry.next, self.free);
-        self.free = number;
-        if laned.first == NONE {
-            laned.last = NONE;
-        }
-        laned.waiting -= 1;
+        let behind = aside.pop(&mut laned.line, is_it)?;
         self.waiting -= 1;
         Some(behind)
     }
@@ -160,7 +123,7 @@ impl Validation {
     /// Puts aside what must not be judged now: behind what waits for the same document.
     pub(super) fn set_aside(&mut self, place: usize, behind: Behind) {
         if self.registry.documents[place].flags & LANED != 0 {
-            self.lanes.push(place, behind);
+            self.lanes.push(place, behind, &mut self.aside);
         } else {
             self.wait_behind(place, behind);
         }
@@ -181,9 +144,7 @@ impl Validation {
             place,
             slot: document.slot,
             generation: document.generation,
-            first: NONE,
-            last: NONE,
-            waiting: 0,
+            line: Line::EMPTY,
             balance: 0,
             is_closing: false,
         });
@@ -234,7 +195,7 @@ impl Validation {
     fn may_serve(&self, lane: usize) -> bool {
         let laned = self.lanes.lanes[lane].laned.as_ref();
         laned.is_some_and(|laned| {
-            laned.waiting > 0 && self.registry.documents[laned.place].flags & STALLED == 0
+            laned.line.waiting() > 0 && self.registry.documents[laned.place].flags & STALLED == 0
         })
     }
 
@@ -285,11 +246,11 @@ impl Validation {
         self.counts.lane_overruns += 1;
         while self.lanes.is_overfull() {
             let waiting = |lane: &usize| {
-                self.lanes.lanes[*lane].laned.as_ref().map_or(0, |laned| laned.waiting)
+                self.lanes.lanes[*lane].laned.as_ref().map_or(0, |laned| laned.line.waiting())
             };
             let lanes = 0..self.lanes.lanes.len();
             let fullest = lanes.filter(|lane| self.may_serve(*lane)).max_by_key(waiting);
-            // Without one, slow batches are in the way: those behind them are bounded by credit.
+            // Without one, slow batches are in the way: then the places for what waits bound it.
             let Some(fullest) = fullest else { return };
             if let Some(laned) = &mut self.lanes.lanes[fullest].laned {
                 laned.balance = self.lanes.turn_bytes;
@@ -313,7 +274,7 @@ impl Validation {
             let Some(laned) = &mut self.lanes.lanes[lane].laned else { return work };
             let (place, is_closing) = (laned.place, laned.is_closing);
             let flags = self.registry.documents[place].flags;
-            if laned.waiting == 0 {
+            if laned.line.waiting() == 0 {
                 if is_closing && flags & STALLED == 0 {
                     self.registry.documents[place].flags &= !LANED;
                     self.lanes.lanes[lane].laned = None;
@@ -340,7 +301,7 @@ impl Validation {
         while run.len() < ARRIVALS_AT_ONCE
             && self.may_go_on(lane)
             && let Some(Behind::Batch(arrival)) =
-                self.lanes.pop(lane, |behind| matches!(behind, Behind::Batch(_)))
+                self.lanes.pop(lane, &mut self.aside, |it| matches!(it, Behind::Batch(_)))
         {
             self.charge(lane, BYTES_PER_ENTRY + i64::from(arrival.landed.range().bytes()));
             run.push(arrival);
@@ -352,7 +313,7 @@ impl Validation {
             self.judge_all(&mut run, boxes, now);
             self.charge(lane, BYTES_PER_STEP * (self.heat.steps - steps) as i64);
             run.clear();
-        } else if let Some(behind) = self.lanes.pop(lane, |_| true) {
+        } else if let Some(behind) = self.lanes.pop(lane, &mut self.aside, |_| true) {
             self.charge(lane, BYTES_PER_ENTRY);
             self.handle_behind(behind, boxes, now);
             work = 1;
@@ -375,7 +336,7 @@ impl Validation {
     /// The document has gone: what still waits is answered, and the lane is free.
     fn give_up_lane(&mut self, lane: usize, boxes: &mut Mailboxes, now: Now) -> usize {
         let mut work = 0;
-        while let Some(behind) = self.lanes.pop(lane, |_| true) {
+        while let Some(behind) = self.lanes.pop(lane, &mut self.aside, |_| true) {
             self.handle_behind(behind, boxes, now);
             work += 1;
         }

@@ -86,6 +86,7 @@ scenarios! {
         order_per_document_is_kept_with_interleaved_documents,
         a_close_never_overtakes_data_nor_data_a_close,
         a_slow_batch_holds_no_other_document,
+        no_more_waits_behind_slow_batches_than_may,
         a_close_that_crosses_the_servers_frees_the_handle,
         a_refused_open_is_told_of_nothing_else,
         a_dropped_document_ends_in_order_and_its_name_begins_anew,

@@ -161,6 +161,55 @@ pub(crate) fn a_slow_batch_holds_no_other_document() {
     assert!(acked < closed && opened < closed, "in the order in which they were asked");
 }
 
+/// However much comes for documents with slow batches, no more waits in the worker than may; the rest
+/// waits in front of it, keeps its order, and all of it is judged.
+pub(crate) fn no_more_waits_behind_slow_batches_than_may() {
+    let collection = |name: &str, schema| Collection {
+        name: name.to_owned(),
+        schema,
+        overload: Overload::default(),
+        limits: CollectionLimits::default(),
+    };
+    for aside_max in [1, 7] {
+        let collections = Collections::new(vec![
+            collection("", Schema::Opaque),
+            collection("slow", Schema::Busy { steps_per_delta: 20_000 }),
+        ]);
+        let mut config = InlineConfig::fused(2, collections);
+        config.limits.aside_per_worker_max = aside_max;
+        let mut world = deltaworks_pipeline::inline::Inline::new(config);
+        let peers = [0, 1].map(|core| world.connect(core).expect("room"));
+        let reader = world.connect(0).expect("room");
+        let names = ["slow/a", "slow/b", "slow/c", "quick"];
+        let mut handles = Vec::new();
+        for (peer, names) in peers.into_iter().zip(names.chunks(2)) {
+            for name in names {
+                let (opened, _) = open(&mut world, peer, writing(name, 1));
+                handles.push((peer, opened.handle, opened.slot));
+                open(&mut world, reader, reading(name, From::Live, Policy::Gap));
+            }
+        }
+        for number in 1..=30 {
+            for (peer, handle, _) in &handles {
+                world.publish(*peer, *handle, number, &[b"one of many"]);
+            }
+        }
+        let mut most = 0;
+        while world.turn() > 0 {
+            let waiting = (0..2).map(|core| world.stages(core).set_aside_count());
+            most = most.max(waiting.max().unwrap_or(0));
+        }
+        world.run();
+        assert_eq!(most, aside_max as usize, "it was full, and not more than that");
+        assert!((0..2).any(|core| world.counts(core).validation.full_asides > 0));
+        let got = received(&world.events(reader));
+        for (_, _, slot) in handles {
+            let sequences = got.iter().filter(|it| it.0 == slot).map(|it| it.1);
+            assert_eq!(sequences.collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+        }
+    }
+}
+
 /// A client's `close` that crosses the server's own frees the handle: none is lost, however often.
 pub(crate) fn a_close_that_crosses_the_servers_frees_the_handle() {
     let mut world = world(2, |config| config.limits.handles_per_session_max = 2);

@@ -313,7 +313,7 @@ fn the_knobs_of_the_first_sketch_have_their_defaults() {
         ("promotion_threshold", "1000000"),
         ("demotion_threshold", "10000"),
         ("idle_timeout", "5"),
-        ("worker_queue_size", "100000"),
+        ("worker_queue_size", "10000"),
         ("propagation_queue_size", "100000"),
         ("channel_per_document", "true"),
         ("max_channels_per_client", "100"),

@@ -177,10 +177,10 @@ keys! {
         /// Batches that wait for one worker, over all its rings together; beyond that the cores
         /// that they come from read no more until they have gone. A budget below 256 MiB holds less,
         /// in proportion.
-        worker_queue_size: u32 = 100_000;
+        worker_queue_size: u32 = 10_000;
             unit "batches";
             range Whole(1_024, QUEUE_MAX);
-            memory "40 bytes each, 3.8 MiB; of the budget";
+            memory "40 bytes each, 0.4 MiB; of the budget";
             Restart(SIZED), Works;
 
         /// Messages that a ring between two cores holds; 1 is slow and right, for tests.

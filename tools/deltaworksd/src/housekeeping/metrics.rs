@@ -56,7 +56,7 @@ struct Scrape {
 /// A figure of a core: name, unit, meaning, where it stands in the report.
 type OfCore = (&'static str, Option<Unit>, &'static str, fn(&CoreReport) -> u64);
 
-const CORE_COUNTERS: [OfCore; 39] = [
+const CORE_COUNTERS: [OfCore; 40] = [
     ("core_turns", None, "Turns of the core's loop", |core| core.turns),
     ("core_work", None, "Messages, marks and images that turns dealt with", |core| core.work),
     ("core_io_looks", None, "Looks at sockets", |core| core.io_looks),
@@ -89,6 +89,9 @@ const CORE_COUNTERS: [OfCore; 39] = [
     }),
     ("lane_overruns", None, "Times that more batches of hot documents waited than may", |core| {
         core.lane_overruns
+    }),
+    ("full_asides", None, "Times that a worker took no message because so much waited", |core| {
+        core.full_asides
     }),
     ("promotions", None, "Documents that were given an elastic worker", |core| core.promotions),
     ("demotions", None, "Documents that were taken their elastic worker from", |core| {
