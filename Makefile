@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation sanitize test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation bench bench-quick bench-full sanitize test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,15 @@ stress-mutants: ## Plants faults of logic, and wants the stress tests to find ea
 soak-isolation: ## Random publishers and subscribers of all policies against the daemon, each accounted for: MINUTES=60
 	$(CARGO) build --release --locked -p deltaworksd -p deltaworks-benches
 	$(CARGO) run --release --locked -p deltaworks-benches --bin throughput -- soak --minutes $(or $(MINUTES),60) $(if $(JSON),--json)
+
+bench: needs ## Every scenario, the limits and the peers, in turns, into bench-report/: about 45 minutes (OPTIONS="--only idle")
+	@scripts/bench standard $(OPTIONS)
+
+bench-quick: needs ## The same with few cells and short samples: about 5 minutes
+	@scripts/bench quick $(OPTIONS)
+
+bench-full: needs ## The same with every combination, for as long as it takes
+	@scripts/bench full $(OPTIONS)
 
 sanitize: ## Stress, inline pipeline and daemon under sanitizers, inline pipeline under memcheck: STEPS="thread address memcheck helgrind"
 	@scripts/sanitize $(STEPS)

@@ -1,5 +1,5 @@
-//! Payloads: many different CBOR maps of one length that pass a schema, and how one is made to
-//! fail in its last field.
+//! Payloads: many different CBOR maps of one length that pass a schema, plain or as records, and how
+//! one is made to fail in its last field.
 //!
 //! They lie back to back, so that the payloads of a batch are one run of bytes. Made once, before
 //! anything is timed.
@@ -27,6 +27,22 @@ pub const BYTES_MIN: usize = 36;
 /// Bytes of a payload at most.
 pub const BYTES_MAX: usize = 65_536;
 
+/// What the collection of a run checks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Nothing: the same bytes, unread.
+    Opaque,
+    /// A map under [`SCHEMA`].
+    #[default]
+    Cbor,
+    /// A record that is upserted, of the same schema.
+    Rows,
+}
+
+/// In front of a record's map: an array of three, the operation *upsert*; then its id, below 24.
+const UPSERT: [u8; 2] = [0x83, 0x02];
+
 /// What stands in a payload's last byte instead of `true` or `false` to make it fail: the number 7.
 pub const FAILING_BYTE: u8 = 0x07;
 
@@ -44,13 +60,27 @@ impl Payloads {
     /// # Errors
     /// If there is no such payload.
     pub fn new(delta_bytes: usize, batch: usize) -> Result<Self, String> {
-        if !(BYTES_MIN..=BYTES_MAX).contains(&delta_bytes) {
-            return Err(format!("a delta has {BYTES_MIN} to {BYTES_MAX} bytes, not {delta_bytes}"));
+        Self::of(Form::Cbor, delta_bytes, batch)
+    }
+
+    /// The same for a collection of `form`.
+    ///
+    /// # Errors
+    /// If there is no such payload.
+    pub fn of(form: Form, delta_bytes: usize, batch: usize) -> Result<Self, String> {
+        let in_front = if form == Form::Rows { UPSERT.len() + 1 } else { 0 };
+        let least = BYTES_MIN + in_front;
+        if !(least..=BYTES_MAX).contains(&delta_bytes) {
+            return Err(format!("a delta has {least} to {BYTES_MAX} bytes, not {delta_bytes}"));
         }
         let mut random = Random(delta_bytes as u64);
         let mut bytes = Vec::with_capacity((PAYLOADS as usize + batch) * delta_bytes);
         for _ in 0..PAYLOADS {
-            write_payload(&mut bytes, delta_bytes, &mut random);
+            if form == Form::Rows {
+                bytes.extend(UPSERT);
+                bytes.push(random.below(24) as u8);
+            }
+            write_payload(&mut bytes, delta_bytes - in_front, &mut random);
         }
         for place in 0..batch {
             let at = place % PAYLOADS as usize * delta_bytes;

@@ -22,7 +22,7 @@ use crate::account::Account;
 use crate::core::{Core, Meeting, Outcome};
 use crate::cpu_time;
 use crate::generator::Generator;
-use crate::payload::{self, PAYLOADS, Payloads};
+use crate::payload::{self, Form, PAYLOADS, Payloads};
 use crate::plant::Plant;
 use crate::script::{Law, Script};
 use crate::sizing::{CHUNK_BYTES, RING_CAPACITY, Request, size};
@@ -55,6 +55,9 @@ pub struct Options {
     /// How documents are drawn.
     #[arg(long, value_enum, default_value_t = Law::Uniform)]
     pub law: Law,
+    /// What the collection checks.
+    #[arg(long, value_enum, default_value_t = Form::Cbor)]
+    pub collection: Form,
     /// Memory for everything that input can grow.
     #[arg(long, default_value_t = 256)]
     pub budget_mib: u64,
@@ -180,12 +183,16 @@ impl Wake for NeverSleeps {
 }
 
 /// The collection of the run: without a schema if that is the fault that is planted.
-fn collection(plant: Option<Plant>) -> Result<Collection, String> {
-    let schema = if plant == Some(Plant::SkipValidation) {
-        Schema::Opaque
-    } else {
-        let schema = TypedSchema::compile(Kind::Cbor, payload::SCHEMA);
-        Schema::Typed(schema.map_err(|error| format!("{error:?}"))?)
+fn collection(form: Form, plant: Option<Plant>) -> Result<Collection, String> {
+    let typed = |kind| {
+        let schema = TypedSchema::compile(kind, payload::SCHEMA);
+        schema.map(Schema::Typed).map_err(|error| format!("{error:?}"))
+    };
+    let schema = match form {
+        _ if plant == Some(Plant::SkipValidation) => Schema::Opaque,
+        Form::Opaque => Schema::Opaque,
+        Form::Cbor => typed(Kind::Cbor)?,
+        Form::Rows => typed(Kind::Rows)?,
     };
     Ok(Collection {
         name: String::new(),
@@ -224,13 +231,16 @@ pub fn run(options: &Options) -> Result<Report, String> {
     if options.documents < cores as u32 || batch == 0 || batch > 4096 {
         return Err("a document a core at least, and batches of 1 to 4,096 deltas".to_owned());
     }
-    let payloads = Arc::new(Payloads::new(options.delta_bytes, batch as usize)?);
+    let form = options.collection;
+    let payloads = Arc::new(Payloads::of(form, options.delta_bytes, batch as usize)?);
     let of_core = |core: usize| {
         let (all, cores) = (options.documents as usize, cores);
         (all / cores + usize::from(core < all % cores)) as u32
     };
     let script = |core: usize| {
-        Script::new(options.seed << 8 | core as u64, options.law, of_core(core), PAYLOADS)
+        let seed = options.seed << 8 | core as u64;
+        let script = Script::new(seed, options.law, of_core(core), PAYLOADS);
+        if form == Form::Opaque { script.without_failing() } else { script }
     };
     let generator = |core| Generator::new(script(core), payloads.clone(), of_core(core));
     let image_bytes = generator(0).image_bytes();
@@ -247,7 +257,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     }
     let generator_alone_ns = alone_ns(generator(0), batch);
 
-    let collection = collection(options.plant)?;
+    let collection = collection(form, options.plant)?;
     let kind = collection.schema.kind_name();
     let region = RegionSpec { chunks: sizing.chunks, numa_node: None };
     let (memory, _) =

@@ -50,7 +50,8 @@ pub struct Script {
     payloads: u32,
     draws: Vec<u32>,
     lines: u64,
-    has_rare: bool,
+    has_failing: bool,
+    has_resends: bool,
 }
 
 impl Script {
@@ -68,13 +69,19 @@ impl Script {
             Law::Uniform => Vec::new(),
             Law::Zipf => zipf(documents, &mut random),
         };
-        Self { random, documents, payloads, draws, lines: 0, has_rare: true }
+        Self { random, documents, payloads, draws, lines: 0, has_failing: true, has_resends: true }
     }
 
     /// The same with fresh batches only.
     #[must_use]
     pub fn without_rare(self) -> Self {
-        Self { has_rare: false, ..self }
+        Self { has_failing: false, has_resends: false, ..self }
+    }
+
+    /// The same for a collection that refuses nothing.
+    #[must_use]
+    pub fn without_failing(self) -> Self {
+        Self { has_failing: false, ..self }
     }
 
     /// The next line.
@@ -87,8 +94,8 @@ impl Script {
             self.draws[self.lines as usize % DRAWS]
         };
         let wish = match self.lines % RARE {
-            511 if self.has_rare => Wish::Failing,
-            1023 if self.has_rare => Wish::Resend,
+            511 if self.has_failing => Wish::Failing,
+            1023 if self.has_resends => Wish::Resend,
             _ => Wish::Fresh,
         };
         self.lines += 1;

@@ -257,7 +257,7 @@ impl SessionPort for Subscriber {
     fn refused(&mut self, refusal: &Refusal) {
         match &refusal.reason {
             BatchRefusal::Invalid { delta, error }
-                if *delta == self.batch - 1 && error.instance_path == "/done" =>
+                if *delta == self.batch - 1 && error.instance_path.ends_with("/done") =>
             {
                 self.heard.refused += 1;
             }

@@ -1,5 +1,6 @@
 //! The harness itself: a sound run is verified, and every planted fault is seen.
 
+use deltaworks_benches::payload::Form;
 use deltaworks_benches::pipeline::{Options, Report, run};
 use deltaworks_benches::plant::Plant;
 use deltaworks_benches::script::Law;
@@ -7,6 +8,16 @@ use deltaworks_benches::script::Law;
 /// A run of `batches` batches on each of `cores` cores; `None`, said aloud, where the machine has
 /// fewer CPUs.
 fn tiny(cores: usize, batch: u32, batches: u64, plant: Option<Plant>) -> Option<Report> {
+    tiny_of(Form::Cbor, cores, batch, batches, plant)
+}
+
+fn tiny_of(
+    collection: Form,
+    cores: usize,
+    batch: u32,
+    batches: u64,
+    plant: Option<Plant>,
+) -> Option<Report> {
     let cpus = core_affinity::get_core_ids().unwrap_or_default().len();
     if cpus < cores {
         eprintln!("skipped: {cores} cores are asked for, {cpus} CPUs are there");
@@ -20,6 +31,7 @@ fn tiny(cores: usize, batch: u32, batches: u64, plant: Option<Plant>) -> Option<
         seconds: 0.0,
         batches: Some(batches),
         law: Law::Uniform,
+        collection,
         budget_mib: 256,
         chunks: Some(4),
         read_bytes: 64 << 10,
@@ -55,6 +67,18 @@ fn a_sound_run_is_verified_on_two_cores() {
 }
 
 #[test]
+fn a_sound_run_of_every_form_is_verified() {
+    for (form, refuses) in [(Form::Opaque, false), (Form::Cbor, true), (Form::Rows, true)] {
+        for batch in [1, 32] {
+            let report = tiny_of(form, 1, batch, 20_000, None).expect("one CPU is always there");
+            assert!(report.verified, "{form:?}: {:?}", report.differences);
+            assert_eq!(report.account.refused_batches > 0, refuses, "{form:?}");
+            assert!(report.account.duplicate_batches > 0);
+        }
+    }
+}
+
+#[test]
 fn a_batch_that_is_longer_than_a_rooms_rest_is_cut_and_whole_again() {
     a_sound_run_is_verified(1, 4000, 1100);
 }
@@ -67,6 +91,10 @@ fn every_planted_fault_is_seen() {
             assert!(!report.verified, "{plant:?} on {cores} cores in batches of {batch}");
             assert!(!report.differences.is_empty());
         }
+        let is_seen = |form| !tiny_of(form, 1, 32, 3000, Some(plant)).is_some_and(|it| it.verified);
+        assert!(is_seen(Form::Rows), "{plant:?}");
+        // There is no validation to be skipped.
+        assert!(plant == Plant::SkipValidation || is_seen(Form::Opaque), "{plant:?}");
     }
 }
 
@@ -81,6 +109,7 @@ fn what_cannot_be_run_is_refused_before_it_begins() {
             seconds: 0.01,
             batches: None,
             law: Law::Zipf,
+            collection: Form::Cbor,
             budget_mib: 64,
             chunks: None,
             read_bytes: 4096,

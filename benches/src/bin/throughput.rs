@@ -2,6 +2,7 @@
 //! a whole server over loopback TCP, against raw TCP; `throughput abuse` the daemon beside hostile
 //! connections, `throughput isolation` what the greedy, the slow and the hot cost others;
 //! `throughput queues` what a worker's queue buys, and `throughput soak` accounts for every subscriber.
+//! `throughput bench` runs all that has figures to tell, in turns, and keeps every sample.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -41,6 +42,8 @@ enum Mode {
     Queues(QueuesOptions),
     /// Random publishers and subscribers of all policies, and an account of every subscriber.
     Soak(SoakOptions),
+    #[command(flatten)]
+    Harness(deltaworks_harness::command::Command),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
             tell(&report, options.json, describe_tcp);
             report.verified
         }),
+        Mode::Harness(command) => deltaworks_harness::command::run(&command),
         Mode::Abuse(options) => run_abuse(&options),
         Mode::Isolation(options) => run_isolation(&options),
         Mode::Soak(options) => soak::run(&options).map(|report| {

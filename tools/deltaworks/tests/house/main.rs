@@ -19,7 +19,7 @@ const LINES_MAX: usize = 700;
 
 /// The layer of each crate; an arrow goes from a higher number to a lower one. Crates of the last layer
 /// see everything and nobody sees them.
-const LAYERS: [(&str, u32); 16] = [
+const LAYERS: [(&str, u32); 17] = [
     ("deltaworks-runtime", 0),
     ("deltaworks-image", 1),
     ("deltaworks-schema", 1),
@@ -30,6 +30,7 @@ const LAYERS: [(&str, u32); 16] = [
     ("deltaworks", 5),
     ("deltaworksd", 5),
     ("deltaworks-mutants", 5),
+    ("deltaworks-harness", 5),
     ("deltaworks-benches", BESIDE),
     ("deltaworks-fuzz", BESIDE),
     ("deltaworks-loom-tests", BESIDE),
@@ -296,8 +297,8 @@ fn what_ships_is_read() {
     let metadata = metadata();
     let manifests = metadata["packages"].as_array().expect("array").iter().filter(|package| {
         let name = package["name"].as_str().expect("text");
-        // It plants faults, and ships as little as what it plants them for.
-        !beside.contains(name) && name != "deltaworks-mutants"
+        // They plant faults and measure, and ship as little as what they do it for.
+        !beside.contains(name) && !["deltaworks-mutants", "deltaworks-harness"].contains(&name)
     });
     let mut folders: Vec<String> = manifests
         .map(|package| package["manifest_path"].as_str().expect("text").replace('\\', "/"))

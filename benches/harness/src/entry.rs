@@ -1,0 +1,221 @@
+//! The table of what is run: each entry is one child process a round, and the cell that it fills.
+//!
+//! Which cells there are depends on the extent: `quick` has the ends of each axis, `standard` the whole
+//! grid of one collection and law and the edges of the others, `full` every combination.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Extent {
+    /// About 5 minutes: two half-second samples of a few cells.
+    Quick,
+    /// About 45 minutes: five one-second samples.
+    Standard,
+    /// Every combination, for as long as it takes.
+    Full,
+}
+
+impl Extent {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Standard => "standard",
+            Self::Full => "full",
+        }
+    }
+
+    /// Samples of each series.
+    pub fn samples(self) -> u32 {
+        if self == Self::Quick { 2 } else { 5 }
+    }
+
+    /// Seconds of a sample.
+    pub fn seconds(self) -> f64 {
+        if self == Self::Quick { 0.5 } else { 1.0 }
+    }
+}
+
+/// Whose process it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `throughput` of this workspace.
+    Throughput,
+    /// `benches/peers`, which stands outside of it.
+    Peers,
+}
+
+/// How a child's lines become samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// One report of `throughput pipeline`.
+    Pipeline,
+    /// A sample a line.
+    Samples,
+}
+
+/// One entry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it is called; `--only` looks for a part of this.
+    pub name: String,
+    /// What is run.
+    pub program: Program,
+    /// How.
+    pub arguments: Vec<String>,
+    /// How its lines are read.
+    pub reader: Reader,
+    /// The cell, where the lines do not tell it.
+    pub cell: BTreeMap<String, Value>,
+    /// About how long it takes, until it has been seen.
+    pub expected_s: f64,
+    /// How long it may take.
+    pub limit_s: u64,
+}
+
+/// Everything that belongs to `extent`, with samples of `seconds`.
+pub fn entries(extent: Extent, seconds: f64) -> Vec<Entry> {
+    let mut all = Vec::new();
+    for cores in [1, 2] {
+        for collection in COLLECTIONS {
+            for law in LAWS {
+                for documents in DOCUMENTS {
+                    for batch in BATCHES {
+                        let cell = Cell { cores, collection, law, documents, batch };
+                        if cell.least_extent() <= extent {
+                            all.push(cell.entry(seconds));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    all.extend(PEERS.iter().map(|(name, expected_s)| peers(name, *expected_s, extent, seconds)));
+    all
+}
+
+const COLLECTIONS: [&str; 3] = ["cbor", "opaque", "rows"];
+const LAWS: [&str; 2] = ["uniform", "zipf"];
+const DOCUMENTS: [u32; 4] = [1, 100, 10_000, 1_000_000];
+const BATCHES: [u32; 4] = [1, 8, 32, 256];
+
+/// Scenarios of `benches/peers`, and about how long a round of each takes.
+const PEERS: [(&str, f64); 10] = [
+    ("limits", 20.0),
+    ("in-process", 30.0),
+    ("between-processes", 20.0),
+    ("fan-out", 120.0),
+    ("fan-in", 30.0),
+    ("mesh", 30.0),
+    ("latency", 60.0),
+    ("idle", 30.0),
+    ("start-up", 10.0),
+    ("parked", 20.0),
+];
+
+/// One cell of the pipeline's grid.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    cores: u32,
+    collection: &'static str,
+    law: &'static str,
+    documents: u32,
+    batch: u32,
+}
+
+impl Cell {
+    fn least_extent(self) -> Extent {
+        let is_usual = self.collection == "cbor" && self.law == "uniform";
+        let is_edge =
+            [10_000, 1_000_000].contains(&self.documents) && [1, 32].contains(&self.batch);
+        let one_differs = (self.collection == "cbor") != (self.law == "uniform");
+        // Two cores need two documents, or one of them has nothing to do.
+        let is_possible = self.documents >= self.cores;
+        match () {
+            () if !is_possible => Extent::Full,
+            () if is_usual && is_edge => Extent::Quick,
+            () if is_usual => Extent::Standard,
+            () if one_differs && is_edge => Extent::Standard,
+            () => Extent::Full,
+        }
+    }
+
+    fn entry(self, seconds: f64) -> Entry {
+        let Self { cores, collection, law, documents, batch } = self;
+        let budget_mib = if documents >= 1_000_000 { 2048 } else { 512 };
+        let command = format!(
+            "pipeline --json --cores {cores} --collection {collection} --law {law} --documents \
+             {documents} --batch {batch} --budget-mib {budget_mib} --seconds {seconds}"
+        );
+        let cell = [
+            ("cores", Value::from(cores)),
+            ("collection", Value::from(collection)),
+            ("law", Value::from(law)),
+            ("documents", Value::from(documents)),
+            ("batch", Value::from(batch)),
+        ];
+        Entry {
+            name: format!("pipeline/{cores}-core/{collection}/{law}/{documents}x{batch}"),
+            program: Program::Throughput,
+            arguments: words(&command),
+            reader: Reader::Pipeline,
+            cell: cell.map(|(name, value)| (name.to_owned(), value)).into(),
+            expected_s: seconds + if documents >= 1_000_000 { 4.0 } else { 0.5 },
+            limit_s: 90 + seconds as u64,
+        }
+    }
+}
+
+fn peers(name: &str, expected_s: f64, extent: Extent, seconds: f64) -> Entry {
+    let quick = if extent == Extent::Quick { " --quick" } else { "" };
+    let expected_s = if extent == Extent::Quick { expected_s / 4.0 } else { expected_s };
+    Entry {
+        name: format!("peers/{name}"),
+        program: Program::Peers,
+        arguments: words(&format!("{name} --json --samples 1 --seconds {seconds}{quick}")),
+        reader: Reader::Samples,
+        cell: BTreeMap::new(),
+        expected_s,
+        limit_s: 1200,
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_extent_holds_the_smaller_one_and_names_are_told_apart() {
+        let names = |extent| -> Vec<String> {
+            entries(extent, 1.0).into_iter().map(|entry| entry.name).collect()
+        };
+        let (quick, standard) = (names(Extent::Quick), names(Extent::Standard));
+        let full = names(Extent::Full);
+        assert!(quick.iter().all(|name| standard.contains(name)));
+        assert!(standard.iter().all(|name| full.contains(name)));
+        assert_eq!(full.len(), 2 * 3 * 2 * 4 * 4 + PEERS.len(), "every combination");
+        let told_apart: std::collections::BTreeSet<&String> = full.iter().collect();
+        assert_eq!(told_apart.len(), full.len());
+        assert!(standard.contains(&"pipeline/2-core/cbor/uniform/10000x32".to_owned()));
+        assert!(standard.contains(&"pipeline/1-core/rows/uniform/10000x1".to_owned()));
+    }
+
+    #[test]
+    fn the_extents_take_about_as_long_as_they_say() {
+        let minutes = |extent: Extent| {
+            let seconds = extent.seconds();
+            let round: f64 = entries(extent, seconds).iter().map(|entry| entry.expected_s).sum();
+            round * f64::from(extent.samples()) / 60.0
+        };
+        assert!((3.0..7.0).contains(&minutes(Extent::Quick)), "{}", minutes(Extent::Quick));
+        let standard = minutes(Extent::Standard);
+        assert!((35.0..55.0).contains(&standard), "{standard}");
+    }
+}

@@ -1,0 +1,231 @@
+//! What a run leaves: every sample of every series, with the machine that they were taken on.
+//!
+//! A *series* is one figure of one system in one cell of a scenario; a *sample* is one look at it. Means
+//! are made when somebody reads, never here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::machine::Machine;
+
+/// The version of `results.json`.
+pub const FORMAT: u32 = 1;
+
+/// One run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// What was typed.
+    pub command: String,
+    /// `quick`, `standard` or `full`.
+    pub extent: String,
+    /// Samples of each series, if none failed.
+    pub samples_each: u32,
+    /// What the samples were taken on, and from.
+    pub machine: Machine,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Every scenario was run as often as asked.
+    pub is_whole: bool,
+    /// The figures, in the order in which they first came.
+    pub series: Vec<Series>,
+    /// What did not run, or ran wrongly.
+    pub failures: Vec<Failure>,
+}
+
+/// Whose figure it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// This project's.
+    #[default]
+    Ours,
+    /// Somebody else's system.
+    Peer,
+    /// What the machine allows.
+    Limit,
+}
+
+/// Which way is good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Better {
+    /// More.
+    #[default]
+    Higher,
+    /// Less.
+    Lower,
+}
+
+/// One figure of one system in one cell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// The scenario.
+    pub scenario: String,
+    /// The system.
+    pub system: String,
+    /// Its version, if it has one of its own.
+    #[serde(default)]
+    pub version: String,
+    /// Whose it is.
+    pub role: Role,
+    /// What the cell is: a value by name.
+    pub cell: BTreeMap<String, Value>,
+    /// What is measured.
+    pub metric: String,
+    /// In what.
+    pub unit: String,
+    /// Which way is good.
+    pub better: Better,
+    /// The command of a sample.
+    pub command: String,
+    /// Why there is nothing, if the system could not be had here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<String>,
+    /// The samples, in the order in which they were taken.
+    pub samples: Vec<Sample>,
+}
+
+/// One look.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The figure.
+    pub value: f64,
+    /// What was done is what had to be done.
+    pub verified: bool,
+    /// When, in seconds since the run began.
+    pub at_s: f64,
+    /// How long the timed region was, in seconds.
+    pub seconds: f64,
+    /// How many threads of the machine wanted to run when the sample began.
+    pub load: f64,
+    /// Further figures, with units last in their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub more: BTreeMap<String, f64>,
+}
+
+/// A child that did not do what it had to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The entry.
+    pub entry: String,
+    /// Its command.
+    pub command: String,
+    /// Which round.
+    pub round: u32,
+    /// The program is not there, as against a run that went wrong.
+    pub is_absent: bool,
+    /// What happened.
+    pub reason: String,
+}
+
+impl Series {
+    /// Whether both are the same figure.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+
+    /// What tells a series from any other.
+    pub fn key(&self) -> String {
+        let cell: Vec<String> = self.cell.iter().map(|(name, it)| format!("{name}={it}")).collect();
+        format!("{}/{}/{}/{}", self.scenario, self.system, cell.join(","), self.metric)
+    }
+
+    /// The values of the samples that are verified.
+    pub fn values(&self) -> Vec<f64> {
+        self.samples.iter().filter(|it| it.verified).map(|it| it.value).collect()
+    }
+
+    /// The value of a cell as text, without quotes.
+    pub fn of_cell(&self, name: &str) -> Option<String> {
+        self.cell.get(name).map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    }
+
+    /// The same as a number.
+    pub fn number_of_cell(&self, name: &str) -> Option<f64> {
+        self.cell.get(name)?.as_f64()
+    }
+
+    /// One of the further figures, of each verified sample that has it.
+    pub fn more(&self, name: &str) -> Vec<f64> {
+        let verified = self.samples.iter().filter(|it| it.verified);
+        verified.filter_map(|it| it.more.get(name).copied()).collect()
+    }
+}
+
+impl Results {
+    /// Puts a sample to its series, which is made if it is new; without a sample, the series alone.
+    pub fn add(&mut self, of: Series, sample: Option<Sample>) {
+        let place = self.series.iter().position(|it| it.is_same(&of)).unwrap_or_else(|| {
+            self.series.push(Series { samples: Vec::new(), ..of });
+            self.series.len() - 1
+        });
+        self.series[place].samples.extend(sample);
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is of another format.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
+        let results: Self = serde_json::from_str(&text).map_err(|error| told(&error))?;
+        if results.format != FORMAT {
+            return Err(told(&format!("format {}, wanted is {FORMAT}", results.format)));
+        }
+        Ok(results)
+    }
+
+    /// Writes a file at once: a reader sees the old one or the new one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), String> {
+        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let text = serde_json::to_string_pretty(self).map_err(|error| told(&error))?;
+        let half = path.with_extension("json.half");
+        std::fs::write(&half, text + "\n").map_err(|error| told(&error))?;
+        std::fs::rename(&half, path).map_err(|error| told(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(batch: u32) -> Series {
+        Series {
+            scenario: "pipeline".to_owned(),
+            cell: BTreeMap::from([("batch".to_owned(), Value::from(batch))]),
+            ..Series::default()
+        }
+    }
+
+    #[test]
+    fn samples_go_to_their_series_and_come_back_from_a_file() {
+        let mut results = Results { format: FORMAT, ..Results::default() };
+        for value in [1.0, 2.0] {
+            results.add(series(1), Some(Sample { value, verified: true, ..Sample::default() }));
+        }
+        results.add(series(1), Some(Sample { value: 3.0, ..Sample::default() }));
+        results.add(series(8), None);
+        assert_eq!(results.series.len(), 2);
+        assert_eq!(results.series[0].values(), [1.0, 2.0], "what is not verified is no figure");
+        assert_eq!(results.series[0].samples.len(), 3, "but it is kept");
+        let name = format!("deltaworks-results-{}.json", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        results.write(&path).expect("a temporary file");
+        assert_eq!(Results::read(&path), Ok(results.clone()));
+        Results { format: 0, ..results }.write(&path).expect("a temporary file");
+        assert!(Results::read(&path).is_err_and(|told| told.contains("format 0")));
+        std::fs::remove_file(path).expect("it is there");
+    }
+}
