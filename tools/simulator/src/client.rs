@@ -19,7 +19,7 @@ use deltaworks_protocol::message::{
 use crate::coverage::{Coverage, Event};
 use crate::dice::Dice;
 use crate::model::{Key, Model};
-use crate::setting::{Check, Conduct, Setting};
+use crate::setting::{Conduct, Setting};
 use crate::wire::{Loss, SharedWire};
 
 /// What is said and heard in one step, and who remembers it.
@@ -399,6 +399,15 @@ impl Client {
         }
     }
 
+    /// Whether credit is to come back to it.
+    pub fn is_owed_credit(&self, setting: &Setting) -> bool {
+        let is_owed = |handle: &Handle| {
+            let full = full_grant(setting, handle.name);
+            handle.writes && !handle.is_closing && handle.balance_bytes < full
+        };
+        self.is_staying() && self.ended_by.is_none() && self.handles.values().any(is_owed)
+    }
+
     /// What it is told when nothing is on its way any more, and it has taken everything.
     ///
     /// # Panics
@@ -428,7 +437,5 @@ impl Client {
 
 /// The credit that a handle is granted when nothing is short.
 fn full_grant(setting: &Setting, name: usize) -> i64 {
-    let is_narrow = setting.names[name].check == Check::Narrow;
-    let credit = setting.limits.credit_bytes.min(if is_narrow { 4096 } else { u32::MAX });
-    i64::from(credit)
+    setting.full_credit(setting.names[name].check) as i64
 }

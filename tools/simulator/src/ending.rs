@@ -255,6 +255,15 @@ impl World {
             coverage.add(Event::ReadingPaused, counts.reception.paused_reads);
             coverage.add(Event::SetAside, counts.reception.set_aside_reads);
             coverage.add(Event::CreditWithheld, counts.reception.withheld_credits);
+            let throttled = counts.reception.quota_throttled;
+            coverage.add(Event::QuotaThrottled, throttled);
+            if self.setting.waits > 0 {
+                coverage.add(Event::QuotaWithWait, throttled);
+            }
+            if coverage.of(Event::Moved) > 0 {
+                coverage.add(Event::QuotaInMove, throttled);
+            }
+            coverage.add(Event::FullAside, counts.validation.full_asides);
             coverage.add(Event::Stalled, counts.validation.stalled_batches);
             coverage.add(Event::Promoted, counts.placement.promotions);
             coverage.add(Event::Demoted, counts.placement.demotions);

@@ -56,6 +56,18 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "work_of_lanes",
     },
     Mutant {
+        fault: "quota: what a look at it does not give is forgotten",
+        file: "pipeline/src/reception/granting.rs",
+        text: "            if bytes < withheld {",
+        replacement: "            if false {",
+    },
+    Mutant {
+        fault: "aside: a worker takes more than it has places for",
+        file: "pipeline/src/validation.rs",
+        text: "left.min(room)",
+        replacement: "room",
+    },
+    Mutant {
         fault: "off-by-one window: agents let go of one image too few",
         file: "pipeline/src/retirement.rs",
         text: "set_window_start(window.node);",

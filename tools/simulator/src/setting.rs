@@ -9,6 +9,7 @@ use deltaworks_pipeline::heat::Thresholds;
 use deltaworks_pipeline::limits::{Limits, TurnBounds};
 use deltaworks_pipeline::message::Policy;
 use deltaworks_pipeline::placement::PlacementLimits;
+use deltaworks_pipeline::quota::{Quota, Quotas};
 use deltaworks_pipeline::stages::CoreRole;
 use deltaworks_protocol::message::Policy as WirePolicy;
 use deltaworks_schema::{Kind, Schema as TypedSchema};
@@ -118,6 +119,8 @@ pub struct Setting {
     pub policies: Vec<WirePolicy>,
     /// What happens to those that fall behind, by collection.
     pub overloads: [Overload; 4],
+    /// What the writers of each collection may send together.
+    pub quotas: [Quota; 4],
     /// Some of them may conflate.
     pub conflates: bool,
     /// How often, of a hundred steps that could lose something, something is lost.
@@ -150,6 +153,20 @@ impl Setting {
             limits.spill_bytes_per_core_max = ROOMY_SPILL_BYTES;
             limits.slow_subscriptions_per_core_max = 64;
         }
+        let mut quota_dice = Dice::new(seed ^ 0x900a_5e1f);
+        let has_quotas = quota_dice.says(30);
+        if has_quotas {
+            limits.quotas = Quotas {
+                session: quota(&mut quota_dice),
+                producer: quota(&mut quota_dice),
+                address: quota(&mut quota_dice),
+            };
+        }
+        limits.aside_per_worker_max = quota_dice.pick(&[1, 3, 8, 1 << 10]);
+        let quotas = Check::ALL.map(|_| match has_quotas {
+            true => quota(&mut quota_dice),
+            false => Quota::NONE,
+        });
         let mut kept_dice = Dice::new(seed ^ 0x6e97_5a1e);
         let keeps = kept_dice.says(50);
         // Long enough for kept chunks to come round, too.
@@ -171,6 +188,7 @@ impl Setting {
             policies: policies(&mut policy_dice, conflates),
             overloads: Check::ALL
                 .map(|check| overload(&mut policy_dice, check, waits > 0, conflates)),
+            quotas,
             conflates,
             losses: dice.pick(&[0, 30, 100]),
             ending: dice.pick(&[
@@ -197,6 +215,23 @@ impl Setting {
         &self.overloads[check as usize]
     }
 
+    /// The credit that a handle of a document of this check is granted when nothing is short, and as
+    /// soon as its quotas allow it.
+    pub fn full_credit(&self, check: Check) -> u64 {
+        let of_collection = if check == Check::Narrow { NARROW_CREDIT_BYTES } else { u32::MAX };
+        let credit = u64::from(self.limits.credit_bytes.min(of_collection));
+        let Quotas { session, producer, address } = &self.limits.quotas;
+        let quotas = [session, producer, address, &self.quotas[check as usize]];
+        quotas.into_iter().fold(credit, |credit, quota| {
+            credit.min(quota.bytes.burst()).min(quota.deltas.burst().saturating_mul(64))
+        })
+    }
+
+    /// Whether somebody may send so much a second only.
+    pub fn has_quotas(&self) -> bool {
+        self.limits.quotas.is_some() || self.quotas.iter().any(Quota::is_some)
+    }
+
     /// Whether there is room for every copy that anybody could need.
     pub fn is_roomy(&self) -> bool {
         self.limits.spill_bytes_per_core_max == ROOMY_SPILL_BYTES
@@ -219,12 +254,16 @@ impl Setting {
             name: name.to_owned(),
             schema,
             overload: self.overload(check).clone(),
-            limits: CollectionLimits { keep_bytes: self.keep_bytes[check as usize], ..limits },
+            limits: CollectionLimits {
+                keep_bytes: self.keep_bytes[check as usize],
+                quota: self.quotas[check as usize],
+                ..limits
+            },
         };
         let all = CollectionLimits::default();
         let narrow = CollectionLimits {
             image_bytes_max: NARROW_IMAGE_BYTES,
-            credit_bytes: 4096,
+            credit_bytes: NARROW_CREDIT_BYTES,
             producers_per_document_max: 2,
             ..all
         };
@@ -242,6 +281,16 @@ const ROOMY_SPILL_BYTES: u64 = 8 << 20;
 
 /// The longest image of the narrow collection.
 pub const NARROW_IMAGE_BYTES: u32 = 400;
+
+/// The credit of its writers.
+const NARROW_CREDIT_BYTES: u32 = 4096;
+
+/// So little that it bites in a world of some milliseconds, or nothing.
+fn quota(dice: &mut Dice) -> Quota {
+    let bytes = dice.pick(&[None, None, Some(500_000), Some(4_000_000)]);
+    let deltas = dice.pick(&[None, None, None, Some(20_000), Some(200_000)]);
+    Quota::new(bytes, deltas, dice.pick(&[1_000_000, 4_000_000]))
+}
 
 /// What those ask for that are not waited for.
 fn policies(dice: &mut Dice, conflates: bool) -> Vec<WirePolicy> {

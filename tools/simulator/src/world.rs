@@ -29,6 +29,8 @@ use crate::wire::{Loss, Out, SharedWire, Socket, Wire};
 
 /// What recycled chunks are filled with.
 const POISON: u8 = 0xdb;
+/// As long as a core waits between two looks at what quotas allow.
+const QUOTA_WAIT_NS: u64 = 2_000_000;
 /// Turns in which cores that are left alone must come to rest.
 const SETTLE_TURNS: usize = 4_000;
 
@@ -419,6 +421,9 @@ impl World {
         let live = stages.live_bytes();
         assert!(live.spills <= limits.spill_bytes_per_core_max, "spills: {}", live.spills);
         assert!(live.carries <= limits.carry_bytes_per_core_max, "carries: {}", live.carries);
+        let held = stages.set_aside_count();
+        let is_held = stages.move_counts().held_batches > 0;
+        assert!(held <= limits.aside_per_worker_max as usize || is_held, "set aside: {held}");
         let guests = stages.guest_count();
         assert!(guests <= limits.guests_per_worker_max, "{guests} guests");
         assert!(stages.document_count() - guests <= limits.documents_per_worker_max);
@@ -426,6 +431,12 @@ impl World {
         assert!(stages.session_count() <= limits.sessions_per_core_max as usize);
         let nodes_max = u64::from(self.setting.node_blocks) * BLOCK_BYTES as u64;
         assert!(live.nodes <= nodes_max, "nodes: {}", live.nodes);
+    }
+
+    /// Whether somebody is owed credit, and quotas may have it withheld.
+    fn waits_for_quotas(&self) -> bool {
+        let owed = |client: &Client| client.is_owed_credit(&self.setting);
+        self.setting.has_quotas() && !self.is_ending && self.clients.iter().any(owed)
     }
 
     /// Everybody goes on until nothing is left to do: connections are calm, and clients take all.
@@ -465,7 +476,15 @@ impl World {
             }
             self.coverage.add(Event::Step, (self.cores.len() + self.clients.len()) as u64);
             if is_resting && self.cores.iter().all(CoreLoop::sleeps) {
-                return self.assert_nothing_waits();
+                self.assert_nothing_waits();
+                if !self.waits_for_quotas() {
+                    return;
+                }
+                // What quotas withhold comes with time, whatever else rests.
+                self.pass_time(QUOTA_WAIT_NS);
+                for core in 0..self.cores.len() {
+                    self.turn(core);
+                }
             }
         }
         panic!("the world does not come to rest");
