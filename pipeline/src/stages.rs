@@ -368,6 +368,12 @@ impl CoreStages {
         self.validation.as_ref().map(Validation::hold_latency)
     }
 
+    /// How long nothing was appended to hot documents of this core when they were given a lane: from the
+    /// last append before it to the first in it, in whole microseconds.
+    pub fn lane_pause(&self) -> Option<&Histogram> {
+        self.validation.as_ref().map(Validation::lane_pause)
+    }
+
     /// Node blocks that this core owes to others.
     pub fn owed_blocks(&self) -> u64 {
         self.validation.as_ref().map_or(0, Validation::owed_blocks)

@@ -171,6 +171,11 @@ impl Observer {
         self.times(Timed::Hold)
     }
 
+    /// How long nothing was appended to hot documents when they were given a lane.
+    pub fn lane_pauses(&self) -> Times {
+        self.times(Timed::LanePause)
+    }
+
     fn times(&self, timed: Timed) -> Times {
         let mut times = Times::default();
         self.shared.cores.iter().for_each(|core| times.add(core.tally.times(timed)));
@@ -186,6 +191,7 @@ impl Observer {
             held_batches: sum(|core| core.held_batches),
             pause: self.move_pauses().report(),
             hold: self.move_holds().report(),
+            lane_pause: self.lane_pauses().report(),
         }
     }
 

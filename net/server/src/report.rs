@@ -66,6 +66,9 @@ pub struct MovesReport {
     pub pause: TimesReport,
     /// How long batches were held.
     pub hold: TimesReport,
+    /// How long nothing was appended to a document that was given an elastic worker which shares its
+    /// core: from its last batch among the others to its first in its lane.
+    pub lane_pause: TimesReport,
 }
 
 /// Live bytes by kind, over all cores.

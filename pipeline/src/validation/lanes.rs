@@ -13,11 +13,14 @@
 //!                └─ no ─▶ judged at once
 //! ```
 
+use deltaworks_image::Image;
 use deltaworks_runtime::clock::Now;
 
 use super::aside::{Aside, Line};
 use super::{ARRIVALS_AT_ONCE, Arrival, Behind, Validation};
+use crate::chunk::published;
 use crate::document::{LANED, LEAVING, STALLED};
+use crate::latency::Histogram;
 use crate::mailbox::Mailboxes;
 use crate::placement::PlacementLimits;
 
@@ -37,6 +40,9 @@ struct Laned {
     balance: i64,
     /// It ends as soon as nothing waits in it.
     is_closing: bool,
+    /// Until its first batch is appended: nodes before it, and when the last of these was, in
+    /// microseconds.
+    paused: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -58,6 +64,8 @@ pub(super) struct Lanes {
     turn_bytes: i64,
     waiting_max: usize,
     run: Vec<Arrival>,
+    /// From a document's last append outside of its lane to its first in it.
+    pause: Histogram,
 }
 
 impl Lanes {
@@ -72,6 +80,7 @@ impl Lanes {
             turn_bytes: i64::from(limits.lane_bytes_per_turn.max(1)),
             waiting_max: limits.lane_waiting_max as usize,
             run: Vec::new(),
+            pause: Histogram::default(),
         }
     }
 
@@ -132,6 +141,7 @@ impl Validation {
     /// Gives a document the lane of an elastic worker; `false` if that has one already, or is not one
     /// of this worker's.
     pub(super) fn give_lane(&mut self, place: usize, elastic: u16) -> bool {
+        let paused = self.last_append(place);
         let document = &mut self.registry.documents[place];
         let lane = self.lanes.lanes.iter_mut().find(|lane| lane.elastic == elastic);
         let Some(lane) =
@@ -147,8 +157,36 @@ impl Validation {
             line: Line::EMPTY,
             balance: 0,
             is_closing: false,
+            paused,
         });
         true
+    }
+
+    /// How many nodes the document has, and when the last of them was appended, as its image says; `None`
+    /// if that has left the window.
+    fn last_append(&self, place: usize) -> Option<(u64, u64)> {
+        let document = &self.registry.documents[place];
+        let index = document.tail_index.checked_sub(1)?;
+        if document.nodes == document.window_start {
+            return None;
+        }
+        let node = self.registry.nodes().node(document.tail_block, index);
+        let image = Image::checked_before(published(&self.memory, node.range))?;
+        Some((document.nodes, image.time_us()))
+    }
+
+    /// Notes how long nobody appended, if the lane's document has now grown for the first time.
+    fn end_pause(&mut self, lane: usize, now: Now) {
+        let Some(laned) = &mut self.lanes.lanes[lane].laned else { return };
+        let documents = &self.registry.documents;
+        let grew = |(nodes, _): &mut (u64, u64)| documents[laned.place].nodes > *nodes;
+        if let Some((_, before_us)) = laned.paused.take_if(grew) {
+            self.lanes.pause.record(now.unix_us.saturating_sub(before_us) * 1000);
+        }
+    }
+
+    pub(crate) fn lane_pause(&self) -> &Histogram {
+        &self.lanes.pause
     }
 
     /// Takes a document's lane away, once what waits in it is judged: at once, unless a slow batch is
@@ -312,6 +350,7 @@ impl Validation {
             let steps = self.heat.steps;
             self.judge_all(&mut run, boxes, now);
             self.charge(lane, BYTES_PER_STEP * (self.heat.steps - steps) as i64);
+            self.end_pause(lane, now);
             run.clear();
         } else if let Some(behind) = self.lanes.pop(lane, &mut self.aside, |_| true) {
             self.charge(lane, BYTES_PER_ENTRY);

@@ -29,6 +29,12 @@ fn counts(world: &Inline) -> PlacementCounts {
     world.counts(0).placement
 }
 
+/// How many pauses were counted, and all of them together.
+fn lane_pauses(world: &Inline) -> (u64, u64) {
+    let pauses = world.stages(0).lane_pause().expect("a worker");
+    (pauses.counts().iter().sum(), pauses.sum_ns())
+}
+
 fn let_a_span_pass(world: &mut Inline) {
     world.advance_ns(SPAN_NS);
     world.run();
@@ -65,7 +71,9 @@ pub(crate) fn a_hot_document_is_promoted_and_the_others_go_first() {
     let last = heat_up(&mut world, peer, hot.handle, 0);
     assert_eq!((counts(&world).promotions, counts(&world).moves), (1, 0));
     world.events(peer);
+    assert_eq!(lane_pauses(&world), (0, 0), "nothing has come in its lane yet");
 
+    world.advance_ns(250_000);
     for number in last + 1..=last + 20 {
         world.publish(peer, hot.handle, number, &[b"hot"]);
     }
@@ -80,6 +88,7 @@ pub(crate) fn a_hot_document_is_promoted_and_the_others_go_first() {
     let fifth = place(hot.handle, last + 5).expect("all are answered");
     assert!(quiet_place < fifth, "behind one share at most: {events:?}");
     assert_eq!(acknowledged(&events, hot.handle).0, last + 20);
+    assert_eq!(lane_pauses(&world), (1, SPAN_NS + 250_000), "since its last batch before, once");
     assert!(world.counts(0).validation.laned_batches >= 20);
     let sequences: Vec<u64> = received(&world.events(reader)).iter().map(|it| it.1).collect();
     assert_eq!(sequences, (1..=last + 20).collect::<Vec<_>>());

@@ -56,6 +56,8 @@ pub struct Moves {
     pub pause: Times,
     /// How long batches were held.
     pub hold: Times,
+    /// How long nothing was appended to a document that was given a lane.
+    pub lane_pause: Times,
 }
 
 /// Times since the daemon's start, in microseconds.

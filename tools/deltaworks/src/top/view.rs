@@ -210,8 +210,9 @@ impl View {
 
 /// What moves of documents took, if there were any.
 fn moves(sample: &Sample) -> impl Iterator<Item = (&'static str, &Times)> {
-    let Moves { pause, hold, .. } = &sample.status.moves;
-    [("move pause", pause), ("move hold", hold)].into_iter().filter(|(_, times)| times.count > 0)
+    let Moves { pause, hold, lane_pause, .. } = &sample.status.moves;
+    let all = [("move pause", pause), ("move hold", hold), ("lane pause", lane_pause)];
+    all.into_iter().filter(|(_, times)| times.count > 0)
 }
 
 fn draw_documents(frame: &mut Frame<'_>, area: Rect, sample: &Sample) {

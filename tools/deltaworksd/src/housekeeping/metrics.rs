@@ -1,8 +1,8 @@
 //! The metrics as OpenMetrics text: per core, stage and collection, never per document.
 //!
 //! Nothing is kept between two scrapes: every figure is read from what cores have published. The
-//! number of series is fixed at the start: some 50 a core, 4 a collection, 30 a stage and as many for each of the two times of
-//! moves.
+//! number of series is fixed at the start: some 50 a core, 4 a collection, 30 a stage and as many for each of the three times
+//! of documents that go elsewhere.
 
 use std::fmt;
 
@@ -29,6 +29,7 @@ const FIRST_END_NS: u64 = 1 << 10;
 pub(super) fn encode(observer: &Observer) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("deltaworks");
     let (pauses, holds) = (observer.move_pauses(), observer.move_holds());
+    let lane_pauses = observer.lane_pauses();
     let latencies = Stage::ALL.map(|stage| observer.latency(stage));
     registry.register_collector(Box::new(Scrape {
         status: observer.status(),
@@ -37,6 +38,7 @@ pub(super) fn encode(observer: &Observer) -> Result<String, fmt::Error> {
         moves: [
             ("move_pause", "How long nobody could append to a moved document", pauses),
             ("move_hold", "How long batches were held until their document had come", holds),
+            ("lane_pause", "How long nothing was appended to a document given a lane", lane_pauses),
         ],
     }));
     let mut text = String::new();
@@ -50,7 +52,7 @@ struct Scrape {
     accepts: AcceptCounts,
     latencies: [Latency; 2],
     /// Name, meaning, times.
-    moves: [(&'static str, &'static str, Times); 2],
+    moves: [(&'static str, &'static str, Times); 3],
 }
 
 /// A figure of a core: name, unit, meaning, where it stands in the report.
