@@ -1,4 +1,4 @@
-//! The daemon's program, for tests that start it.
+//! The daemon's program, for tests of any crate that start it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub fn program() -> &'static Path {
             .args(["build", "--quiet", "--offline", "--workspace", "--bin", "deltaworksd"])
             .arg("--target-dir")
             .arg(target)
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
         if profile.file_name() == Some(OsStr::new("release")) {
             build.arg("--release");
         }

@@ -1,14 +1,15 @@
 //! A daemon for one test: the real program, in a folder of its own, killed with the value.
 
-use std::ffi::OsStr;
+#[path = "../../../../benches/tests/program/mod.rs"]
+mod program;
+
 use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::folder::Folder;
+use program::program;
 
 /// How long a daemon may take to start, or to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,29 +97,4 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
         sleep(LOOK);
     }
     None
-}
-
-/// The daemon's program, built as this test was: nothing stale is ever run.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("this test's path");
-        // <target>/<profile>/deps/<test>
-        let profile = test.ancestors().nth(2).expect("a profile's folder");
-        let target = profile.parent().expect("a target folder");
-        let mut build = Command::new(env!("CARGO"));
-        build
-            .args(["build", "--quiet", "--offline", "--workspace", "--bin", "deltaworksd"])
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
-        if profile.file_name() == Some(OsStr::new("release")) {
-            build.arg("--release");
-        }
-        let output = build.output().expect("cargo built this test, so it can be run");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let program = profile.join(format!("deltaworksd{}", std::env::consts::EXE_SUFFIX));
-        assert!(program.exists(), "{}", program.display());
-        program
-    })
 }
