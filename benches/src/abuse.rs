@@ -23,22 +23,22 @@ pub mod report;
 
 pub mod scenario;
 
-pub mod spread;
-
 pub mod stream;
 
 pub mod trial;
 
 pub mod visitor;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use deltaworks_runtime::pinned::PinnedThread;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use report::Report;
+use scenario::Scenario;
 use trial::Setting;
+
+use crate::playbill::{self, Playbill, Verdict, play_all};
 
 /// Subscribers of the others' stream.
 const SUBSCRIBERS: usize = 2;
@@ -47,15 +47,11 @@ const SUBSCRIBERS: usize = 2;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AbuseOptions {
-    /// Only this scenario; may be given again.
-    #[arg(long, value_name = "NAME")]
-    pub scenario: Vec<String>,
-    /// Spans with and without the disturbance, in turn.
-    #[arg(long, value_name = "COUNT", default_value_t = 5,
-        value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub pairs: u32,
+    /// Scenarios, and how they are told.
+    #[command(flatten)]
+    pub playbill: Playbill,
     /// Length of a span; scenarios that wait for a deadline take longer.
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 2.0, value_parser = playbill::seconds)]
     pub seconds: f64,
     /// Batches a second in the others' timetable, of four deltas of 46 bytes.
     #[arg(long, value_name = "BATCHES", default_value_t = 2000,
@@ -64,15 +60,6 @@ pub struct AbuseOptions {
     /// Hostile connections at once, in place of the scenario's own number.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=15_000))]
     pub connections: Option<u32>,
-    /// The daemon's program; without it the one beside this program.
-    #[arg(long, value_name = "PATH")]
-    pub daemon: Option<PathBuf>,
-    /// The scenarios and what they do; nothing is run.
-    #[arg(long)]
-    pub list: bool,
-    /// A line of JSON for each scenario, in place of a table.
-    #[arg(long)]
-    pub json: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -90,39 +77,26 @@ Exit codes:
   1  one was not
   2  it could not be run";
 
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    let range = 0.1..=600.0;
-    if range.contains(&seconds) { Ok(seconds) } else { Err("0.1 to 600".to_owned()) }
-}
-
 /// The scenarios and what they do, a line each.
 pub fn list() -> String {
-    let line = |it: &scenario::Scenario| format!("{:<22} {}\n", it.name, it.about);
-    scenario::all().iter().map(line).collect()
+    playbill::list(&scenario::all())
 }
 
-/// Runs the scenarios one after the other, and gives each report to `tell` when it is there; whether
-/// all were verified.
+/// Runs the scenarios one after the other, and gives each report to `tell` when it is there; what all
+/// of it comes to.
 ///
 /// # Errors
 /// If the machine has not two CPUs, or there is no daemon to start.
 pub fn run(
     options: &AbuseOptions,
     tell: impl Fn(&Report) + Send + 'static,
-) -> Result<bool, String> {
+) -> Result<Verdict, String> {
     let cpus = core_affinity::get_core_ids().unwrap_or_default();
     let [serving, loading, ..] = cpus[..] else {
         return Err("two CPUs are needed, one for the daemon and one for the load".to_owned());
     };
-    let names: Vec<&str> = scenario::all().iter().map(|it| it.name).collect();
-    if let Some(name) = options.scenario.iter().find(|name| !names.contains(&name.as_str())) {
-        return Err(format!("there is no scenario {name:?}, but {}", names.join(", ")));
-    }
-    let program = match &options.daemon {
-        Some(program) => program.clone(),
-        None => daemon::beside_this_program()?,
-    };
+    options.playbill.check(&scenario::all())?;
+    let program = options.playbill.program()?;
     let options = options.clone();
     let work = move || run_all(&options, &program, serving.id, tell);
     let thread = PinnedThread::spawn(loading.id, "load", work).map_err(|it| it.to_string())?;
@@ -131,49 +105,29 @@ pub fn run(
 
 fn run_all(
     options: &AbuseOptions,
-    program: &std::path::Path,
+    program: &Path,
     cpu: usize,
     tell: impl Fn(&Report),
-) -> Result<bool, String> {
-    let wanted =
-        |name: &str| options.scenario.is_empty() || options.scenario.iter().any(|it| it == name);
+) -> Result<Verdict, String> {
     // Scripts are shared within a thread, so the scenarios are made on it.
-    let scenarios: Vec<_> = scenario::all().into_iter().filter(|it| wanted(it.name)).collect();
-    let bar = bar(scenarios.len());
-    let mut are_verified = true;
-    for scenario in &scenarios {
-        bar.set_message(scenario.name);
+    let mut scenarios = scenario::all();
+    scenarios.retain(|it| options.playbill.has(it));
+    let play = |scenario: &Scenario, moved: &mut dyn FnMut(f64)| {
         let seconds = options.seconds.max(scenario.seconds_min);
         let setting = Setting {
             program,
             daemon_cpu: Some(cpu),
             options: &["--cores", "1"],
-            pairs: options.pairs as usize,
+            pairs: options.playbill.pairs as usize,
             length: Duration::from_secs_f64(seconds),
             rate: f64::from(options.rate),
             subscribers: SUBSCRIBERS,
             size: options.connections.map_or(scenario.size, |it| it as usize),
             is_polite: false,
         };
-        let from = bar.position();
-        let mut moved = |part: f64| bar.set_position(from + (part * BAR_STEPS as f64) as u64);
-        let report = trial::run(scenario, &setting, &mut moved)
-            .map_err(|error| format!("{}: {error}", scenario.name))?;
-        bar.set_position(from + BAR_STEPS);
-        are_verified &= report.verified;
-        bar.suspend(|| tell(&report));
-    }
-    bar.finish_and_clear();
-    Ok(are_verified)
-}
-
-/// Steps of the bar for each scenario.
-const BAR_STEPS: u64 = 100;
-
-/// On standard error; nothing where that is no terminal.
-fn bar(scenarios: usize) -> ProgressBar {
-    let length = scenarios as u64 * BAR_STEPS;
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(2));
-    let style = ProgressStyle::with_template("{msg:>20} {wide_bar} {percent:>3} % {eta:>5}");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        let report = trial::run(scenario, &setting, moved)?;
+        let verdict = Verdict::from(report.verified);
+        Ok((report, verdict))
+    };
+    play_all(&scenarios, |it| it.name.to_owned(), play, tell)
 }

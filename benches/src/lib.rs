@@ -38,6 +38,12 @@ pub mod relay;
 
 pub mod tcp;
 
+pub mod spread;
+
+pub mod pairs;
+
+pub mod playbill;
+
 pub mod abuse;
 
 pub mod isolation;

@@ -18,14 +18,15 @@ use deltaworks_runtime::pinned::PinnedThread;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::abuse::spread::Quantiles;
 use crate::isolation::answers::Answers;
 use crate::isolation::client::{Plan, Role, Side};
 use crate::isolation::delta::Template;
 use crate::isolation::inside::{Inside, Queue, Shape};
+use crate::isolation::scenario::SESSIONS;
 use crate::isolation::worker::Worked;
 use crate::isolation::world::{World, play, until};
 use crate::sizing::CHUNK_BYTES;
+use crate::spread::Quantiles;
 
 /// Messages that a worker's queue holds.
 pub const CAPACITIES: [u32; 7] = [100, 500, 1000, 2000, 5000, 10_000, 100_000];
@@ -224,7 +225,13 @@ fn measure(
     let queue = Queue { messages: capacity, deltas_per_batch_max: rows.max(4096) };
     let others = [cpu];
     let budget_mib = options.budget_mib;
-    let shape = Shape { others: &others, owns_documents: false, budget_mib, queue: Some(queue) };
+    let shape = Shape {
+        others: &others,
+        owns_documents: false,
+        budget_mib,
+        sessions: SESSIONS,
+        queue: Some(queue),
+    };
     let mut world = Inside::join(shape, None)?;
     let numbers: Vec<usize> = (0..documents)
         .map(|number| world.fleet().document(format!("queue-{number}"), template.clone()))

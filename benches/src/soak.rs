@@ -24,7 +24,8 @@ use crate::abuse::daemon;
 use crate::isolation::client::{Key, Plan, Role, Side, Speed};
 use crate::isolation::delta::{Template, WAITED};
 use crate::isolation::plant::Plant;
-use crate::isolation::sockets::Sockets;
+use crate::isolation::scenario::SESSIONS;
+use crate::isolation::sockets::{Sockets, Terms};
 use crate::isolation::world::{World, play, until};
 use crate::script::Random;
 
@@ -184,7 +185,9 @@ fn soak(options: &SoakOptions, cpu: Option<usize>) -> Result<Report, String> {
         Some(program) => program.clone(),
         None => daemon::beside_this_program()?,
     };
-    let mut world = Sockets::start(&program, cpu, options.budget_mib, options.plant)?;
+    let budget_mib = options.budget_mib;
+    let terms = Terms { budget_mib, sessions: SESSIONS, options: &[] };
+    let mut world = Sockets::start(&program, cpu, terms, options.plant)?;
     let mut soak = Soak::enter(&mut world, options)?;
     let bar = bar(options.minutes);
     let (began, end) = (Instant::now(), Duration::from_secs_f64(options.minutes * 60.0));

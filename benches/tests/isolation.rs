@@ -4,29 +4,40 @@
 
 mod program;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deltaworks_benches::isolation::plant::Plant;
 use deltaworks_benches::isolation::report::Report;
 use deltaworks_benches::isolation::{Form, IsolationOptions, list, run};
+use deltaworks_benches::playbill::Playbill;
 use program::program;
+use serde_json::Value;
 
 /// One at a time: each fills the machine, and another beside it could keep it from coming to anything.
 static PLAYING: Mutex<()> = Mutex::new(());
 
+fn alone() -> MutexGuard<'static, ()> {
+    PLAYING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn play(scenario: &str, form: Form, plant: Option<Plant>) -> Report {
-    let _playing = PLAYING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _playing = alone();
     let options = IsolationOptions {
-        scenario: vec![scenario.to_owned()],
+        playbill: Playbill {
+            scenario: vec![scenario.to_owned()],
+            pairs: 1,
+            list: false,
+            json: true,
+            daemon: (form == Form::Sockets).then(|| program().to_owned()),
+        },
         form: vec![form],
-        pairs: 1,
         seconds: 0.1,
         memory_deltas: if form == Form::Sockets { 100_000 } else { 400_000 },
+        readers: None,
         storm_sessions: 500,
         budget_mib: 32,
-        list: false,
-        json: true,
-        daemon: (form == Form::Sockets).then(|| program().to_owned()),
+        markdown: false,
         is_polite: true,
         plant,
     };
@@ -35,10 +46,10 @@ fn play(scenario: &str, form: Form, plant: Option<Plant>) -> Report {
         let reports = reports.clone();
         move |report: &Report| reports.lock().expect("nobody panicked").push(report.clone())
     };
-    let verified = run(&options, tell).expect("it can be run");
+    let verdict = run(&options, tell).expect("it can be run");
     let mut reports = reports.lock().expect("nobody panicked");
     assert_eq!(reports.len(), 1);
-    assert_eq!(reports[0].verified, verified);
+    assert_eq!(reports[0].verdict(), verdict);
     reports.remove(0)
 }
 
@@ -120,6 +131,15 @@ fn slow_and_frozen_readers_over_sockets() {
 }
 
 #[test]
+fn a_document_that_is_promoted_over_sockets() {
+    let report = is_sound("promotion", Form::Sockets);
+    assert_eq!(report.more["promotions"], 1, "{:?}", report.more);
+    assert!(report.more["pause_us"]["max"].as_f64() > Some(0.0), "{:?}", report.more);
+    assert!(report.more["laned_batches"]["min"].as_f64() > Some(0.0), "{:?}", report.more);
+    assert!(report.bounds.iter().all(|it| !it.decides), "they are told only");
+}
+
+#[test]
 fn slow_batches_and_storms_over_sockets() {
     let report = is_sound("slow-validation", Form::Sockets);
     assert!(report.more["slow_batches"].as_u64() > Some(0));
@@ -135,20 +155,68 @@ fn every_planted_fault_is_seen() {
     }
 }
 
+/// The exit code of the program behind a scenario, and what it told.
+fn told(scenario: &str, plant: Option<&str>) -> (Option<i32>, Value) {
+    let _playing = alone();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughput"));
+    command.args(["isolation", "--json", "--form", "in_process", "--scenario", scenario]);
+    command.args(["--pairs", "1", "--seconds", "0.3", "--memory-deltas", "400000"]);
+    command.args(["--budget-mib", "32"]);
+    command.args(plant.map(|it| ["--plant", it]).into_iter().flatten());
+    let output = command.output().expect("it was built");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let report = serde_json::from_str(&told);
+    let error = String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), report.unwrap_or_else(|fault| panic!("{fault}: {told} {error}")))
+}
+
+/// Nothing is lost, but it takes too long, is too little or too much: a code of its own.
+#[test]
+fn a_missed_bound_has_an_exit_code_of_its_own() {
+    let (code, report) = told("hot-document", None);
+    assert_eq!((code, &report["bound_held"]), (Some(0), &true.into()), "none is stated: {report}");
+    let two_cpus = core_affinity::get_core_ids().unwrap_or_default().len() > 1;
+    for (scenario, plant, missed) in [
+        ("greedy-publisher", "stall", "paced p99"),
+        ("slow-reader", "stall", "the others' rate"),
+        ("promotion", "pause", "pause of a move"),
+        ("frozen-reader", "growth", "bytes beside windows"),
+        ("frozen-reader", "growth", "bytes for readers"),
+    ] {
+        if scenario == "promotion" && !two_cpus {
+            eprintln!("skipped: two CPUs are needed");
+            continue;
+        }
+        let (code, report) = told(scenario, Some(plant));
+        assert_eq!(code, Some(3), "{scenario} {plant}: {report}");
+        assert_eq!((&report["bound_held"], &report["verified"]), (&false.into(), &true.into()));
+        let bounds = report["bounds"].as_array().expect("bounds");
+        let bound =
+            bounds.iter().find(|it| it["what"].as_str().is_some_and(|it| it.starts_with(missed)));
+        let bound = bound.unwrap_or_else(|| panic!("{missed}: {report}"));
+        assert_eq!((&bound["holds"], &bound["decides"]), (&false.into(), &true.into()), "{bound}");
+    }
+    assert_eq!(told("greedy-publisher", Some("missing")).0, Some(1), "what is lost is worse");
+}
+
 #[test]
 fn what_there_is_is_listed_and_what_there_is_not_is_refused() {
     assert!(list().contains("greedy-publisher"));
     let options = IsolationOptions {
-        scenario: vec!["nothing".to_owned()],
+        playbill: Playbill {
+            scenario: vec!["nothing".to_owned()],
+            pairs: 1,
+            list: false,
+            json: true,
+            daemon: None,
+        },
         form: vec![],
-        pairs: 1,
         seconds: 0.1,
         memory_deltas: 1,
+        readers: None,
         storm_sessions: 1,
         budget_mib: 32,
-        list: false,
-        json: true,
-        daemon: None,
+        markdown: false,
         is_polite: true,
         plant: None,
     };

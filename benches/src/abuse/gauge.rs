@@ -72,6 +72,14 @@ impl Gauge {
         Ok(holdings)
     }
 
+    /// What the daemon tells of itself.
+    ///
+    /// # Errors
+    /// If it has no admin socket, or that does not answer.
+    pub fn status(&self) -> Result<Value, String> {
+        status(self.admin.as_ref().ok_or("the daemon has no admin socket")?)
+    }
+
     /// Open file descriptors.
     ///
     /// # Errors

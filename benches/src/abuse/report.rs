@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::crowd::Tally;
 use super::gauge::Holdings;
-use super::spread::{Quantiles, Spread};
+use crate::pairs::{self, Pair, Ratios};
+use crate::spread::Quantiles;
 
 /// The others' figures in one span.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -25,41 +26,13 @@ pub struct Figures {
     pub cpu_share: f64,
 }
 
-/// The same span's figures without and with the disturbance, one after the other.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Pair {
-    /// Without.
-    pub quiet: Figures,
-    /// With.
-    pub disturbed: Figures,
-}
+impl pairs::Figures for Figures {
+    fn latency(&self) -> Quantiles {
+        self.latency
+    }
 
-/// With for one without, over all pairs.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Ratios {
-    /// Of the median latency.
-    pub p50: Spread,
-    /// Of the latency that one delivery in a hundred exceeds.
-    pub p99: Spread,
-    /// Of the latency that one in a thousand exceeds.
-    pub p999: Spread,
-    /// Of deltas delivered a second.
-    pub throughput: Spread,
-}
-
-impl Ratios {
-    /// Over these pairs.
-    pub fn of(pairs: &[Pair]) -> Ratios {
-        let over = |figure: fn(&Figures) -> f64| {
-            let ratio = |pair: &Pair| figure(&pair.disturbed) / figure(&pair.quiet).max(1e-9);
-            Spread::of(pairs.iter().map(ratio))
-        };
-        Ratios {
-            p50: over(|it| it.latency.p50_us),
-            p99: over(|it| it.latency.p99_us),
-            p999: over(|it| it.latency.p999_us),
-            throughput: over(|it| it.deltas_per_second),
-        }
+    fn rate(&self) -> f64 {
+        self.deltas_per_second
     }
 }
 
@@ -79,7 +52,7 @@ pub struct Report {
     /// Disturbed for one quiet.
     pub ratio: Ratios,
     /// The figures of each pair, as they were taken.
-    pub figures: Vec<Pair>,
+    pub figures: Vec<Pair<Figures>>,
     /// What became of the hostile connections, over all pairs.
     pub hostile: Tally,
     /// What the daemon held before anybody came.
@@ -101,46 +74,35 @@ pub struct Report {
 
 /// The head of the table.
 pub const TABLE_HEAD: &str = "\
-scenario              connections     p50     p99   p99.9  through-   during: sessions,   told
-                                    (times the quiet)      put       resident MiB";
+scenario              connections     p50     p99   p99.9      rate   during: sessions,   told
+                                    (times the quiet)                resident MiB";
 
 impl Report {
     /// Two lines of the table, and what was wrong.
     pub fn row(&self) -> String {
         let mut text = String::new();
-        let Ratios { p50, p99, p999, throughput } = &self.ratio;
+        let [medians, ranges] = self.ratio.columns();
         let told = self.hostile.told.iter().map(|(code, count)| format!("{code}: {count}"));
         let told: Vec<String> = told.collect();
         let sessions = self.during.sessions.map_or("-".to_owned(), |it| it.to_string());
+        let [p50, p99, p999, rate] = medians;
         let _ = writeln!(
             text,
-            "{:<21} {:>11} {:>7.2} {:>7.2} {:>7.2} {:>9.3} {sessions:>10} {:>8.1}   {}",
+            "{:<21} {:>11} {p50:>7} {p99:>7} {p999:>7} {rate:>9} {sessions:>10} {:>8.1}   {}",
             self.scenario,
             self.hostile.connections,
-            p50.median,
-            p99.median,
-            p999.median,
-            throughput.median,
             self.during.resident_bytes as f64 / f64::from(1 << 20),
             if told.is_empty() { "-".to_owned() } else { told.join(", ") },
         );
+        let [p50, p99, p999, rate] = ranges;
         let _ = writeln!(
             text,
-            "{:>33} {:>7} {:>7} {:>7} {:>9}   verified: {}",
-            "from … to",
-            range(p50),
-            range(p99),
-            range(p999),
-            range(throughput),
-            self.verified
+            "{:>33} {p50:>7} {p99:>7} {p999:>7} {rate:>9}   verified: {}",
+            "from … to", self.verified
         );
         for difference in &self.differences {
             let _ = writeln!(text, "  {difference}");
         }
         text
     }
-}
-
-fn range(spread: &Spread) -> String {
-    format!("{:.1}…{:.1}", spread.min, spread.max)
 }

@@ -12,6 +12,7 @@ use deltaworks_protocol::message::{Access, ClientHello, Open, OpenOptions, Ping,
 
 use super::stream::DOCUMENT;
 use super::visitor::Act;
+use crate::playbill::Billed;
 
 /// Bytes of garbage that a connection sends.
 const GARBAGE_BYTES: usize = 256 << 10;
@@ -44,6 +45,16 @@ pub struct Scenario {
     pub may_be_untold: bool,
     /// What connections do, in turn.
     pub scripts: Vec<Rc<[Act]>>,
+}
+
+impl Billed for Scenario {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
 }
 
 impl Scenario {

@@ -11,11 +11,12 @@ use super::crowd::{Crowd, Tally};
 use super::daemon::Daemon;
 use super::gauge::{CpuTime, Gauge, Holdings};
 use super::ledger::DELTAS;
-use super::report::{Figures, Pair, Ratios, Report};
+use super::report::{Figures, Report};
 use super::scenario::Scenario;
-use super::spread::Quantiles;
 use super::stream::Stream;
 use crate::cpu_time;
+use crate::pairs::{Pair, Ratios};
+use crate::spread::Quantiles;
 
 /// What the stream plays before anything is measured.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -85,15 +86,10 @@ pub fn run(
     trial.before = trial.gauge.holdings()?;
     let mut pairs = Vec::new();
     for number in 0..setting.pairs {
-        // Whatever drifts falls on both alike.
-        let pair = if number % 2 == 0 {
-            let quiet = trial.quiet();
-            Pair { quiet, disturbed: trial.disturbed() }
-        } else {
-            let disturbed = trial.disturbed();
-            Pair { quiet: trial.quiet(), disturbed }
-        };
-        pairs.push(pair);
+        let pair = Pair::take(number, |is_disturbed| {
+            Ok::<_, String>(if is_disturbed { trial.disturbed() } else { trial.measure(None) })
+        });
+        pairs.push(pair?);
         moved((number + 1) as f64 / setting.pairs as f64);
         if !trial.stream.faults().is_empty() || !daemon.lives() {
             break;
@@ -143,10 +139,6 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    fn quiet(&mut self) -> Figures {
-        self.measure(None)
-    }
-
     /// A span in which the hostile come, and after it what is left of them.
     fn disturbed(&mut self) -> Figures {
         let (scenario, size) = (self.scenario, self.setting.size);

@@ -12,10 +12,11 @@ use clap::{Parser, Subcommand};
 use deltaworks_benches::abuse::report::{Report as AbuseReport, TABLE_HEAD};
 use deltaworks_benches::abuse::{self, AbuseOptions};
 use deltaworks_benches::isolation::report::{
-    Report as IsolationReport, TABLE_HEAD as ISOLATION_TABLE_HEAD,
+    MARKDOWN_HEAD, Report as IsolationReport, TABLE_HEAD as ISOLATION_TABLE_HEAD,
 };
 use deltaworks_benches::isolation::{self, IsolationOptions};
 use deltaworks_benches::pipeline::{self, Options, Report};
+use deltaworks_benches::playbill::{Playbill, Verdict};
 use deltaworks_benches::queues::{self, Cell, QueuesOptions, TABLE_HEAD as QUEUES_TABLE_HEAD};
 use deltaworks_benches::soak::{self, SoakOptions};
 use deltaworks_benches::tcp::{self, TcpOptions, TcpReport, Way};
@@ -47,33 +48,32 @@ enum Mode {
 }
 
 fn main() -> ExitCode {
-    let verified = match Arguments::parse().mode {
+    let verdict = match Arguments::parse().mode {
         Mode::Pipeline(options) => pipeline::run(&options).map(|report| {
             tell(&report, options.json, describe_pipeline);
-            report.verified
+            report.verified.into()
         }),
         Mode::Tcp(options) => tcp::run(&options).map(|report| {
             tell(&report, options.json, describe_tcp);
-            report.verified
+            report.verified.into()
         }),
-        Mode::Harness(command) => deltaworks_harness::command::run(&command),
+        Mode::Harness(command) => deltaworks_harness::command::run(&command).map(Verdict::from),
         Mode::Abuse(options) => run_abuse(&options),
         Mode::Isolation(options) => run_isolation(&options),
         Mode::Soak(options) => soak::run(&options).map(|report| {
             tell(&report, options.json, soak::describe);
-            report.verified
+            report.verified.into()
         }),
         Mode::Queues(options) => {
             let json = options.json;
             if !json {
                 let _ = std::io::stdout().write_all(format!("{QUEUES_TABLE_HEAD}\n").as_bytes());
             }
-            queues::run(&options, move |cell| tell(cell, json, Cell::row))
+            queues::run(&options, move |cell| tell(cell, json, Cell::row)).map(Verdict::from)
         }
     };
-    match verified {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match verdict {
+        Ok(verdict) => verdict.into(),
         Err(error) => {
             eprintln!("throughput: {error}");
             ExitCode::from(2)
@@ -81,36 +81,37 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells each report as soon as it is there.
-fn run_abuse(options: &AbuseOptions) -> Result<bool, String> {
-    let write = |text: String| {
-        let _ = std::io::stdout().write_all(text.as_bytes());
+/// Whether something is to be played: else the list is told. A table begins with its head.
+fn begins(playbill: &Playbill, list: fn() -> String, head: &str) -> bool {
+    let text = match (playbill.list, playbill.json) {
+        (true, _) => list(),
+        (false, true) => String::new(),
+        (false, false) => format!("{head}\n"),
     };
-    if options.list {
-        write(abuse::list());
-        return Ok(true);
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    !playbill.list
+}
+
+/// Tells each report as soon as it is there.
+fn run_abuse(options: &AbuseOptions) -> Result<Verdict, String> {
+    if !begins(&options.playbill, abuse::list, TABLE_HEAD) {
+        return Ok(Verdict::Verified);
     }
-    let json = options.json;
-    if !json {
-        write(format!("{TABLE_HEAD}\n"));
-    }
+    let json = options.playbill.json;
     abuse::run(options, move |report| tell(report, json, AbuseReport::row))
 }
 
 /// Tells each report as soon as it is there.
-fn run_isolation(options: &IsolationOptions) -> Result<bool, String> {
-    let write = |text: String| {
-        let _ = std::io::stdout().write_all(text.as_bytes());
+fn run_isolation(options: &IsolationOptions) -> Result<Verdict, String> {
+    let (head, row): (_, fn(&IsolationReport) -> String) = match options.markdown {
+        true => (MARKDOWN_HEAD, IsolationReport::markdown),
+        false => (ISOLATION_TABLE_HEAD, IsolationReport::row),
     };
-    if options.list {
-        write(isolation::list());
-        return Ok(true);
+    if !begins(&options.playbill, isolation::list, head) {
+        return Ok(Verdict::Verified);
     }
-    let json = options.json;
-    if !json {
-        write(format!("{ISOLATION_TABLE_HEAD}\n"));
-    }
-    isolation::run(options, move |report| tell(report, json, IsolationReport::row))
+    let json = options.playbill.json;
+    isolation::run(options, move |report| tell(report, json, row))
 }
 
 /// Writes the report for whoever still reads.

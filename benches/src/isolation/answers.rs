@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::client::Key;
 use super::span::{histogram, quantiles};
-use crate::abuse::spread::Quantiles;
+use crate::spread::Quantiles;
 
 /// What is on its way, and what was.
 #[derive(Debug)]

@@ -5,6 +5,8 @@
 //! its document, its sequence, its bytes; every sequence that does not come must be told. It keeps a
 //! few numbers for each handle and never waits.
 
+mod settling;
+
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
@@ -61,6 +63,8 @@ pub struct Fleet {
     due: u64,
     /// When everybody stopped to write, if they did.
     paused: Option<Instant>,
+    /// Whether the greedy have.
+    rests: bool,
     span: Option<Span>,
     images: u64,
     /// What the others got.
@@ -97,6 +101,7 @@ impl Fleet {
             interval_ns: u64::MAX,
             due: 0,
             paused: None,
+            rests: false,
             span: None,
             images: 0,
             others: Sums::default(),
@@ -104,7 +109,7 @@ impl Fleet {
             arrivals: None,
             answers: None,
             faults: Vec::new(),
-            plant,
+            plant: plant.filter(|it| it.is_of_readers()),
             held: None,
         }
     }
@@ -508,7 +513,7 @@ impl Fleet {
 
     /// What the session's socket is to take next; a greedy writer writes it now.
     pub fn unsent(&mut self, key: Key) -> &[u8] {
-        let is_paused = self.paused.is_some();
+        let is_paused = self.paused.is_some() || self.rests;
         let is_greedy = self
             .session(key)
             .is_some_and(|it| it.sent == it.out.len() && it.plan.role == Role::Greedy);
@@ -541,7 +546,7 @@ impl Fleet {
 
     /// The socket has taken `count` bytes; whether it may be asked to take more.
     pub fn took(&mut self, key: Key, count: usize) -> bool {
-        let is_paused = self.paused.is_some();
+        let is_paused = self.paused.is_some() || self.rests;
         let Some(session) = self.session(key) else { return false };
         session.sent += count;
         if session.sent < session.out.len() {
@@ -588,59 +593,21 @@ impl Fleet {
         if let Some(paused) = self.paused.take() {
             self.began += paused.elapsed();
         }
+        self.wake_greedy();
+    }
+
+    /// Whether those who write as fast as they may write nothing, until they are told to go on.
+    pub fn rest(&mut self, rests: bool) {
+        self.rests = rests;
+        self.wake_greedy();
+    }
+
+    fn wake_greedy(&mut self) {
         for key in self.keys() {
             if self.session(key).is_some_and(|it| it.plan.role == Role::Greedy) {
                 self.make_ready(key);
             }
         }
-    }
-
-    /// Whether a writer has an answer to everything, or a reader has everything that was written.
-    pub fn is_settled(&self, key: Key) -> bool {
-        if self.overflowed.contains(&key) {
-            return true;
-        }
-        let Some(session) = self.sessions[key].as_ref() else { return true };
-        let is_reader = matches!(session.plan.role, Role::Reader { .. });
-        session.out.len() == session.sent
-            && session.handles.iter().zip(&session.plan.documents).all(|(handle, document)| {
-                if is_reader {
-                    handle.is_closed || handle.next > self.documents[*document].published
-                } else {
-                    handle.acked == handle.number
-                }
-            })
-    }
-
-    /// Makes sure that what was written for a reader came or was told, exactly.
-    pub fn settle(&mut self, key: Key) {
-        let Some(session) = self.sessions[key].as_ref() else { return };
-        if !matches!(session.plan.role, Role::Reader { .. }) {
-            return;
-        }
-        let documents = session.plan.documents.clone();
-        let of_documents = self.accounts(key).into_iter().zip(documents);
-        let wrong = of_documents.into_iter().find_map(|(account, document)| {
-            let Account { published, delivered, told, .. } = account;
-            let name = &self.documents[document].name;
-            (delivered + told != published).then(|| {
-                format!("{name}: {published} written, {delivered} came, {told} told missing")
-            })
-        });
-        if let Some(fault) = wrong {
-            self.fault(fault);
-        }
-    }
-
-    /// What became of each subscription of a session.
-    pub fn accounts(&self, key: Key) -> Vec<Account> {
-        let Some(session) = self.sessions[key].as_ref() else { return Vec::new() };
-        let account = |(handle, document): (&Handle, &usize)| {
-            let Handle { delivered, told, start, next, is_closed, .. } = *handle;
-            let end = if is_closed { next } else { self.documents[*document].published + 1 };
-            Account { published: end - start, delivered, told, is_closed }
-        };
-        session.handles.iter().zip(&session.plan.documents).map(account).collect()
     }
 
     /// Keys of all sessions.

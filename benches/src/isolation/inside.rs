@@ -13,7 +13,7 @@ use deltaworks_image::prelude::IMAGE_BYTES_HARD_MAX;
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
-use deltaworks_pipeline::handover::{MoveRefusal, Moved};
+use deltaworks_pipeline::handover::{MoveOutcome, MoveRefusal};
 use deltaworks_pipeline::message::{
     Access, Ack, CloseReason, From, Missed, OpenRefusal, OpenRequest, Opened, Refusal, SessionId,
 };
@@ -28,18 +28,17 @@ use deltaworks_server::sizing::{Sizing, SizingRequest, WORKER_QUEUE_MESSAGES, si
 use super::delta::{DEAR, DEAR_SCHEMA};
 use super::fleet::{Fleet, Key, OpenedAs, Plan, Role};
 use super::plant::Plant;
+use super::scenario::SESSIONS;
 use super::worker::{Worked, Worker};
-use super::world::{Live, World};
+use super::world::{Live, Move, Placed, World};
 use crate::payload;
 use crate::sizing::CHUNK_BYTES;
 
 /// One turn in so many looks at what is live.
 const LOOKED: u64 = 256;
 
-/// Documents and sessions that there is place for.
+/// Documents that there is place for.
 const DOCUMENTS: u32 = 2_000;
-/// See [`DOCUMENTS`].
-const SESSIONS: u32 = 2_500;
 
 struct NeverSleeps;
 
@@ -82,6 +81,8 @@ pub struct Shape<'a> {
     pub owns_documents: bool,
     /// Memory for everything that clients can make grow.
     pub budget_mib: u32,
+    /// Sessions that there is place for.
+    pub sessions: u32,
     /// A worker's queue, if it is not to be the daemon's.
     pub queue: Option<Queue>,
 }
@@ -152,8 +153,10 @@ impl Inside {
     ///
     /// # Errors
     /// If the system does not give what is needed.
-    pub fn start(budget_mib: u32, plant: Option<Plant>) -> Result<Self, String> {
-        Self::join(Shape { others: &[], owns_documents: true, budget_mib, queue: None }, plant)
+    pub fn start(budget_mib: u32, sessions: u32, plant: Option<Plant>) -> Result<Self, String> {
+        let others = &[];
+        let shape = Shape { others, owns_documents: true, budget_mib, sessions, queue: None };
+        Self::join(shape, plant)
     }
 
     /// The same, and a worker on a core of its own that owns what is moved to it.
@@ -165,8 +168,9 @@ impl Inside {
         budget_mib: u32,
         plant: Option<Plant>,
     ) -> Result<Self, String> {
-        let others = [cpu];
-        Self::join(Shape { others: &others, owns_documents: true, budget_mib, queue: None }, plant)
+        let (others, sessions) = (&[cpu], SESSIONS);
+        let shape = Shape { others, owns_documents: true, budget_mib, sessions, queue: None };
+        Self::join(shape, plant)
     }
 
     /// A core on the caller's thread, and those that only own documents on CPUs of their own.
@@ -174,7 +178,7 @@ impl Inside {
     /// # Errors
     /// If the system does not give what is needed.
     pub fn join(shape: Shape<'_>, plant: Option<Plant>) -> Result<Self, String> {
-        let Shape { others, owns_documents, budget_mib, queue } = shape;
+        let Shape { others, owns_documents, budget_mib, sessions, queue } = shape;
         let cores = 1 + others.len();
         // Beside a core that owns documents, another is nobody's home.
         let elastic_cores = if owns_documents { others.len() as u32 } else { 0 };
@@ -186,7 +190,7 @@ impl Inside {
             elastic_cores,
             guests_per_worker: 256,
             documents: Some(DOCUMENTS),
-            sessions: Some(SESSIONS),
+            sessions: Some(sessions),
             worker_queue_messages: WORKER_QUEUE_MESSAGES,
             ring_capacity: None,
             chunk_bytes: CHUNK_BYTES as u64,
@@ -222,7 +226,7 @@ impl Inside {
         let stages = all.next().ok_or("no core")?;
         let mut workers = Vec::new();
         for (stages, cpu) in all.zip(others) {
-            workers.push(Worker::start(stages, *cpu)?);
+            workers.push(Worker::start(stages, *cpu, plant)?);
         }
         let clock = SystemClock::new();
         let port = Port::new(plant);
@@ -312,7 +316,11 @@ impl Inside {
 fn live(bytes: LiveBytes) -> Live {
     let LiveBytes { documents, names, producers, subscriptions, spills, carries, .. } = bytes;
     let other_bytes = documents + names + producers + subscriptions + spills + carries;
-    Live { window_bytes: bytes.chunks + bytes.nodes, other_bytes: other_bytes + bytes.sessions }
+    Live {
+        window_bytes: bytes.chunks + bytes.nodes,
+        other_bytes: other_bytes + bytes.sessions,
+        reader_bytes: subscriptions + spills,
+    }
 }
 
 impl World for Inside {
@@ -412,9 +420,18 @@ impl World for Inside {
         }
     }
 
-    fn take_moved(&mut self) -> Option<Moved> {
+    fn take_moved(&mut self) -> Option<Move> {
         let told = self.stages.take_moved();
-        told.or_else(|| self.workers.first().and_then(Worker::take_moved))
+        let moved = told.or_else(|| self.workers.first().and_then(Worker::take_moved))?;
+        Some(Move {
+            has_moved: moved.outcome == MoveOutcome::Moved,
+            pause_us: moved.pause_ns.map(|ns| ns as f64 / 1e3),
+            held: u64::from(moved.held),
+        })
+    }
+
+    fn placed(&mut self) -> Result<Option<Placed>, String> {
+        Ok(None)
     }
 
     fn budget_bytes(&self) -> u64 {

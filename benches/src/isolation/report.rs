@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::abuse::spread::{Quantiles, Spread};
+use super::bounds::Bound;
+use crate::pairs::{self, Pair, Ratios};
+use crate::playbill::Verdict;
+use crate::spread::{Quantiles, Spread};
 
 /// The figures of one span.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -29,57 +32,14 @@ pub struct Figures {
     pub cpu_share: f64,
 }
 
-/// The figures without and with the disturbance, one span after the other.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Pair {
-    /// Without.
-    pub quiet: Figures,
-    /// With.
-    pub disturbed: Figures,
-}
-
-/// With for one without, over all pairs.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Ratios {
-    /// Of the median latency.
-    pub p50: Spread,
-    /// Of the latency that one delivery in a hundred exceeds.
-    pub p99: Spread,
-    /// Of the latency that one in a thousand exceeds.
-    pub p999: Spread,
-    /// Of deltas that the others got a second.
-    pub rate: Spread,
-}
-
-impl Ratios {
-    /// Over these pairs.
-    pub fn of(pairs: &[Pair]) -> Ratios {
-        let over = |figure: fn(&Figures) -> f64| {
-            let ratio = |pair: &Pair| figure(&pair.disturbed) / figure(&pair.quiet).max(1e-9);
-            Spread::of(pairs.iter().map(ratio))
-        };
-        Ratios {
-            p50: over(|it| it.latency.p50_us),
-            p99: over(|it| it.latency.p99_us),
-            p999: over(|it| it.latency.p999_us),
-            rate: over(|it| it.others_deltas_per_second),
-        }
+impl pairs::Figures for Figures {
+    fn latency(&self) -> Quantiles {
+        self.latency
     }
-}
 
-/// A bound that is stated, and whether the median of the pairs is within it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Bound {
-    /// What is bounded.
-    pub what: &'static str,
-    /// The bound.
-    pub bound: Spread,
-    /// What was measured.
-    pub measured: Spread,
-    /// Pairs within it.
-    pub pairs_within: usize,
-    /// Whether the median is.
-    pub holds: bool,
+    fn rate(&self) -> f64 {
+        self.others_deltas_per_second
+    }
 }
 
 /// What came out of one scenario.
@@ -99,12 +59,14 @@ pub struct Report {
     pub ratio: Ratios,
     /// The bounds that are stated for it.
     pub bounds: Vec<Bound>,
+    /// Whether all of them hold; it does where none is stated.
+    pub bound_held: bool,
     /// The bound of one turn, as the server states it.
     pub turn_bound_us: f64,
     /// What only this scenario has.
     pub more: serde_json::Map<String, serde_json::Value>,
     /// The figures of each pair, as they were taken.
-    pub figures: Vec<Pair>,
+    pub figures: Vec<Pair<Figures>>,
     /// Deltas whose document, sequence and bytes were checked.
     pub verified_deltas: u64,
     /// Deltas that readers were told not to get.
@@ -116,42 +78,71 @@ pub struct Report {
     pub differences: Vec<String>,
 }
 
+/// The head of the Markdown table.
+pub const MARKDOWN_HEAD: &str = "\
+| scenario | form | p50 × | p99 × | p99.9 × | rate × | bounds, and what else was counted |
+|---|---|---:|---:|---:|---:|---|";
+
 /// The head of the table.
 pub const TABLE_HEAD: &str = "\
 scenario                  form            p50     p99   p99.9    rate    quiet p99  disturbed p99   verified
                                             (times the quiet)                 µs             µs";
 
 impl Report {
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        if !self.verified {
+            return Verdict::NotVerified;
+        }
+        let is_missed = self.bounds.iter().any(|bound| bound.decides && !bound.holds);
+        if is_missed { Verdict::BoundMissed } else { Verdict::Verified }
+    }
+
+    /// A row of a Markdown table whose head is [`MARKDOWN_HEAD`].
+    pub fn markdown(&self) -> String {
+        let [[p50, p99, p999, rate], _] = self.ratio.columns();
+        let told = self.bounds.iter().map(|Bound { what, bound, measured, within, of, .. }| {
+            let (is, bound) = (measured.median, bound.median);
+            format!("{what} {bound:.1}: {is:.1}, {within} of {of} within")
+        });
+        let mut notes: Vec<String> = told.collect();
+        for figure in ["moves", "promotions", "sessions", "slow_batches"] {
+            notes.extend(self.more.get(figure).map(|it| format!("{figure} {it}")));
+        }
+        if let Some(memory) = self.more.get("memory") {
+            notes.push(format!("{} bytes a reader", memory["bytes_each_max"]));
+        }
+        if !self.verified {
+            notes.push("**not verified**".to_owned());
+        }
+        let Self { scenario, form, .. } = self;
+        let notes = notes.join("; ");
+        format!("| {scenario} | {form} | {p50} | {p99} | {p999} | {rate} | {notes} |\n")
+    }
+
     /// Lines of the table, and what was wrong.
     pub fn row(&self) -> String {
         let mut text = String::new();
-        let Ratios { p50, p99, p999, rate } = &self.ratio;
-        let median = |of: fn(&Pair) -> f64| Spread::of(self.figures.iter().map(of)).median;
+        let [[p50, p99, p999, rate], ranges] = self.ratio.columns();
+        let median = |of: fn(&Pair<Figures>) -> f64| Spread::of(self.figures.iter().map(of)).median;
         let _ = writeln!(
             text,
-            "{:<25} {:<11} {:>7.2} {:>7.2} {:>7.2} {:>7.3} {:>12.1} {:>14.1}   {}",
+            "{:<25} {:<11} {p50:>7} {p99:>7} {p999:>7} {rate:>7} {:>12.1} {:>14.1}   {}",
             self.scenario,
             self.form,
-            p50.median,
-            p99.median,
-            p999.median,
-            rate.median,
             median(|it| it.quiet.latency.p99_us),
             median(|it| it.disturbed.latency.p99_us),
             self.verified
         );
-        let _ = writeln!(
-            text,
-            "{:>37} {:>7} {:>7} {:>7} {:>7}",
-            "from … to",
-            range(p50),
-            range(p99),
-            range(p999),
-            range(rate)
-        );
-        for Bound { what, bound, measured, holds, .. } in &self.bounds {
-            let (is, of) = (measured.median, bound.median);
-            let _ = writeln!(text, "  {what}: {is:.2}, bound {of:.2}, holds: {holds}");
+        let [p50, p99, p999, rate] = ranges;
+        let _ = writeln!(text, "{:>37} {p50:>7} {p99:>7} {p999:>7} {rate:>7}", "from … to");
+        for Bound { what, bound, measured, within, of, holds, decides } in &self.bounds {
+            let (is, bound) = (measured.median, bound.median);
+            let told = if *decides { "" } else { " (only told)" };
+            let _ = writeln!(
+                text,
+                "  {what} {bound:.2}: {is:.2}, {within} of {of} within, holds: {holds}{told}"
+            );
         }
         for (name, value) in &self.more {
             let _ = writeln!(text, "  {name}: {value}");
@@ -161,8 +152,4 @@ impl Report {
         }
         text
     }
-}
-
-fn range(spread: &Spread) -> String {
-    format!("{:.1}…{:.1}", spread.min, spread.max)
 }

@@ -4,16 +4,25 @@
 //! front of the next one.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use deltaworks_pipeline::handover::{MoveOutcome, Moved};
 use deltaworks_pipeline::message::Policy;
 
 use super::delta::{DEAR, Template};
 use super::fleet::{Key, Plan, Role, Side, Speed};
-use super::world::{World, until};
+use super::world::{Move, Placed, World, until};
+use crate::playbill::Billed;
 
 /// Documents that a reader of the others has.
 const DOCUMENTS_PER_READER: usize = 100;
+
+/// Between two looks at what the daemon has placed.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The thresholds of the daemon where documents are placed by their heat, below what the busiest machine
+/// still does; and so long a document must be quiet.
+const HEAT: [&str; 6] =
+    ["--promotion-threshold", "5000", "--demotion-threshold", "1000", "--idle-timeout", "1"];
 
 /// One scenario.
 #[derive(Clone, Debug)]
@@ -76,7 +85,8 @@ pub enum Disturbance {
     },
     /// A document whose batches are dear to check, and a quick one of the same session.
     Validation,
-    /// The stream moves to a worker of its own and back, so often in a span.
+    /// The stream moves to a worker of its own and back, so often in a span; or the server is let find
+    /// out by itself that it is hot, once.
     Moves {
         /// How often there and back.
         round_trips: u32,
@@ -89,9 +99,45 @@ pub enum Disturbance {
 }
 
 impl Scenario {
-    /// Whether it takes two workers, and so two cores.
-    pub fn needs_other_worker(&self) -> bool {
+    /// Whether documents move in it: in process that takes two workers, and so two cores.
+    pub fn has_moves(&self) -> bool {
         matches!(self.disturbance, Disturbance::Moves { .. })
+    }
+
+    /// The daemon's options for it.
+    pub fn daemon_options(&self) -> &'static [&'static str] {
+        if self.has_moves() { &HEAT } else { &[] }
+    }
+
+    /// The same scenario with so many readers, where it has a thousand.
+    pub fn with_readers(mut self, readers: Option<u32>) -> Self {
+        if let (Some(readers), Disturbance::Readers { frozen, slow }) =
+            (readers, &mut self.disturbance)
+        {
+            [frozen, slow].into_iter().filter(|it| **it > 1).for_each(|it| *it = readers as usize);
+        }
+        self
+    }
+
+    /// Sessions that there must be place for.
+    pub fn sessions(&self) -> u32 {
+        match self.disturbance {
+            Disturbance::Readers { frozen, slow } => SESSIONS.max((frozen + slow) as u32 + 500),
+            _ => SESSIONS,
+        }
+    }
+}
+
+/// Sessions that there is place for, unless a scenario needs more.
+pub const SESSIONS: u32 = 2_500;
+
+impl Billed for Scenario {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
     }
 }
 
@@ -120,7 +166,8 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "promotion",
-            "a document at full speed, beside 1,000 paced ones, moves to a worker of its own and back",
+            "a document at full speed beside 1,000 paced ones moves to a worker of its own and back; over \
+             sockets it is promoted to an elastic worker on the daemon's one CPU",
             Others { stream: Stream::Full, ..paced(1000, 20_000.0) },
             Disturbance::Moves { round_trips: 2 },
         ),
@@ -258,16 +305,20 @@ pub struct Disturbing {
     dear_batches: u64,
     overtakes: u64,
     /// Of moves: those that have ended, whether one is asked for, and whether the document is away.
-    moves: Vec<Moved>,
+    moves: Vec<Move>,
     is_asked: bool,
     is_away: bool,
+    /// Of a promotion: what had been placed before it, and when the server is asked next.
+    before: Option<Placed>,
+    asks_at: Instant,
+    ends_at_ns: u64,
 }
 
 /// What a disturbance came to, over all spans.
 #[derive(Clone, Debug, Default)]
 pub struct Done {
     /// Moves.
-    pub moves: Vec<Moved>,
+    pub moves: Vec<Move>,
     /// Sessions of storms.
     pub sessions: u64,
     /// Dear batches.
@@ -314,6 +365,42 @@ impl Stage {
         };
         Ok(Self { documents })
     }
+
+    /// Deltas that were written to its documents, ever.
+    pub fn published(&self, world: &mut dyn World) -> u64 {
+        let fleet = world.fleet();
+        self.documents.iter().map(|document| fleet.documents[*document].published).sum()
+    }
+}
+
+/// Waits until the server has promoted a document, or none; what it has placed by then.
+fn until_promoted(world: &mut dyn World, is_promoted: bool) -> Result<Placed, String> {
+    let (mut placed, mut failed) = (Placed::default(), None);
+    let mut asks_at = Instant::now();
+    until(world, if is_promoted { "a promotion" } else { "a demotion" }, |world| {
+        if Instant::now() < asks_at {
+            return false;
+        }
+        asks_at = Instant::now() + LOOK;
+        match world.placed() {
+            Ok(told) => placed = told.unwrap_or_default(),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_some() || (placed.promoted > 0) == is_promoted
+    })?;
+    failed.map_or(Ok(placed), Err)
+}
+
+/// Waits for what a quiet span needs: where documents are placed by their heat, the stream has been
+/// promoted by then.
+///
+/// # Errors
+/// If it does not come to that.
+pub fn be_quiet(world: &mut dyn World, disturbance: Disturbance) -> Result<(), String> {
+    if matches!(disturbance, Disturbance::Moves { .. }) && world.placed()?.is_some() {
+        until_promoted(world, true)?;
+    }
+    Ok(())
 }
 
 impl Disturbing {
@@ -340,6 +427,9 @@ impl Disturbing {
             moves: Vec::new(),
             is_asked: false,
             is_away: false,
+            before: None,
+            asks_at: Instant::now(),
+            ends_at_ns: 0,
         };
         match disturbance {
             Disturbance::Hot => {
@@ -359,6 +449,12 @@ impl Disturbing {
                 it.write(world, Role::Asked)?;
                 world.fleet().arrivals = Some(it.documents.clone());
             }
+            Disturbance::Moves { .. } if world.placed()?.is_some() => {
+                world.fleet().rest(true);
+                it.before = Some(until_promoted(world, false)?);
+                world.fleet().rest(false);
+                it.ends_at_ns = world.fleet().now_ns() + length_ns;
+            }
             Disturbance::Moves { round_trips } => {
                 it.interval_ns = length_ns / u64::from(2 * round_trips.max(1) + 1);
             }
@@ -370,7 +466,16 @@ impl Disturbing {
         Ok(it)
     }
 
-    fn read(&mut self, world: &mut dyn World, count: usize, speed: Speed) -> Result<(), String> {
+    /// Lets readers come.
+    ///
+    /// # Errors
+    /// If they are not let in.
+    pub fn read(
+        &mut self,
+        world: &mut dyn World,
+        count: usize,
+        speed: Speed,
+    ) -> Result<(), String> {
         let mut keys = Vec::new();
         for number in 0..count {
             let role = Role::Reader { policy: Policy::Gap, speed };
@@ -412,6 +517,7 @@ impl Disturbing {
                     fleet.write(writer, 1);
                 }
             }
+            Disturbance::Moves { .. } if self.before.is_some() => self.await_promotion(world)?,
             Disturbance::Moves { round_trips } => self.go_on_moving(world, 2 * round_trips)?,
             Disturbance::Storm { sessions } => {
                 self.leave(world);
@@ -434,6 +540,7 @@ impl Disturbing {
         match self.disturbance {
             Disturbance::Storm { sessions } => self.came == sessions && self.keys.is_empty(),
             Disturbance::Validation => self.dear_batches > 0,
+            Disturbance::Moves { .. } if self.ends_at_ns > 0 => !self.moves.is_empty(),
             Disturbance::Moves { round_trips } => {
                 self.came >= 2 * round_trips && !self.is_asked && !self.is_away
             }
@@ -445,7 +552,7 @@ impl Disturbing {
     fn go_on_moving(&mut self, world: &mut dyn World, most: u32) -> Result<(), String> {
         while let Some(moved) = world.take_moved() {
             self.is_asked = false;
-            self.is_away ^= moved.outcome == MoveOutcome::Moved;
+            self.is_away ^= moved.has_moved;
             self.moves.push(moved);
         }
         let fleet = world.fleet();
@@ -458,6 +565,26 @@ impl Disturbing {
         if (self.came < most || self.is_away) && world.move_document(id, !self.is_away)? {
             self.is_asked = true;
             self.came += 1;
+        }
+        Ok(())
+    }
+
+    /// Hears that the stream was promoted, once the span is over: asking takes the load's time.
+    fn await_promotion(&mut self, world: &mut dyn World) -> Result<(), String> {
+        let Some(before) = self.before else { return Ok(()) };
+        if world.fleet().now_ns() < self.ends_at_ns || Instant::now() < self.asks_at {
+            return Ok(());
+        }
+        self.asks_at = Instant::now() + LOOK;
+        let now = world.placed()?.unwrap_or_default();
+        let pauses = now.pauses - before.pauses;
+        if pauses > 0 && now.promoted > 0 {
+            self.moves.push(Move {
+                has_moved: true,
+                pause_us: Some((now.pauses_us - before.pauses_us) / pauses as f64),
+                held: now.laned_batches - before.laned_batches,
+            });
+            self.before = None;
         }
         Ok(())
     }

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use deltaworks_image::{Kind, Limits};
-use deltaworks_pipeline::handover::Moved;
 use deltaworks_pipeline::message::Policy as PipelinePolicy;
 use deltaworks_protocol::message::{
     Access, ClientHello, Open, OpenOptions, Policy, Pong, Start, split_control,
@@ -23,7 +22,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::delta::{DEAR, DEAR_SCHEMA, KEY, WAITED};
 use super::fleet::{Fleet, Key, OpenedAs, Plan, Role, Speed};
 use super::plant::Plant;
-use super::world::{Live, World};
+use super::world::{Live, Move, Placed, World};
 use crate::abuse::daemon::Daemon;
 use crate::abuse::gauge::Gauge;
 use crate::payload;
@@ -46,6 +45,17 @@ const SLOW_LOOKS: usize = 32;
 
 /// Documents of a session that has many.
 const DOCUMENTS_PER_SESSION: usize = 100;
+
+/// What the daemon is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Memory for everything that clients can make grow.
+    pub budget_mib: u32,
+    /// Sessions that there is place for.
+    pub sessions: u32,
+    /// Its options beside.
+    pub options: &'a [&'a str],
+}
 
 /// One connection.
 struct Line {
@@ -84,16 +94,17 @@ impl Sockets {
     pub fn start(
         program: &Path,
         cpu: Option<usize>,
-        budget_mib: u32,
+        terms: Terms<'_>,
         plant: Option<Plant>,
     ) -> Result<Self, String> {
         let folder = configuration()?;
-        let options =
-            ["--cores", "1", "--send-buffer-bytes", SEND_BUFFER_BYTES, "--sessions", "2500"];
-        let mut options: Vec<String> = options.map(str::to_owned).to_vec();
-        let of_budget = budget_mib.to_string();
+        let Terms { budget_mib, sessions, options } = terms;
+        let (of_budget, of_sessions) = (budget_mib.to_string(), sessions.to_string());
         let path = folder.join("deltaworksd.toml").display().to_string();
-        options.extend(["--budget-mib".to_owned(), of_budget, "--config".to_owned(), path]);
+        let all = ["--cores", "1", "--send-buffer-bytes", SEND_BUFFER_BYTES, "--config", &path];
+        let sized = ["--budget-mib", &of_budget, "--sessions", &of_sessions];
+        let options: Vec<String> =
+            [&all, &sized[..], options].concat().into_iter().map(str::to_owned).collect();
         let daemon = Daemon::start(program, cpu, &options).inspect_err(|_| {
             let _ = std::fs::remove_dir_all(&folder);
         })?;
@@ -378,6 +389,9 @@ impl World for Sockets {
                 "chunks" | "nodes" => live.window_bytes += bytes,
                 _ => live.other_bytes += bytes,
             }
+            if matches!(kind.as_str(), "subscriptions" | "spills") {
+                live.reader_bytes += bytes;
+            }
         }
         Some(live)
     }
@@ -386,8 +400,22 @@ impl World for Sockets {
         Err("the daemon has one worker here".to_owned())
     }
 
-    fn take_moved(&mut self) -> Option<Moved> {
+    fn take_moved(&mut self) -> Option<Move> {
         None
+    }
+
+    fn placed(&mut self) -> Result<Option<Placed>, String> {
+        let status = self.gauge.status()?;
+        let cores = status["cores"].as_array().ok_or("the daemon tells of no cores")?;
+        let sum = |figure: &str| cores.iter().filter_map(|core| core[figure].as_u64()).sum();
+        let pause = &status["moves"]["lane_pause"];
+        let pauses = pause["count"].as_u64().ok_or("the daemon tells of no pauses")?;
+        Ok(Some(Placed {
+            promoted: sum("promoted_documents"),
+            pauses,
+            pauses_us: pause["mean_us"].as_f64().unwrap_or_default() * pauses as f64,
+            laned_batches: sum("laned_batches"),
+        }))
     }
 
     fn budget_bytes(&self) -> u64 {

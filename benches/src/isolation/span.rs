@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use hdrhistogram::Histogram;
 
-use crate::abuse::spread::Quantiles;
+use crate::spread::Quantiles;
 
 /// The longest that is told apart, in nanoseconds; what takes longer counts as this.
 const LONGEST_NS: u64 = 60_000_000_000;

@@ -6,14 +6,17 @@
 
 use std::time::{Duration, Instant};
 
-use deltaworks_pipeline::handover::MoveOutcome;
 use serde_json::json;
 
-use super::report::{Bound, Figures, Pair, Ratios, Report};
-use super::scenario::{Cast, Disturbance, Disturbing, Done, Scenario, Stage, Stream};
-use super::world::{Live, World, play, until};
-use crate::abuse::spread::Spread;
+use super::bounds::{self, Bound};
+use super::client::Speed;
+use super::plant::{GROWTH_READERS, Plant, STALL};
+use super::report::{Figures, Report};
+use super::scenario::{Cast, Disturbance, Disturbing, Done, Scenario, Stage, Stream, be_quiet};
+use super::world::{Live, Move, World, play, until};
 use crate::cpu_time;
+use crate::pairs::{Pair, Ratios};
+use crate::spread::Spread;
 
 /// What the others play before anything is measured.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -38,8 +41,10 @@ pub struct Setting {
     pub memory_deltas: u64,
     /// The bound of one turn that the server states.
     pub turn_bound_us: f64,
-    /// Whether the scenario's bounds are stated for this form.
-    pub has_bounds: bool,
+    /// Whether bounds of time decide here, or are told only.
+    pub time_decides: bool,
+    /// A fault to be planted.
+    pub plant: Option<Plant>,
 }
 
 /// Runs `scenario` in `world`; `moved` is told the part that is done, from 0 to 1.
@@ -56,16 +61,11 @@ pub fn run(
     let fleet = world.fleet();
     let mut differences = fleet.faults().to_vec();
     let (others, disturbance) = (fleet.others, fleet.disturbance);
-    let (pairs, more) = match played {
-        Ok(Played { pairs, more, faults }) => {
-            differences.extend(faults);
-            (pairs, more)
-        }
-        Err(fault) => {
-            differences.push(fault);
-            (Vec::new(), serde_json::Map::new())
-        }
-    };
+    let Played { pairs, more, faults, bounds } = played.unwrap_or_else(|fault| {
+        let faults = vec![fault];
+        Played { faults, ..Played::default() }
+    });
+    differences.extend(faults);
     differences.extend(world.finish().err());
     let verified_deltas = others.delivered + disturbance.delivered;
     Ok(Report {
@@ -75,7 +75,8 @@ pub fn run(
         pairs: pairs.len(),
         seconds: setting.length.as_secs_f64(),
         ratio: Ratios::of(&pairs),
-        bounds: if setting.has_bounds { bounds(scenario, setting, &pairs) } else { Vec::new() },
+        bound_held: bounds.iter().all(|bound| bound.holds),
+        bounds,
         turn_bound_us: setting.turn_bound_us,
         more,
         figures: pairs,
@@ -86,10 +87,12 @@ pub fn run(
     })
 }
 
+#[derive(Default)]
 struct Played {
-    pairs: Vec<Pair>,
+    pairs: Vec<Pair<Figures>>,
     more: serde_json::Map<String, serde_json::Value>,
     faults: Vec<String>,
+    bounds: Vec<Bound>,
 }
 
 struct Trial<'a> {
@@ -112,19 +115,17 @@ fn play_all(
     let mut trial = Trial { scenario, setting, cast, stage, done: Done::default() };
     let mut pairs = Vec::new();
     for number in 0..setting.pairs {
-        // Whatever drifts falls on both alike.
-        let pair = if number % 2 == 0 {
-            let quiet = trial.measure(world, None)?;
-            Pair { quiet, disturbed: trial.disturbed(world)? }
-        } else {
-            let disturbed = trial.disturbed(world)?;
-            Pair { quiet: trial.measure(world, None)?, disturbed }
-        };
-        pairs.push(pair);
+        let pair = Pair::take(number, |is_disturbed| match is_disturbed {
+            true => trial.disturbed(world),
+            false => trial.quiet(world),
+        });
+        pairs.push(pair?);
         moved((number + 1) as f64 / setting.pairs as f64);
     }
     let mut more = serde_json::Map::new();
     let mut faults = Vec::new();
+    let mut bounds =
+        bounds::of_pairs(scenario, setting.turn_bound_us, &pairs, setting.time_decides);
     let done = core::mem::take(&mut trial.done);
     match scenario.disturbance {
         Disturbance::Validation => {
@@ -144,18 +145,26 @@ fn play_all(
         Disturbance::Readers { .. } => {
             let memory = trial.memory(world)?;
             faults.extend(memory.fault(world.budget_bytes()));
+            bounds.extend(memory.bounds());
             more.insert("memory".to_owned(), json!(memory));
         }
         Disturbance::Moves { round_trips } => {
-            let asked = u64::from(2 * round_trips) * setting.pairs as u64;
-            let moved = || done.moves.iter().filter(|it| it.outcome == MoveOutcome::Moved);
+            let is_placed = world.placed()?.is_some();
+            let in_a_span = if is_placed { 1 } else { u64::from(2 * round_trips) };
+            let asked = in_a_span * setting.pairs as u64;
+            let moved = || done.moves.iter().filter(|it: &&Move| it.has_moved);
             let finished = moved().count() as u64;
-            let pauses_us = moved().filter_map(|it| Some(it.pause_ns? as f64 / 1e3));
-            more.insert("moves".to_owned(), json!(finished));
+            let pauses_us: Vec<f64> = moved().filter_map(|it| it.pause_us).collect();
+            let held = Spread::of(moved().map(|it| it.held as f64));
+            let [of_moves, of_held] = match is_placed {
+                true => ["promotions", "laned_batches"],
+                false => ["moves", "held_batches"],
+            };
+            more.insert(of_moves.to_owned(), json!(finished));
             more.insert("moves_refused".to_owned(), json!(done.moves.len() as u64 - finished));
-            more.insert("pause_us".to_owned(), json!(Spread::of(pauses_us)));
-            let held = moved().map(|it| f64::from(it.held));
-            more.insert("held_batches".to_owned(), json!(Spread::of(held)));
+            more.insert("pause_us".to_owned(), json!(Spread::of(pauses_us.iter().copied())));
+            more.insert(of_held.to_owned(), json!(held));
+            bounds.push(bounds::of_pauses(&pauses_us, setting.time_decides));
             if finished < asked {
                 faults.push(format!("{finished} of {asked} moves: {:?}", done.moves));
             }
@@ -163,14 +172,26 @@ fn play_all(
         Disturbance::Hot | Disturbance::Greedy { .. } => {}
     }
     trial.rest(world, None)?;
-    Ok(Played { pairs, more, faults })
+    Ok(Played { pairs, more, faults, bounds })
 }
 
 /// What was live while many deltas were published beside readers that do not take them.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 struct Memory {
-    /// Deltas that the others got meanwhile.
+    /// Deltas of the stream that were written meanwhile.
     deltas: u64,
+    /// Readers that do not keep up.
+    readers: u64,
+    /// Everything but documents' windows, before these came.
+    other_bytes_before: u64,
+    /// The same at the last look.
+    other_bytes_after: u64,
+    /// Subscriptions that came with these readers and copies for all readers, at most.
+    reader_bytes_max: u64,
+    /// The same for each of these readers.
+    bytes_each_max: u64,
+    /// What it may be: so much for each of all readers.
+    reader_bytes_limit: u64,
     /// The most that documents' windows took.
     window_bytes_max: u64,
     /// The most that everything else took, in the first fifth.
@@ -182,7 +203,23 @@ struct Memory {
 }
 
 impl Memory {
-    fn look(&mut self, live: Live, is_early: bool) {
+    /// What is live before the readers come.
+    fn before(readers: usize, others: usize, live: Live) -> Self {
+        let of_readers = |count: usize| count as u64 * READER_BYTES_MAX;
+        Self {
+            readers: readers as u64,
+            other_bytes_before: live.other_bytes,
+            reader_bytes_limit: of_readers(readers + others),
+            growth_bytes_max: of_readers(readers),
+            ..Self::default()
+        }
+    }
+
+    fn look(&mut self, live: Live, is_early: bool, reader_bytes_before: u64) {
+        let of_readers = live.reader_bytes.saturating_sub(reader_bytes_before);
+        self.reader_bytes_max = self.reader_bytes_max.max(of_readers);
+        self.bytes_each_max = self.reader_bytes_max.div_ceil(self.readers.max(1));
+        self.other_bytes_after = live.other_bytes;
         self.window_bytes_max = live.window_bytes.max(self.window_bytes_max);
         let most = match is_early {
             true => &mut self.other_bytes_max_early,
@@ -197,14 +234,27 @@ impl Memory {
             return Some("nobody told what was live".to_owned());
         }
         let most = self.window_bytes_max + early.max(late);
-        let is_flat = late <= early + self.growth_bytes_max && most <= budget_bytes;
-        (!is_flat).then(|| {
-            format!("{early} bytes, then {late}, and {most} in all of a budget of {budget_bytes}")
-        })
+        let is_beyond = most > budget_bytes;
+        is_beyond.then(|| format!("{most} bytes were live, of a budget of {budget_bytes}"))
+    }
+
+    /// Memory is flat, and a reader costs what is stated. Of counts, so they decide everywhere.
+    fn bounds(&self) -> [Bound; 2] {
+        let late_max = (self.other_bytes_max_early + self.growth_bytes_max) as f64;
+        let flat = (late_max, self.other_bytes_max_late as f64);
+        let each = (self.reader_bytes_limit as f64, self.reader_bytes_max as f64);
+        let is_flat = "bytes beside windows, behind a fifth of the deltas, at most";
+        let is_small = "bytes for readers, at most 2 KiB for each";
+        [Bound::at_most(is_flat, &[flat], true), Bound::at_most(is_small, &[each], true)]
     }
 }
 
 impl Trial<'_> {
+    fn quiet(&mut self, world: &mut dyn World) -> Result<Figures, String> {
+        be_quiet(world, self.scenario.disturbance)?;
+        self.measure(world, None)
+    }
+
     /// A span in which it is disturbed, and after it the account of everybody.
     fn disturbed(&mut self, world: &mut dyn World) -> Result<Figures, String> {
         let length_ns = (SETTLING + self.setting.length).as_nanos() as u64;
@@ -255,8 +305,14 @@ impl Trial<'_> {
         world: &mut dyn World,
         mut disturbing: Option<&mut Disturbing>,
     ) -> Result<Figures, String> {
+        let stalls = self.setting.plant == Some(Plant::Stall);
         let mut tick = |world: &mut dyn World| match &mut disturbing {
-            Some(disturbing) => disturbing.tick(world),
+            Some(disturbing) => {
+                if stalls {
+                    std::thread::sleep(STALL);
+                }
+                disturbing.tick(world)
+            }
             None => Ok(()),
         };
         let ran_ns = cpu_time::of_this_thread_ns();
@@ -278,22 +334,21 @@ impl Trial<'_> {
 
     /// What is live while the others get many deltas.
     fn memory(&mut self, world: &mut dyn World) -> Result<Memory, String> {
+        let before = world.live().unwrap_or_default();
         let mut disturbing = Disturbing::begin(world, self.scenario.disturbance, &self.stage, 0)?;
-        let began = world.fleet().others.delivered;
+        let began = self.stage.published(world);
         let wanted = match self.scenario.others.stream {
             Stream::Full => self.setting.memory_deltas,
             // It would take too long.
             Stream::Paced | Stream::None => self.setting.memory_deltas / 10,
         };
-        let mut memory = Memory {
-            growth_bytes_max: disturbing.readers() as u64 * READER_BYTES_MAX,
-            ..Memory::default()
-        };
+        let mut memory = Memory::before(disturbing.readers(), self.cast.readers.len(), before);
         let mut looked = 0;
+        let mut grows = self.setting.plant == Some(Plant::Growth);
         while memory.deltas < wanted {
             world.step()?;
             disturbing.tick(world)?;
-            memory.deltas = world.fleet().others.delivered - began;
+            memory.deltas = self.stage.published(world) - began;
             if !world.fleet().faults().is_empty() {
                 return Err("it was not whole while memory was looked at".to_owned());
             }
@@ -301,7 +356,10 @@ impl Trial<'_> {
             if memory.deltas >= looked {
                 looked = memory.deltas + wanted / 200;
                 let is_early = memory.deltas < wanted / 5;
-                memory.look(world.live().unwrap_or_default(), is_early);
+                memory.look(world.live().unwrap_or_default(), is_early, before.reader_bytes);
+            }
+            if memory.deltas >= wanted / 2 && core::mem::take(&mut grows) {
+                disturbing.read(world, GROWTH_READERS, Speed::Frozen)?;
             }
         }
         self.rest(world, Some(&mut disturbing))?;
@@ -309,39 +367,4 @@ impl Trial<'_> {
         world.fleet().resume();
         Ok(memory)
     }
-}
-
-fn bounds(scenario: &Scenario, setting: Setting, pairs: &[Pair]) -> Vec<Bound> {
-    let mut bounds = Vec::new();
-    let mut add = |what, bound: &dyn Fn(&Pair) -> f64, measured: &dyn Fn(&Pair) -> f64, is_most| {
-        let within = |it: &&Pair| match is_most {
-            true => measured(it) <= bound(it),
-            false => measured(it) >= bound(it),
-        };
-        let pairs_within = pairs.iter().filter(within).count();
-        let (limit, is) =
-            (Spread::of(pairs.iter().map(bound)), Spread::of(pairs.iter().map(measured)));
-        let holds = pairs_within * 2 > pairs.len();
-        bounds.push(Bound { what, bound: limit, measured: is, pairs_within, holds });
-    };
-    if let Some(ratio) = scenario.p99_ratio_max {
-        let turn = setting.turn_bound_us;
-        add(
-            "paced p99 in µs, at most twice the quiet one and one turn",
-            &|it| ratio * it.quiet.latency.p99_us + turn,
-            &|it| it.disturbed.latency.p99_us,
-            true,
-        );
-    }
-    if let Some(ratio) = scenario.rate_ratio_min {
-        add(
-            "the others' rate for the quiet one, at least",
-            &|_| ratio,
-            &|it| {
-                it.disturbed.others_deltas_per_second / it.quiet.others_deltas_per_second.max(1e-9)
-            },
-            false,
-        );
-    }
-    bounds
 }

@@ -12,6 +12,7 @@ use deltaworks_runtime::clock::{Clock, SystemClock};
 use deltaworks_runtime::pinned::PinnedThread;
 
 use super::inside::Port;
+use super::plant::{PAUSE, Plant};
 
 /// Turns with nothing to do after which a core that only owns documents lets others have its CPU.
 const IDLE_TURNS_MAX: u32 = 256;
@@ -50,10 +51,10 @@ impl Worker {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(stages: CoreStages, cpu: usize) -> Result<Self, String> {
+    pub fn start(stages: CoreStages, cpu: usize, plant: Option<Plant>) -> Result<Self, String> {
         let (orders, ordered) = channel();
         let (told, moved) = channel();
-        let run = move || own_documents(stages, &ordered, &told);
+        let run = move || own_documents(stages, &ordered, &told, plant);
         let thread = PinnedThread::spawn(cpu, "worker", run).map_err(|error| error.to_string())?;
         Ok(Self { thread, orders, moved })
     }
@@ -83,7 +84,12 @@ impl Worker {
 }
 
 /// Turns until nobody can ask anything any more; how busy it was.
-fn own_documents(mut stages: CoreStages, orders: &Receiver<Order>, told: &Sender<Moved>) -> Worked {
+fn own_documents(
+    mut stages: CoreStages,
+    orders: &Receiver<Order>,
+    told: &Sender<Moved>,
+    plant: Option<Plant>,
+) -> Worked {
     let mut clock = SystemClock::new();
     let mut nobody = Port::new(None);
     let began_ns = clock.now().monotonic_ns;
@@ -92,6 +98,9 @@ fn own_documents(mut stages: CoreStages, orders: &Receiver<Order>, told: &Sender
     let mut order = None;
     loop {
         let work = stages.turn(&mut nobody, clock.now());
+        if plant == Some(Plant::Pause) {
+            std::thread::sleep(PAUSE);
+        }
         let now_ns = clock.now().monotonic_ns;
         busy_ns += if work > 0 { now_ns - before_ns } else { 0 };
         before_ns = now_ns;

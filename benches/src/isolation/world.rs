@@ -5,8 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use deltaworks_pipeline::handover::Moved;
-
 use super::fleet::{Fleet, Key, Plan};
 
 /// How long something may take that must come, on a machine that is busy with other things.
@@ -19,6 +17,32 @@ pub struct Live {
     pub window_bytes: u64,
     /// Everything else.
     pub other_bytes: u64,
+    /// Of that, subscriptions and what was copied for them.
+    pub reader_bytes: u64,
+}
+
+/// What a server tells of documents that it places by their heat, since it began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Placed {
+    /// Documents that have an elastic worker now.
+    pub promoted: u64,
+    /// Pauses: from the last batch before a document had one, to the first behind it.
+    pub pauses: u64,
+    /// All of them together.
+    pub pauses_us: f64,
+    /// Batches that waited for an elastic worker's share of a turn.
+    pub laned_batches: u64,
+}
+
+/// A move that has ended, or a promotion.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    /// Whether the document has moved.
+    pub has_moved: bool,
+    /// How long nobody could append, if somebody was writing.
+    pub pause_us: Option<f64>,
+    /// Batches that were held meanwhile.
+    pub held: u64,
 }
 
 /// What is played in.
@@ -58,7 +82,13 @@ pub trait World {
     fn move_document(&mut self, document: u64, to_other: bool) -> Result<bool, String>;
 
     /// A move that has ended.
-    fn take_moved(&mut self) -> Option<Moved>;
+    fn take_moved(&mut self) -> Option<Move>;
+
+    /// What the server tells of documents that it places by itself; `None` where it does not.
+    ///
+    /// # Errors
+    /// If it does not tell.
+    fn placed(&mut self) -> Result<Option<Placed>, String>;
 
     /// What the server's memory is bounded by.
     fn budget_bytes(&self) -> u64;
