@@ -33,7 +33,7 @@ fn play(scenario: &str, form: Form, plant: Option<Plant>) -> Report {
         },
         form: vec![form],
         seconds: 0.1,
-        memory_deltas: if form == Form::Sockets { 100_000 } else { 400_000 },
+        memory_deltas: if form == Form::Sockets { 100_000 } else { 200_000 },
         readers: None,
         storm_sessions: 500,
         budget_mib: 32,
@@ -71,7 +71,7 @@ fn is_sound(scenario: &str, form: Form) -> Report {
 #[test]
 fn a_hot_document_in_process() {
     let report = is_sound("hot-document", Form::InProcess);
-    assert!(report.figures[0].disturbed.disturbance_deltas_per_second > 0.0);
+    assert!(report.disturbance_deltas > 0);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_document_that_moves_in_process() {
 fn greedy_publishers_in_process() {
     for scenario in ["greedy-publisher", "greedy-long-deltas"] {
         let report = is_sound(scenario, Form::InProcess);
-        assert!(report.figures[0].disturbed.disturbance_deltas_per_second > 0.0);
+        assert!(report.disturbance_deltas > 0);
     }
 }
 
@@ -117,7 +117,7 @@ fn a_storm_of_sessions_in_process() {
 fn the_hot_and_the_greedy_over_sockets() {
     for scenario in ["hot-document", "greedy-publisher", "greedy-long-deltas"] {
         let report = is_sound(scenario, Form::Sockets);
-        assert!(report.figures[0].disturbed.disturbance_deltas_per_second > 0.0);
+        assert!(report.disturbance_deltas > 0);
     }
 }
 

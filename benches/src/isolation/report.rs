@@ -69,6 +69,8 @@ pub struct Report {
     pub figures: Vec<Pair<Figures>>,
     /// Deltas whose document, sequence and bytes were checked.
     pub verified_deltas: u64,
+    /// Of these, those of the disturbance's readers, whenever they came.
+    pub disturbance_deltas: u64,
     /// Deltas that readers were told not to get.
     pub told_deltas: u64,
     /// Everything that was written came in order or was told, to every reader, and what a scenario

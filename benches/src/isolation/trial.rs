@@ -81,6 +81,7 @@ pub fn run(
         more,
         figures: pairs,
         verified_deltas,
+        disturbance_deltas: disturbance.delivered,
         told_deltas: others.told + disturbance.told,
         verified: differences.is_empty() && verified_deltas > 0,
         differences,
