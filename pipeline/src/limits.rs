@@ -108,7 +108,8 @@ pub struct TurnBounds {
 
 /// How long a turn of a core is meant to take at most under the default bounds, in microseconds: the sum
 /// of what each kind of work is taken to cost on a core of its own, sockets not counted. It is computed,
-/// and no clock enforces it; `throughput isolation` tells the turns that it saw beside it.
+/// and no clock enforces it; the server counts the turns that took longer, and `throughput isolation` tells
+/// those that it saw.
 pub const TURN_BOUND_US: u32 = 50;
 
 impl Default for TurnBounds {

@@ -416,6 +416,7 @@ fn report_core(
         parks: counted(CoreCounter::Parks),
         busy_ratio,
         busy_seconds: of(Figure::BusyNs) as f64 / 1e9,
+        turns_over_bound: of(Figure::TurnsOverBound),
         ring_depth: of(Figure::RingDepth),
         sessions: of(Figure::Sessions),
         documents: of(Figure::Documents),

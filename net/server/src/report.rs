@@ -147,6 +147,9 @@ pub struct CoreReport {
     pub busy_ratio: f64,
     /// The same as a time, since the start.
     pub busy_seconds: f64,
+    /// Turns that did something and took longer than a turn is meant to, until the next began: calls to
+    /// sockets are in it, and what the system gave to others.
+    pub turns_over_bound: u64,
     /// The most messages that one turn found in the rings to this core, its own among them, in the
     /// last 20 ms of its turns.
     pub ring_depth: u64,

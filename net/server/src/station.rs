@@ -34,7 +34,7 @@ use crate::planted::CorePlants;
 use crate::recording::Recorder;
 use crate::session::serve;
 use crate::settings::SettingsReader;
-use crate::tally::{Figure, Tally};
+use crate::tally::Tally;
 
 /// Time between two looks at the sessions' deadlines.
 const DEADLINE_LOOK_NS: u64 = 250_000_000;
@@ -346,7 +346,7 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
     /// Counts the time since the last turn, if that had work.
     fn count_busy(&mut self, now: Now) {
         if let Some(since_ns) = self.busy_since_ns.take() {
-            self.tally.add(Figure::BusyNs, now.monotonic_ns.saturating_sub(since_ns));
+            self.tally.turn_took(now.monotonic_ns.saturating_sub(since_ns));
         }
     }
 

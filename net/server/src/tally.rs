@@ -8,6 +8,7 @@
 
 use deltaworks_pipeline::CollectionCounts;
 use deltaworks_pipeline::latency::{BUCKETS, Histogram};
+use deltaworks_pipeline::limits::TURN_BOUND_US;
 use deltaworks_pipeline::message::Policy;
 use deltaworks_pipeline::stages::CoreStages;
 use deltaworks_runtime::counters::{CounterReader, CounterWriter, counters};
@@ -20,6 +21,7 @@ const PUBLISH_NS: u64 = 20_000_000;
 #[repr(usize)]
 pub(crate) enum Figure {
     BusyNs,
+    TurnsOverBound,
     RingDepth,
     Sessions,
     Documents,
@@ -137,6 +139,16 @@ impl Tally {
     #[inline]
     pub fn add(&mut self, figure: Figure, amount: u64) {
         self.figures.add(figure as usize, amount);
+    }
+
+    /// Counts a turn that did something, by its time until the next: its calls to sockets, what the
+    /// executor did behind it, and what the system gave to others are in it.
+    #[inline]
+    pub fn turn_took(&mut self, ns: u64) {
+        self.add(Figure::BusyNs, ns);
+        if ns > u64::from(TURN_BOUND_US) * 1_000 {
+            self.add(Figure::TurnsOverBound, 1);
+        }
     }
 
     /// Whether it is time to publish.
@@ -276,5 +288,22 @@ impl TallyReader {
     pub fn times(&self, of: Timed) -> ([u64; BUCKETS], u64, u64) {
         let words = self.times[of as usize].snapshot();
         (core::array::from_fn(|bucket| words[bucket]), words[BUCKETS], words[BUCKETS + 1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_that_took_longer_than_the_bound_are_counted() {
+        let (mut tally, _) = tally(1);
+        let bound_ns = u64::from(TURN_BOUND_US) * 1_000;
+        for ns in [1, bound_ns, bound_ns + 1, 3 * bound_ns] {
+            tally.turn_took(ns);
+        }
+        let figure = |figure: Figure| tally.figures.get(figure as usize);
+        assert_eq!(figure(Figure::TurnsOverBound), 2);
+        assert_eq!(figure(Figure::BusyNs), 5 * bound_ns + 2);
     }
 }

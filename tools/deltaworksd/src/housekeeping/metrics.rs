@@ -58,7 +58,7 @@ struct Scrape {
 /// A figure of a core: name, unit, meaning, where it stands in the report.
 type OfCore = (&'static str, Option<Unit>, &'static str, fn(&CoreReport) -> u64);
 
-const CORE_COUNTERS: [OfCore; 40] = [
+const CORE_COUNTERS: [OfCore; 41] = [
     ("core_turns", None, "Turns of the core's loop", |core| core.turns),
     ("core_work", None, "Messages, marks and images that turns dealt with", |core| core.work),
     ("core_io_looks", None, "Looks at sockets", |core| core.io_looks),
@@ -92,6 +92,12 @@ const CORE_COUNTERS: [OfCore; 40] = [
     ("lane_overruns", None, "Times that more batches of hot documents waited than may", |core| {
         core.lane_overruns
     }),
+    (
+        "turns_over_bound",
+        None,
+        "Turns that took longer than 50 microseconds, with sockets",
+        |core| core.turns_over_bound,
+    ),
     ("full_asides", None, "Times that a worker took no message because so much waited", |core| {
         core.full_asides
     }),
