@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use crate::driver::{self, BenchOptions, Programs};
+use crate::page::page;
 use crate::progress::duration;
 use crate::results::Results;
 
@@ -14,6 +15,14 @@ use crate::results::Results;
 pub enum Command {
     /// Every scenario, in turns, into `results.json` and a page.
     Bench(BenchOptions),
+    /// The page of a run that was kept.
+    Report {
+        /// Its `results.json`.
+        results: PathBuf,
+        /// Where the page goes; by default beside it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// Does it; `false` if something went wrong that was measured.
@@ -23,6 +32,10 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<bool, String> {
     match command {
         Command::Bench(options) => bench(options),
+        Command::Report { results, out } => {
+            let beside = results.with_file_name("report.html");
+            report(&Results::read(results)?, out.as_ref().unwrap_or(&beside)).map(|()| true)
+        }
     }
 }
 
@@ -56,13 +69,18 @@ fn bench(options: &BenchOptions) -> Result<bool, String> {
         "{} series in {}, {wrong} failures: {}",
         results.series.len(),
         duration(results.seconds),
-        options.out.join("results.json").display()
+        options.out.join("report.html").display()
     );
     Ok(wrong == 0)
 }
 
 fn keep(results: &Results, folder: &Path) -> Result<(), String> {
-    results.write(&folder.join("results.json"))
+    results.write(&folder.join("results.json"))?;
+    report(results, &folder.join("report.html"))
+}
+
+fn report(results: &Results, to: &Path) -> Result<(), String> {
+    std::fs::write(to, page(results)).map_err(|error| format!("{}: {error}", to.display()))
 }
 
 /// The program that measures: this one, or that which stands beside it.

@@ -267,7 +267,7 @@ mod tests {
             peers: PathBuf::new(),
             json: false,
         };
-        let chosen = options(&["peers/idle", "2-core/cbor/uniform/10000x32"]).chosen();
+        let chosen = options(&["peers/idle", "2-core/cbor/uniform/10000x8"]).chosen();
         assert_eq!(chosen.len(), 2);
         assert!(options(&["nothing"]).chosen().is_empty());
     }

@@ -25,4 +25,16 @@ pub mod progress;
 
 pub mod driver;
 
+pub mod statistics;
+
+pub mod quantity;
+
+pub mod figure;
+
+pub mod goal;
+
+pub mod plot;
+
+pub mod page;
+
 pub mod command;

@@ -1,0 +1,383 @@
+//! The table of figures: which series each shows, how, its question, and what it does not measure.
+
+use crate::results::{Results, Series};
+
+/// How a figure is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Along a cell's value, a line for each of another.
+    Lines {
+        /// The value along which.
+        x: &'static str,
+        /// What each line is: `system`, or a value of the cell.
+        line: &'static str,
+    },
+    /// A row for each system, or each value of the cell.
+    Strips {
+        /// What each row is.
+        row: &'static str,
+    },
+    /// Nanoseconds by stage, one bar a row.
+    Stages {
+        /// What each row is.
+        row: &'static str,
+    },
+}
+
+/// One figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// What it is called in links.
+    pub id: &'static str,
+    /// Its heading.
+    pub title: &'static str,
+    /// What it answers.
+    pub question: &'static str,
+    /// What it says nothing about.
+    pub not_measured: &'static str,
+    /// The scenario whose series it shows.
+    pub scenario: &'static str,
+    /// The metric of the series, or one of the further figures of its samples.
+    pub metric: &'static str,
+    /// The unit, where the metric is a further figure.
+    pub unit: &'static str,
+    /// Cells must have these values.
+    pub fixed: &'static [(&'static str, &'static [&'static str])],
+    /// A panel for each of this value of the cell.
+    pub panel: &'static str,
+    /// How it is drawn.
+    pub shape: Shape,
+    /// Whether its axis of values is logarithmic.
+    pub is_logarithmic: bool,
+}
+
+const PIPELINE_NOT: &str = "sockets, the kernel, control messages, several processes. The load's own cost is in it: writing \
+    fresh images and hashing what is read share the core.";
+const SOCKETS_NOT: &str = "a network with distance or loss; TLS; more than one core of a server. Daemon and load share the \
+    machine's memory and its last cache.";
+const UNIFORM_CBOR: &[(&str, &[&str])] =
+    &[("law", &["uniform"]), ("collection", &["cbor"]), ("delta_bytes", &["46"])];
+
+/// All figures, in the order of the page.
+pub const FIGURES: [Figure; 18] = [
+    Figure {
+        id: "pipeline",
+        title: "The data path, by batch and documents",
+        question: "How many 46-byte CBOR deltas a second are received, checked, numbered, appended, delivered and read?",
+        not_measured: PIPELINE_NOT,
+        scenario: "pipeline",
+        metric: "deltas",
+        unit: "1/s",
+        fixed: UNIFORM_CBOR,
+        panel: "cores",
+        shape: Shape::Lines { x: "batch", line: "documents" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "stages",
+        title: "Where the time goes",
+        question: "Which stage of the data path takes how many nanoseconds of a core per delta?",
+        not_measured: "waiting for memory apart from working: what a stage waits for is in its time. Generator and subscriber are \
+            the load, not the product.",
+        scenario: "pipeline",
+        metric: "stages",
+        unit: "ns",
+        fixed: &[
+            ("law", &["uniform"]),
+            ("collection", &["cbor"]),
+            ("delta_bytes", &["46"]),
+            ("batch", &["1", "32"]),
+            ("documents", &["10000", "1000000"]),
+        ],
+        panel: "cores",
+        shape: Shape::Stages { row: "documents × batch" },
+        is_logarithmic: false,
+    },
+    Figure {
+        id: "forms",
+        title: "What checking costs",
+        question: "How fast is the data path when a collection checks nothing, CBOR maps, or records?",
+        not_measured: PIPELINE_NOT,
+        scenario: "pipeline",
+        metric: "deltas",
+        unit: "1/s",
+        fixed: &[
+            ("law", &["uniform"]),
+            ("documents", &["10000"]),
+            ("batch", &["1", "32"]),
+            ("delta_bytes", &["46"]),
+        ],
+        panel: "cores × batch",
+        shape: Shape::Strips { row: "collection" },
+        is_logarithmic: false,
+    },
+    Figure {
+        id: "laws",
+        title: "Hot and cold documents",
+        question: "What changes when few documents get most of the deltas (Zipf), as against all the same?",
+        not_measured: "documents that move to cores of their own: nobody moves in this run.",
+        scenario: "pipeline",
+        metric: "deltas",
+        unit: "1/s",
+        fixed: &[
+            ("collection", &["cbor"]),
+            ("batch", &["1", "32"]),
+            ("delta_bytes", &["46"]),
+            ("documents", &["10000", "1000000"]),
+        ],
+        panel: "cores × batch",
+        shape: Shape::Strips { row: "documents × law" },
+        is_logarithmic: false,
+    },
+    Figure {
+        id: "in-process",
+        title: "Between two threads",
+        question: "How many messages a second go from one core to another inside of a process?",
+        not_measured: "what a message means: the rings and channels of the others move bytes and check nothing.",
+        scenario: "in-process",
+        metric: "messages",
+        unit: "1/s",
+        fixed: &[],
+        panel: "payload_bytes × batch",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "between-processes",
+        title: "Between two processes",
+        question: "How many messages a second go from one process to another by shared memory?",
+        not_measured: "sockets; what a message means.",
+        scenario: "between-processes",
+        metric: "messages",
+        unit: "1/s",
+        fixed: &[],
+        panel: "payload_bytes × batch",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "fan-out-cpu",
+        title: "Fan-out: the server's CPU time per delivery",
+        question: "What does a delivery over loopback TCP cost the server when publishers send 32 deltas together?",
+        not_measured: SOCKETS_NOT,
+        scenario: "fan-out",
+        metric: "cpu_ns_per_delivery",
+        unit: "ns",
+        fixed: &[("batch", &["32"])],
+        panel: "payload_bytes",
+        shape: Shape::Lines { x: "subscribers", line: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "fan-out-cpu-single",
+        title: "Fan-out of single deltas: the server's CPU time per delivery",
+        question: "The same with one delta a batch: what does a delivery cost when nothing is sent together?",
+        not_measured: SOCKETS_NOT,
+        scenario: "fan-out",
+        metric: "cpu_ns_per_delivery",
+        unit: "ns",
+        fixed: &[("batch", &["1"])],
+        panel: "payload_bytes",
+        shape: Shape::Lines { x: "subscribers", line: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "fan-out",
+        title: "Fan-out: deliveries",
+        question: "How many deliveries a second come through, with the server on one core and the load on another?",
+        not_measured: SOCKETS_NOT,
+        scenario: "fan-out",
+        metric: "deliveries",
+        unit: "1/s",
+        fixed: &[],
+        panel: "payload_bytes × batch",
+        shape: Shape::Lines { x: "subscribers", line: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "fan-in",
+        title: "Fan-in",
+        question: "How many deliveries a second come through when many publish and one reads?",
+        not_measured: SOCKETS_NOT,
+        scenario: "fan-in",
+        metric: "deliveries",
+        unit: "1/s",
+        fixed: &[],
+        panel: "publishers × payload_bytes × batch",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "mesh",
+        title: "Everybody to everybody",
+        question: "How many deliveries a second come through when all publish and all read?",
+        not_measured: SOCKETS_NOT,
+        scenario: "mesh",
+        metric: "deliveries",
+        unit: "1/s",
+        fixed: &[],
+        panel: "publishers × payload_bytes × batch",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "latency",
+        title: "Latency",
+        question: "How late is the slowest hundredth of deliveries, counted from when each was due?",
+        not_measured: "a network. The load is open: who falls behind is not waited for, so waiting counts.",
+        scenario: "latency",
+        metric: "p99",
+        unit: "us",
+        fixed: &[],
+        panel: "load × subscribers × payload_bytes",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "idle",
+        title: "Idle sessions",
+        question: "What part of a core do connections take that do nothing?",
+        not_measured: "the first minute after they connect; the memory that the kernel takes for a socket.",
+        scenario: "idle",
+        metric: "cpu-share",
+        unit: "share",
+        fixed: &[],
+        panel: "sessions",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "idle-memory",
+        title: "Memory of an idle session",
+        question: "How many bytes does a server hold for a connection that does nothing?",
+        not_measured: "what the kernel takes for the socket.",
+        scenario: "idle",
+        metric: "rss_bytes_per_session",
+        unit: "bytes",
+        fixed: &[],
+        panel: "sessions",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "start-up",
+        title: "Start-up",
+        question: "How long from the start of a server to its first delivery?",
+        not_measured: "reading the program from a cold disk.",
+        scenario: "start-up",
+        metric: "first-delivery",
+        unit: "ms",
+        fixed: &[],
+        panel: "",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "parked",
+        title: "The first delta after silence",
+        question: "How late is the slowest hundredth when everybody slept, and what of it is the kernel's?",
+        not_measured: "deep sleep of the CPU: a guest does not choose it.",
+        scenario: "parked",
+        metric: "p99",
+        unit: "us",
+        fixed: &[],
+        panel: "gap_ms",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "memory",
+        title: "Memory",
+        question: "How many bytes of the process does a document take, and how many each subscription of it?",
+        not_measured: "chunks and nodes: what was sent lies in a pool whose size is configured.",
+        scenario: "memory",
+        metric: "bytes-each",
+        unit: "bytes",
+        fixed: &[],
+        panel: "what",
+        shape: Shape::Strips { row: "count" },
+        is_logarithmic: false,
+    },
+    Figure {
+        id: "recovery",
+        title: "Recovery after overload",
+        question: "How long after an overload is the last waiting batch delivered, as against the time that its queue needs at the least?",
+        not_measured: "subscribers that drop: here nothing is lost, everything waits.",
+        scenario: "recovery",
+        metric: "recovery",
+        unit: "ms",
+        fixed: &[],
+        panel: "",
+        shape: Shape::Strips { row: "overload" },
+        is_logarithmic: false,
+    },
+];
+
+/// A series, and its place among those of the results.
+pub type Placed<'a> = (usize, &'a Series);
+
+impl Figure {
+    /// The series that it shows.
+    pub fn series<'a>(&self, results: &'a Results) -> Vec<Placed<'a>> {
+        results.series.iter().enumerate().filter(|(_, series)| self.shows(series)).collect()
+    }
+
+    fn shows(&self, series: &Series) -> bool {
+        let fits = |(name, values): &(&str, &[&str])| {
+            series.of_cell(name).is_none_or(|value| values.contains(&value.as_str()))
+        };
+        let has_figure = self.metric == series.metric
+            || self.metric == "stages"
+            || series.samples.iter().any(|it| it.more.contains_key(self.metric));
+        self.scenario == series.scenario
+            && series.absent.is_none()
+            && has_figure
+            && !series.values().is_empty()
+            && self.fixed.iter().all(fits)
+    }
+
+    /// The value of one of the series' samples.
+    pub fn value(&self, series: &Series, sample: usize) -> Option<f64> {
+        let sample = series.samples.get(sample).filter(|it| it.verified)?;
+        if self.metric == series.metric {
+            return Some(sample.value);
+        }
+        sample.more.get(self.metric).copied()
+    }
+
+    /// The values of all samples that are verified.
+    pub fn values(&self, series: &Series) -> Vec<f64> {
+        (0..series.samples.len()).filter_map(|place| self.value(series, place)).collect()
+    }
+}
+
+/// What names a series by `key`: its system, or values of its cell, several joined by `×`.
+pub fn name_by(series: &Series, key: &str) -> String {
+    let of = |key: &str| match key {
+        "" => String::new(),
+        "system" => series.system.clone(),
+        _ => match (series.number_of_cell(key), series.of_cell(key)) {
+            (Some(number), _) => told(key, &crate::quantity::count(number), number),
+            (None, Some(text)) => text,
+            (None, None) => String::new(),
+        },
+    };
+    let parts: Vec<String> = key.split(" × ").map(of).filter(|it| !it.is_empty()).collect();
+    parts.join(", ")
+}
+
+/// A number of a cell with its noun.
+fn told(key: &str, number: &str, value: f64) -> String {
+    let one = value == 1.0;
+    match key {
+        "cores" => format!("{number} {}", if one { "core" } else { "cores" }),
+        "documents" => format!("{number} {}", if one { "document" } else { "documents" }),
+        "batch" => format!("batches of {number}"),
+        "payload_bytes" | "delta_bytes" => format!("{number} B"),
+        "gap_ms" => format!("after {number} ms"),
+        "publishers" => format!("{number} {}", if one { "publisher" } else { "publishers" }),
+        "subscribers" => format!("{number} {}", if one { "subscriber" } else { "subscribers" }),
+        "sessions" => format!("{number} sessions"),
+        _ => number.to_owned(),
+    }
+}
