@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation bench bench-quick bench-full sanitize test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation bench bench-quick bench-full bench-guard sanitize test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ bench-quick: needs ## The same with few cells and short samples: about 5 minutes
 
 bench-full: needs ## The same with every combination, for as long as it takes
 	@scripts/bench full $(OPTIONS)
+
+bench-guard: needs ## Compares the work tree with a commit in pairs, and fails beyond a loss: BASE=<commit> LOSS=5
+	@BASE="$(BASE)" LOSS="$(or $(LOSS),5)" scripts/bench-guard $(OPTIONS)
 
 sanitize: ## Stress, inline pipeline and daemon under sanitizers, inline pipeline under memcheck: STEPS="thread address memcheck helgrind"
 	@scripts/sanitize $(STEPS)

@@ -15,6 +15,7 @@ use deltaworks_runtime::clock::{Clock, SystemClock};
 
 use crate::cpu_time;
 use crate::generator::Generator;
+use crate::plant::Loss;
 use crate::subscriber::{Heard, Subscriber, reading, writing};
 
 /// Time after the last batch in which everything must have been answered and read.
@@ -69,6 +70,8 @@ pub struct Core {
     pub batches: Option<u64>,
     /// Bytes of a read at most.
     pub read_bytes: usize,
+    /// Work that is done for nothing, in percent, to see whether the loss is found.
+    pub loss_percent: Option<f64>,
 }
 
 /// Time spent, by stage.
@@ -146,6 +149,12 @@ impl Core {
     pub fn run(mut self) -> Outcome {
         let mut clock = SystemClock::new();
         self.open_all(&mut clock);
+        self.play(&mut clock)
+    }
+
+    /// The timed region, and the end. Not inlined, because instructions are counted by its name.
+    #[inline(never)]
+    fn play(mut self, clock: &mut SystemClock) -> Outcome {
         let ran_ns = cpu_time::of_this_thread_ns();
         let began = Instant::now();
         let began_ns = clock.now().monotonic_ns;
@@ -156,6 +165,7 @@ impl Core {
         let mut turn = TurnClock { at: began, validation_ns: 0, propagation_ns: 0 };
         let mut times = StageTimes::default();
         let mut live = LiveBytes::default();
+        let mut loss = self.loss_percent.map(Loss::new);
         let is_at_rest = loop {
             let now = clock.now();
             if self.batches.is_some_and(|batches| self.generator.batches() >= batches) {
@@ -184,6 +194,9 @@ impl Core {
                 times.reading_deltas += self.subscriber.heard().deltas - deltas;
                 // Two looks at the clock for every send: such a turn is not a measure of the rest.
                 turn.propagation_ns = before_ns;
+            }
+            if let Some(loss) = &mut loss {
+                loss.burn(now.monotonic_ns, clock.now().monotonic_ns);
             }
             times.turns += 1;
             if times.turns.is_multiple_of(LOOKED) {

@@ -82,6 +82,9 @@ pub struct Options {
     /// A fault to be planted: the run must then not be verified.
     #[arg(long, value_enum, hide = true)]
     pub plant: Option<Plant>,
+    /// Loses so many percent of the rate on purpose: a guard must then find it.
+    #[arg(long, value_name = "PERCENT", hide = true)]
+    pub plant_loss: Option<f64>,
 }
 
 /// Nanoseconds per accepted delta and core.
@@ -304,6 +307,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
             seconds: options.seconds,
             batches: options.batches,
             read_bytes: options.read_bytes.max(64),
+            loss_percent: options.plant_loss,
         };
         let number = threads.len();
         let memory = memory.clone();

@@ -40,6 +40,7 @@ fn tiny_of(
         no_latency: false,
         json: false,
         plant,
+        plant_loss: None,
     };
     Some(run(&options).expect("it can be run here"))
 }
@@ -118,11 +119,14 @@ fn what_cannot_be_run_is_refused_before_it_begins() {
             no_latency: false,
             json: false,
             plant: None,
+            plant_loss: None,
         };
         change(&mut options);
         run(&options)
     };
     assert!(options(|_| ()).expect("it can be run").verified);
+    let slower = options(|it| it.plant_loss = Some(10.0));
+    assert!(slower.expect("it can be run").verified, "slower is not wrong");
     assert!(options(|it| it.budget_mib = 8).unwrap_err().contains("budget"));
     assert!(options(|it| it.delta_bytes = 3).unwrap_err().contains("bytes"));
     assert!(options(|it| it.cores = 10_000).unwrap_err().contains("CPUs"));

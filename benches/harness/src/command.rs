@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use crate::compare::{CalibrateOptions, CompareOptions, calibrate, compare};
 use crate::driver::{self, BenchOptions, Programs};
 use crate::page::page;
 use crate::progress::duration;
@@ -23,6 +24,10 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Two programs, run in pairs, or two kept runs: fails if the new one has lost too much.
+    Compare(CompareOptions),
+    /// Whether `compare` passes equals and finds a planted loss, as often as it is tried.
+    CalibrateGuard(CalibrateOptions),
 }
 
 /// Does it; `false` if something went wrong that was measured.
@@ -36,6 +41,8 @@ pub fn run(command: &Command) -> Result<bool, String> {
             let beside = results.with_file_name("report.html");
             report(&Results::read(results)?, out.as_ref().unwrap_or(&beside)).map(|()| true)
         }
+        Command::Compare(options) => compare(options, |text| write(&text)),
+        Command::CalibrateGuard(options) => calibrate(options, &throughput()?, |text| write(&text)),
     }
 }
 

@@ -37,4 +37,10 @@ pub mod plot;
 
 pub mod page;
 
+pub mod callgrind;
+
+pub mod pairs;
+
+pub mod compare;
+
 pub mod command;

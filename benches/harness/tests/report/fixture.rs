@@ -26,7 +26,6 @@ struct Making {
 type More<'a> = &'a [(&'a str, f64)];
 
 impl Making {
-    #[expect(clippy::too_many_arguments, reason = "one argument for each part of a series")]
     fn add(
         &mut self,
         scenario: &str,
