@@ -6,7 +6,8 @@
 
 use crate::crc::crc32c;
 use crate::header::{
-    COUNT, DOCUMENT, HEADER_BYTES, PAYLOAD_CRC, PRODUCER_SEQUENCE, read_u32, read_u64,
+    COUNT, DOCUMENT, FIRST_SEQUENCE, HEADER_BYTES, HEADER_CRC, ORIGIN, PAYLOAD_CRC,
+    PRODUCER_SEQUENCE, TIME_US, read_u32, read_u64,
 };
 use crate::prelude::{
     DELTAS_HARD_MAX, IMAGE_BYTES_HARD_MAX, ImageError, Kind, Limits, PADDING_MASK, PRELUDE_BYTES,
@@ -18,6 +19,10 @@ const ENTRY_BYTES: usize = 2;
 
 // The sum of `length - 1` over the longest table fits 32 bits, which lets it be summed in vectors.
 const _: () = assert!(DELTAS_HARD_MAX as u64 * u16::MAX as u64 <= u32::MAX as u64);
+
+// The owner's fields are read as three words and the upper half of the document's.
+const _: () = assert!(HEADER_CRC == ORIGIN + 4 && PAYLOAD_CRC == ORIGIN + 8);
+const _: () = assert!(TIME_US == FIRST_SEQUENCE + 8 && ORIGIN == TIME_US + 8);
 
 /// What reception knows of an image that passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +170,11 @@ pub(crate) fn check_table(
         return Err(ImageError::Table);
     };
     let (entries, _) = table.as_chunks::<ENTRY_BYTES>();
-    let above_one: u32 = entries.iter().map(|entry| u32::from(u16::from_le_bytes(*entry))).sum();
+    // The sum over a slice is made for long ones.
+    let above_one: u32 = match entries {
+        [only] => u32::from(u16::from_le_bytes(*only)),
+        all => all.iter().map(|entry| u32::from(u16::from_le_bytes(*entry))).sum(),
+    };
     let payload = u64::from(above_one) + u64::from(count);
     let unpadded = (HEADER_BYTES + table.len()) as u64 + payload;
     if unpadded != u64::from(prelude.unpadded_bytes()) {
@@ -203,8 +212,11 @@ pub(crate) fn check_crc(image: &[u8], header: &[u8; HEADER_BYTES]) -> Result<(),
 /// Reads the writer's fields and demands that the owner's are still zero.
 #[inline]
 fn inbound(header: &[u8; HEADER_BYTES]) -> Result<Inbound, ImageError> {
-    let owners = &header[DOCUMENT + 4..PAYLOAD_CRC];
-    if owners.iter().fold(0, |seen, &byte| seen | byte) != 0 {
+    let owners = u64::from(read_u32(header, DOCUMENT + 4))
+        | read_u64(header, FIRST_SEQUENCE)
+        | read_u64(header, TIME_US)
+        | read_u64(header, ORIGIN);
+    if owners != 0 {
         return Err(ImageError::OwnerField);
     }
     let producer_sequence = read_u64(header, PRODUCER_SEQUENCE);
@@ -217,8 +229,11 @@ fn inbound(header: &[u8; HEADER_BYTES]) -> Result<Inbound, ImageError> {
 
 #[inline]
 fn check_padding(image: &[u8], prelude: Prelude) -> Result<(), ImageError> {
-    let padding = &image[prelude.unpadded_bytes() as usize..];
-    if padding.iter().fold(0, |seen, &byte| seen | byte) != 0 {
+    // At most seven bytes: the high ones of the last word.
+    let padding = image.last_chunk().map_or(0, |last| {
+        u64::from_le_bytes(*last).checked_shr(64 - 8 * u32::from(prelude.padding)).unwrap_or(0)
+    });
+    if padding != 0 {
         return Err(ImageError::Padding);
     }
     Ok(())

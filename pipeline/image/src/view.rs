@@ -11,6 +11,9 @@ use crate::header::{
 };
 use crate::prelude::{DELTAS_HARD_MAX, ImageError, Kind, Limits, PADDING_MASK, PRELUDE_BYTES};
 
+// What `parse` and `checked_before` tell kinds by.
+const _: () = assert!(Kind::Batch.number() == 1 && Kind::Info.number() == 2);
+
 /// A batch or an info, borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'a> {
@@ -48,7 +51,11 @@ impl<'a> Image<'a> {
     #[inline]
     pub fn checked_before(bytes: &'a [u8]) -> Option<Image<'a>> {
         let header = bytes.first_chunk::<HEADER_BYTES>()?;
-        let kind = Kind::from_number(header[4]).filter(|kind| kind.is_image())?;
+        let kind = match header[4] {
+            1 => Kind::Batch,
+            2 => Kind::Info,
+            _ => return None,
+        };
         Some(Image { bytes, header, kind })
     }
 
