@@ -17,6 +17,11 @@ use crate::script::{Line, Script, Wish};
 /// Lines that are read ahead, so that what they touch is asked for in time.
 const AHEAD: usize = 16;
 
+/// What is copied to the beginning of an image at once; no image is shorter.
+const HEAD_BYTES: usize = 64;
+
+const _: () = assert!(HEADER_BYTES + 2 + crate::payload::BYTES_MIN >= HEAD_BYTES);
+
 /// Stands in [`Writer::last`] for a batch that was made to fail.
 const FAILED: u32 = 1 << 31;
 
@@ -35,8 +40,12 @@ pub struct Generator {
     writers: Vec<Writer>,
     ahead: [Line; AHEAD],
     turn: usize,
-    /// Header and table of every image, without number, handle and checksum.
-    front: Vec<u8>,
+    /// The beginning of every image, without number, handle and checksum: header and table, zeros where
+    /// those are shorter.
+    head: [u8; HEAD_BYTES],
+    /// What of the table lies behind it.
+    table: Vec<u8>,
+    front_bytes: usize,
     checksums: Checksums,
     image_bytes: usize,
     /// An image that was cut off, and how much of it is written.
@@ -60,13 +69,20 @@ impl Generator {
         let writers = vec![Writer::default(); documents as usize];
         let image_bytes = image_bytes(batch, batch * delta_bytes);
         let checksums = Checksums::new(&front, &payloads, image_bytes);
+        let front_bytes = front.len();
+        front.resize(front_bytes.max(HEAD_BYTES), 0);
+        let table = front.split_off(HEAD_BYTES);
+        let mut head = [0; HEAD_BYTES];
+        head.copy_from_slice(&front);
         Self {
             script,
             payloads,
             writers,
             ahead,
             turn: 0,
-            front,
+            head,
+            table,
+            front_bytes,
             checksums,
             image_bytes,
             cut: Vec::new(),
@@ -157,12 +173,18 @@ impl Generator {
         if let Some(end) = image.last_chunk_mut::<8>() {
             *end = [0; 8];
         }
-        let (front, body) = image.split_at_mut(self.front.len());
+        if let Some(head) = image.first_chunk_mut::<HEAD_BYTES>() {
+            *head = self.head;
+            head[DOCUMENT..DOCUMENT + 4].copy_from_slice(&line.document.to_le_bytes());
+            head[PRODUCER_SEQUENCE..PRODUCER_SEQUENCE + 4].copy_from_slice(&number.to_le_bytes());
+        }
+        if !self.table.is_empty() {
+            copy(&mut image[HEAD_BYTES..self.front_bytes], &self.table);
+        }
+        // Over the zeros behind a short table.
         let payload = self.payloads.run(last & !FAILED);
-        copy(front, &self.front);
+        let body = &mut image[self.front_bytes..];
         copy(&mut body[..payload.len()], payload);
-        front[DOCUMENT..DOCUMENT + 4].copy_from_slice(&line.document.to_le_bytes());
-        front[PRODUCER_SEQUENCE..PRODUCER_SEQUENCE + 4].copy_from_slice(&number.to_le_bytes());
         let crc = if last & FAILED == 0 {
             self.checksums.of(last, number)
         } else {
@@ -179,6 +201,17 @@ impl Generator {
 fn copy(to: &mut [u8], from: &[u8]) {
     if from.len() > 256 {
         to.copy_from_slice(from);
+        return;
+    }
+    if from.len() <= 64
+        && let (Some(first), Some(last)) = (from.first_chunk::<32>(), from.last_chunk::<32>())
+    {
+        if let Some(to) = to.first_chunk_mut() {
+            *to = *first;
+        }
+        if let Some(to) = to.last_chunk_mut() {
+            *to = *last;
+        }
         return;
     }
     let (blocks, _) = to.as_chunks_mut::<16>();
