@@ -205,7 +205,8 @@ pub struct ChunkPool {
     filling: Option<u32>,
     fill_offset: u32,
     retiring: usize,
-    /// With fewer free chunks than this, the oldest is retired.
+    /// With fewer free chunks than this, no more credit is granted. The oldest is retired one chunk
+    /// earlier, so that what is read meanwhile finds one, and credit is not withheld in each round.
     low_mark: usize,
     recycled: u64,
     #[cfg(feature = "testing")]
@@ -243,7 +244,7 @@ impl ChunkPool {
         }
     }
 
-    /// The same, with a chunk retired when fewer than `low_mark` are free or will be.
+    /// The same, with a chunk retired when `low_mark` are free or will be, or fewer.
     #[must_use]
     pub(crate) fn with_low_mark(self, low_mark: usize) -> Self {
         Self { low_mark, ..self }
@@ -438,7 +439,7 @@ impl ChunkPool {
 
     /// Whether a chunk should be retired now.
     pub fn wants_retirement(&self) -> bool {
-        self.free.len() + self.retiring < self.low_mark && !self.full.is_empty()
+        self.free.len() + self.retiring <= self.low_mark && !self.full.is_empty()
     }
 
     /// Whether messages are still arriving in the chunk that is next to be retired.

@@ -27,8 +27,8 @@ use crate::stream::{NodeMemory, Place};
 /// that is full; in a model one less, so that a short story goes round.
 pub const KEPT_CHUNKS_MIN: u32 = if cfg!(loom) { 3 } else { 4 };
 
-/// With fewer free chunks, and chunks that will be, than this, the oldest is retired.
-const LOW_MARK: usize = 2;
+/// With so many free chunks, and chunks that will be, or fewer, the oldest is retired.
+const LOW_MARK: usize = 1;
 
 /// What an owner has counted of kept images since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
