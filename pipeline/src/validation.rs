@@ -52,7 +52,7 @@ use crate::mailbox::Mailboxes;
 use crate::message::{BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
 use crate::pending::Pending;
 use crate::planted::PlantedPanics;
-use crate::producer::{BOUND, NO_PRODUCER, Numbered};
+use crate::producer::{BOUND, NO_PRODUCER, Numbered, TOUCHED};
 use crate::registry::{Closing, Registry};
 use crate::retirement::{Notice, Retirements};
 use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
@@ -312,6 +312,9 @@ impl Validation {
     ) {
         let arrivals = &mut arrivals[*begun..];
         let groups = arrivals.len().div_ceil(GROUP);
+        let Some(mut machine) = self.machines.pop() else {
+            unreachable!("one machine is kept for arrivals")
+        };
         for step in 0..groups + 3 {
             for arrival in &arrivals[group(step, arrivals)] {
                 self.registry.producers.prefetch(arrival.producer);
@@ -337,14 +340,22 @@ impl Validation {
                 let range = group(step, arrivals);
                 for arrival in &mut arrivals[range] {
                     *begun += 1;
-                    self.judge(arrival, mailboxes, now);
+                    self.judge(arrival, &mut machine, mailboxes, now);
                 }
             }
         }
+        self.machines.push(machine);
     }
 
-    #[inline]
-    fn judge(&mut self, arrival: &mut Arrival, mailboxes: &mut Mailboxes, now: Now) {
+    /// Judges an arrival with `machine`, which another takes the place of if it is needed on.
+    #[inline(always)]
+    fn judge(
+        &mut self,
+        arrival: &mut Arrival,
+        machine: &mut Box<Machine>,
+        mailboxes: &mut Mailboxes,
+        now: Now,
+    ) {
         let index = arrival.place as usize;
         if self.registry.documents[index].flags & ASIDE != 0 {
             self.set_aside(index, Behind::Batch(arrival.take()));
@@ -353,29 +364,34 @@ impl Validation {
         let mut check = BatchCheck::default();
         let share = self.turn.share(self.limits.steps_per_batch);
         let mut steps = share;
-        let Some(mut machine) = self.machines.pop() else {
-            unreachable!("one machine is kept for arrivals")
-        };
         self.is_judging = true;
         let judged =
-            self.judge_with(arrival, index, &mut check, &mut machine, &mut steps, mailboxes, now);
+            self.judge_with(arrival, index, &mut check, machine, &mut steps, mailboxes, now);
         self.is_judging = false;
         let used = share - steps.min(share);
         self.turn.take(used);
         self.heat.steps += u64::from(used);
-        if judged {
-            self.machines.push(machine);
-            return;
+        if !judged {
+            self.stall(arrival, index, check, machine);
         }
+    }
+
+    /// Sets a batch aside whose steps have run out: with the machine that it stands in if there is
+    /// another one for arrivals, else to be checked from its beginning.
+    #[cold]
+    fn stall(
+        &mut self,
+        arrival: &mut Arrival,
+        index: usize,
+        mut check: BatchCheck,
+        machine: &mut Box<Machine>,
+    ) {
         self.counts.stalled_batches += 1;
         self.registry.documents[index].flags |= STALLED;
-        let machine = if self.machines.is_empty() {
-            self.machines.push(machine);
+        let machine = self.machines.pop().map(|other| core::mem::replace(machine, other));
+        if machine.is_none() {
             check = BatchCheck::default();
-            None
-        } else {
-            Some(machine)
-        };
+        }
         let current = Some(arrival.take());
         let stall = Stall { index, current, check, machine, behind: Line::EMPTY };
         self.aside.push_stall(&mut self.stalls, stall);
@@ -386,7 +402,7 @@ impl Validation {
         clippy::too_many_arguments,
         reason = "the parts of self that the caller has taken out"
     )]
-    #[inline]
+    #[inline(always)]
     fn judge_with(
         &mut self,
         arrival: &mut Arrival,
@@ -498,7 +514,7 @@ impl Validation {
         };
         let received_ns = received_ns(image);
         if received_ns != 0 {
-            self.counts.latency.record(now.monotonic_ns.saturating_sub(received_ns));
+            self.counts.took(now.monotonic_ns.saturating_sub(received_ns));
         }
         stamp(
             image,
@@ -551,13 +567,16 @@ impl Validation {
         if self.heat.accepts(fields.count) {
             self.heat.find(document.slot, document.generation);
         }
+        if producer.flags & TOUCHED == 0 {
+            producer.flags |= TOUCHED;
+            self.owed_acks.push(arrival.producer);
+        }
         if document.flags & WAITED_FOR == 0 {
             producer.credit_bytes += range.bytes();
         } else {
             let (node, origin) = (document.nodes - 1, producer.origin);
             registry.owes(index, node, arrival.producer, origin, range.bytes());
         }
-        self.touch(arrival.producer);
         Ok(())
     }
 
@@ -651,6 +670,7 @@ impl Validation {
         self.turn.begin();
         work += self.settle_blocks(boxes);
         self.publish_tails(boxes);
+        self.counts.end_run();
         work += self.send_answers(boxes);
         if !self.moves.is_empty() {
             work += self.advance_leaving(boxes, now) + self.advance_coming(now);

@@ -55,8 +55,11 @@ pub(crate) struct Counting {
     pub full_asides: u64,
     pub moves_not_begun: u64,
     /// From an accepted image's reception to the beginning of the turn that ordered it; empty if
-    /// reception does not note when images came.
+    /// reception does not note when images came. Without the run that is not at its end.
     pub latency: Histogram,
+    /// Images on end that took the same time, and that time: what a read has brought is noted with one
+    /// time, and ordered with one.
+    run: (u64, u64),
 }
 
 impl Counting {
@@ -72,6 +75,26 @@ impl Counting {
             full_asides: 0,
             moves_not_begun: 0,
             latency: Histogram::default(),
+            run: (0, 0),
+        }
+    }
+
+    /// Counts how long an accepted image took.
+    #[inline]
+    pub fn took(&mut self, ns: u64) {
+        if self.run.1 == ns {
+            self.run.0 += 1;
+        } else {
+            self.end_run();
+            self.run = (1, ns);
+        }
+    }
+
+    /// A turn ends: what was counted shows.
+    pub fn end_run(&mut self) {
+        let (times, ns) = core::mem::take(&mut self.run);
+        if times > 0 {
+            self.latency.record_many(ns, times);
         }
     }
 
