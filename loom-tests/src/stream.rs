@@ -92,6 +92,12 @@ pub const MODELS: &[Model] = &[
                 replacement: "            let range = self.nodes.node(at.block, at.index).range;\n            match &mut run {",
             },
             Mutant {
+                fault: "a reader of the newest image alone does not step over a block's end",
+                file: PROPAGATION,
+                text: "let mut after = self.nodes.normalise(at);",
+                replacement: "let mut after = at;",
+            },
+            Mutant {
                 fault: "a reader does not move its cursor over what was sent",
                 file: SETTLING,
                 text: "                self.move_cursor(group.subscription, group.after, group.live_bytes);\n",

@@ -84,7 +84,7 @@ pub(crate) struct Ended {
     pub reason: CloseReason,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Group {
     subscription: u32,
     nodes: u64,
@@ -96,18 +96,6 @@ struct Group {
     newest: Option<ImageRange>,
     /// The stream goes on, or ends, behind what was gathered.
     more: bool,
-}
-
-impl Group {
-    const NONE: Self = Self {
-        subscription: NO_SUBSCRIPTION,
-        nodes: 0,
-        bytes: 0,
-        live_bytes: 0,
-        after: Place::START,
-        newest: None,
-        more: false,
-    };
 }
 
 /// The agent.
@@ -124,6 +112,8 @@ pub struct Propagation {
     outlets: Vec<Outlet>,
     rounds: Rounds,
     marks: Vec<u32>,
+    /// What one send is made of, while it is made.
+    groups: Vec<Group>,
     progressed: Vec<u32>,
     ended: Vec<Ended>,
     missing: Missing,
@@ -167,6 +157,7 @@ impl Propagation {
             outlets: Vec::new(),
             rounds: Rounds::default(),
             marks: Vec::with_capacity(limits.turn.marks_per_owner + 64),
+            groups: Vec::with_capacity(PARTS),
             progressed: Vec::new(),
             ended: Vec::new(),
             missing: Missing::default(),
@@ -444,34 +435,45 @@ impl Propagation {
             let end = marks.len();
             &marks[(number * GROUP).min(end)..((number + 1) * GROUP).min(end)]
         };
+        // The first subscription of each document, from the step that asks for it to the next.
+        let mut heads = [[NO_SUBSCRIPTION; GROUP]; 2];
         for step in 0..marks.len().div_ceil(GROUP) + 2 {
             for mark in group(step) {
                 let slot = first | *mark;
                 self.subscriptions.prefetch_head(home(slot), index(slot));
             }
-            for mark in step.checked_sub(1).map_or(&[][..], group) {
-                let slot = first | *mark;
-                self.subscriptions.prefetch(home(slot), index(slot));
-                prefetch(self.shared.get(slot));
-            }
-            for mark in step.checked_sub(2).map_or(&[][..], group) {
-                let slot = first | *mark;
-                let mut next = self.subscriptions.head(home(slot), index(slot));
-                let mut readers = 0;
-                while next != NO_SUBSCRIPTION {
-                    self.make_ready(next, readers < QUICK_READERS);
-                    readers += 1;
-                    let entry = self.subscriptions.peek(next);
-                    match entry.policy {
-                        Policy::Close if self.is_too_far_behind(entry) => self.overdue.push(next),
-                        Policy::Conflate if self.is_too_far_behind(entry) => self.conflate(next),
-                        _ => {}
-                    }
-                    let entry = self.subscriptions.peek(next);
-                    self.nodes.prefetch(entry.place.block, entry.place.index);
-                    next = entry.next_of_document;
+            if let Some(step) = step.checked_sub(1) {
+                for (mark, head) in group(step).iter().zip(&mut heads[step % 2]) {
+                    let slot = first | *mark;
+                    *head = self.subscriptions.head(home(slot), index(slot));
+                    self.subscriptions.prefetch(*head);
+                    prefetch(self.shared.get(slot));
                 }
             }
+            if let Some(step) = step.checked_sub(2) {
+                for head in &heads[step % 2][..group(step).len()] {
+                    self.make_readers_ready(*head);
+                }
+            }
+        }
+    }
+
+    /// Puts the subscriptions of one document, from `next` on, into their sessions' lists.
+    #[inline]
+    fn make_readers_ready(&mut self, mut next: u32) {
+        let mut readers = 0;
+        while next != NO_SUBSCRIPTION {
+            self.make_ready(next, readers < QUICK_READERS);
+            readers += 1;
+            let entry = self.subscriptions.peek(next);
+            match entry.policy {
+                Policy::Close if self.is_too_far_behind(entry) => self.overdue.push(next),
+                Policy::Conflate if self.is_too_far_behind(entry) => self.conflate(next),
+                _ => {}
+            }
+            let entry = self.subscriptions.peek(next);
+            self.nodes.prefetch(entry.place.block, entry.place.index);
+            next = entry.next_of_document;
         }
     }
 
@@ -479,8 +481,6 @@ impl Propagation {
         let memory = Arc::clone(&self.memory);
         let mut parts: [&[u8]; PARTS] = [&[]; PARTS];
         let mut part_count = 0;
-        let mut groups = [Group::NONE; PARTS];
-        let mut group_count = 0;
         // A copied image of a `wait` subscription goes alone.
         if let Some(place) = self.next_aside(session) {
             self.tell_before_aside(place, port);
@@ -488,8 +488,11 @@ impl Propagation {
         if let Some(place) = self.next_aside(session) {
             return self.send_aside(session, place, port);
         }
+        let mut groups = core::mem::take(&mut self.groups);
+        groups.clear();
         if !matches!(self.outlets[session.0 as usize].half, Half::Copied { .. }) {
-            while part_count < PARTS && group_count < PARTS {
+            self.ask_ahead(session);
+            while part_count < PARTS && groups.len() < PARTS {
                 let Some(place) = self.pop_ready(session.0) else { break };
                 if self.subscriptions.peek(place).oldest_aside().is_some() {
                     self.make_ready(place, false);
@@ -501,8 +504,7 @@ impl Propagation {
                 }
                 let group = self.gather(place, &memory, &mut parts, &mut part_count);
                 if group.nodes != 0 {
-                    groups[group_count] = group;
-                    group_count += 1;
+                    groups.push(group);
                 } else if group.more {
                     // More is to be left out than one look passes over.
                     self.make_ready(place, false);
@@ -520,13 +522,29 @@ impl Propagation {
         self.counts.sends += 1;
         self.counts.delivered_bytes += (sent.half_bytes + sent.parts_bytes) as u64;
         self.settle_half(session, half_length, sent.half_bytes);
-        let (images, newest) = self.settle_groups(session, &groups[..group_count], sent);
+        let (images, newest) = self.settle_groups(session, &groups, sent);
+        self.groups = groups;
         self.counts.delivered_images += images as u64;
         if let Some(newest) = newest {
             self.measure(published(&memory, newest), port);
         }
         let goes_on = self.settle_outlet(session, sent.blocked);
         (images + usize::from(half_length > 0), goes_on)
+    }
+
+    /// Asks for the lines that a send to the session needs: where its documents' tails and newest nodes
+    /// stand. They were asked for when the documents grew, which may be turns ago.
+    fn ask_ahead(&self, session: SessionId) {
+        let mut next = self.outlets[session.0 as usize].first_ready;
+        for _ in 0..PARTS {
+            if next == NO_SUBSCRIPTION {
+                break;
+            }
+            let entry = self.subscriptions.peek(next);
+            prefetch(self.shared.get(entry.slot));
+            self.nodes.prefetch(entry.place.block, entry.place.index);
+            next = entry.next_ready;
+        }
     }
 
     /// Notes whether the socket took everything; whether more may be sent at once.
@@ -554,6 +572,13 @@ impl Propagation {
         let entry = self.subscriptions.peek(place);
         let (tail, ended) = self.shared.get(entry.slot).tail();
         let mut at = self.resolve(entry);
+        let is_usual = !ended
+            && at.node + 1 == tail
+            && at.node >= entry.live_from
+            && entry.policy != Policy::Conflate;
+        if is_usual {
+            return self.gather_newest(place, at, memory, parts, part_count);
+        }
         let mut run: Option<(ImageRange, u32)> = None;
         let mut newest = None;
         let conflation = self.conflation(entry);
@@ -603,6 +628,33 @@ impl Propagation {
         let live_bytes = u64::from(bytes - history_bytes);
         let bytes = bytes as usize;
         Group { subscription: place, nodes, bytes, live_bytes, after: at, newest, more }
+    }
+
+    /// The usual case: the document's newest image, and no other.
+    #[inline]
+    fn gather_newest<'a>(
+        &self,
+        place: u32,
+        at: Place,
+        memory: &'a ChunkMemory,
+        parts: &mut [&'a [u8]; PARTS],
+        part_count: &mut usize,
+    ) -> Group {
+        let mut after = self.nodes.normalise(at);
+        let range = self.nodes.node(after.block, after.index).range;
+        parts[*part_count] = published(memory, range);
+        *part_count += 1;
+        after.node += 1;
+        after.index += 1;
+        Group {
+            subscription: place,
+            nodes: 1,
+            bytes: range.bytes() as usize,
+            live_bytes: u64::from(range.bytes()),
+            after,
+            newest: Some(range),
+            more: false,
+        }
     }
 
     /// The cursor, once the stream that it waited for has begun.

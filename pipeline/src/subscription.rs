@@ -175,11 +175,10 @@ impl Subscriptions {
         self.heads[home].get(index).copied().unwrap_or(NO_SUBSCRIPTION)
     }
 
-    /// Asks for the entry that a mark of the document leads to.
+    /// Asks for an entry, if there is one.
     #[inline]
-    pub fn prefetch(&self, home: usize, index: usize) {
-        let head = self.head(home, index);
-        deltaworks_runtime::prefetch::prefetch_entry(&self.entries, head as usize);
+    pub fn prefetch(&self, place: u32) {
+        deltaworks_runtime::prefetch::prefetch_entry(&self.entries, place as usize);
     }
 
     /// Asks for the place where the document's first subscription is named.
