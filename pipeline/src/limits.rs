@@ -80,11 +80,11 @@ pub struct Limits {
 /// within [`TURN_BOUND_US`], whatever one session, one document or one other core has to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnBounds {
-    /// What messages that are read in a turn may cost (40,000), in about the nanoseconds that
+    /// What messages that are read in a turn may cost (28,000), in about the nanoseconds that
     /// receiving, checking and ordering them takes: 1,024 a read, a quarter a byte, 64 an image, 24 a
     /// delta, 512 a control message. At least some 1,000.
     pub reception_cost: u32,
-    /// What one session's messages may cost before others come (10,000). At least some 1,000.
+    /// What one session's messages may cost before others come (7,000). At least some 1,000.
     pub quantum_cost: u32,
     /// Messages of other cores, and of this one to itself (512).
     pub messages_per_turn: usize,
@@ -115,8 +115,8 @@ pub const TURN_BOUND_US: u32 = 50;
 impl Default for TurnBounds {
     fn default() -> Self {
         Self {
-            reception_cost: 40_000,
-            quantum_cost: 10_000,
+            reception_cost: 28_000,
+            quantum_cost: 7_000,
             messages_per_turn: 512,
             marks_per_owner: 256,
             sends_per_turn: 16,

@@ -11,7 +11,7 @@ use deltaworks_pipeline::stages::CoreRole;
 
 /// Images of the smallest kind that a turn takes at most by default, whoever sends them: what a
 /// turn may cost and a quarter, by what each costs, and the run that is under way.
-const IMAGES_PER_TURN_MAX: u64 = 40_000 / 4 * 5 / (64 + 24 + 16) + 32;
+const IMAGES_PER_TURN_MAX: u64 = 28_000 / 4 * 5 / (64 + 24 + 16) + 32;
 
 /// A world in which one session always has bytes to read.
 fn with_greedy() -> (Inline, Peer, Vec<u8>) {
