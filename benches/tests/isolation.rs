@@ -33,7 +33,7 @@ fn play(scenario: &str, form: Form, plant: Option<Plant>) -> Report {
         },
         form: vec![form],
         seconds: 0.1,
-        memory_deltas: if form == Form::Sockets { 100_000 } else { 200_000 },
+        memory_deltas: if form == Form::Sockets { 50_000 } else { 200_000 },
         readers: None,
         storm_sessions: 500,
         budget_mib: 32,
@@ -126,7 +126,8 @@ fn slow_and_frozen_readers_over_sockets() {
     for scenario in ["frozen-reader", "slow-reader", "thousand-frozen", "thousand-slow"] {
         let report = is_sound(scenario, Form::Sockets);
         let memory = &report.more["memory"];
-        assert!(memory["deltas"].as_u64() >= Some(10_000), "{memory}");
+        // Each of them to two readers at least.
+        assert!(memory["deltas"].as_u64() >= Some(5_000), "{memory}");
     }
 }
 

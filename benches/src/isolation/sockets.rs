@@ -102,9 +102,11 @@ impl Sockets {
         let (of_budget, of_sessions) = (budget_mib.to_string(), sessions.to_string());
         let path = folder.join("deltaworksd.toml").display().to_string();
         let all = ["--cores", "1", "--send-buffer-bytes", SEND_BUFFER_BYTES, "--config", &path];
+        // Who reads nothing answers no ping, for as long as the load takes.
+        let patient = ["--ping-interval-seconds", "1800", "--ping-timeout-seconds", "3600"];
         let sized = ["--budget-mib", &of_budget, "--sessions", &of_sessions];
         let options: Vec<String> =
-            [&all, &sized[..], options].concat().into_iter().map(str::to_owned).collect();
+            [&all, &sized[..], &patient, options].concat().into_iter().map(str::to_owned).collect();
         let daemon = Daemon::start(program, cpu, &options).inspect_err(|_| {
             let _ = std::fs::remove_dir_all(&folder);
         })?;
