@@ -115,7 +115,8 @@ fn every_dependency_has_its_reason() {
         .collect();
     let workspace = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
     let mut folders = members(&workspace);
-    folders.push("tools/fuzz/libfuzzer".to_owned()); // beside the workspace
+    // Beside the workspace.
+    folders.extend(["tools/fuzz/libfuzzer", "benches/peers"].map(str::to_owned));
     assert!(folders.len() > 10, "the members were read: {folders:?}");
     let mut used = Vec::new();
     for folder in folders {

@@ -1,0 +1,60 @@
+//! The built program: each line is a sample, what is right is verified, and a byte that was changed
+//! on the way is found by every kind of load.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn peers(arguments: &str) -> (Output, Vec<Value>) {
+    let run = Command::new(env!("CARGO_BIN_EXE_peers"))
+        .args(["--json", "--samples", "1", "--seconds", "0.1"])
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("the program was built");
+    let text = String::from_utf8_lossy(&run.stdout).into_owned();
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("a line is an object"));
+    let lines = lines.collect();
+    (run, lines)
+}
+
+#[test]
+fn the_relay_passes_everything_on_and_a_changed_byte_is_found() {
+    for scenario in ["--quick fan-out", "--quick fan-in", "--quick mesh", "latency"] {
+        let arguments = format!("--peers relay {scenario}");
+        let (run, lines) = peers(&arguments);
+        assert_eq!(run.status.code(), Some(0), "{scenario}: {lines:?}");
+        assert!(!lines.is_empty());
+        for line in &lines {
+            assert_eq!(line["verified"], true, "{line}");
+            assert!(line["value"].as_f64().is_some_and(|value| value > 0.0), "{line}");
+            assert!(line["cpu_ns_per_delivery"].as_f64().is_some_and(|ns| ns > 0.0), "{line}");
+        }
+        let (run, lines) = peers(&format!("--plant {arguments}"));
+        assert_eq!(run.status.code(), Some(1), "{scenario}: {lines:?}");
+        assert!(lines.iter().any(|line| line["verified"] == false), "{lines:?}");
+    }
+}
+
+#[test]
+fn every_way_between_two_threads_is_verified() {
+    let (run, lines) = peers("in-process");
+    assert_eq!(run.status.code(), Some(0), "{lines:?}");
+    let names =
+        ["rtrb", "deltaworks-ring", "crossbeam", "flume", "tokio-mpsc", "disruptor", "iceoryx2"];
+    for name in names {
+        assert!(
+            lines.iter().any(|line| line["peer"] == name && line["verified"] == true),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_there_is_told_and_is_no_fault() {
+    let (run, lines) = peers("--peers deltaworksd,centrifugo --daemon nowhere fan-in");
+    assert_eq!(run.status.code(), Some(0));
+    let absent: Vec<&str> = lines.iter().filter_map(|line| line["absent"].as_str()).collect();
+    assert_eq!(absent.len(), 2, "{lines:?}");
+    let (run, _) = peers("");
+    assert_eq!(run.status.code(), Some(2), "a scenario must be named");
+}
