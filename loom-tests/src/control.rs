@@ -111,8 +111,8 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "what is given back is stored",
                 file: "runtime/src/token_bucket.rs",
-                text: "            self.full_at.fetch_sub(rate.time(amount), Ordering::Relaxed);",
-                replacement: "            let full_at = self.full_at.load(Ordering::Relaxed);\n            self.full_at.store(full_at - rate.time(amount), Ordering::Relaxed);",
+                text: "            match self.full_at.compare_exchange(full_at, next, Ordering::Relaxed, Ordering::Relaxed)\n            {\n                Ok(_) => break,",
+                replacement: "            self.full_at.store(next, Ordering::Relaxed);\n            match Ok::<u64, u64>(next) {\n                Ok(_) => break,",
             },
         ],
     },

@@ -4,7 +4,8 @@
 //! A quota is told as credit before it bites: a handle is granted no more than its buckets hold, at
 //! first and behind each answer, so who keeps to its credit keeps to its quotas; who does not is ended
 //! like anybody who sends beyond its credit. Bytes are taken out of the buckets when they are granted,
-//! deltas when they come, because credit counts bytes; while deltas are owed nothing is granted.
+//! deltas when they come, because credit counts bytes; while deltas are owed nothing is granted. Credit
+//! that a handle has not used when it is closed is given back.
 //! Those of one session and one producer belong to their core; those of an address and of a
 //! collection are one word each that cores share ([`SharedBucket`]).
 
@@ -60,7 +61,8 @@ impl Default for Quota {
 pub struct Quotas {
     /// Of each session.
     pub session: Quota,
-    /// Of each producer of a document, as long as its handle is open.
+    /// Of each producer of a document. It stays with the handle's place in the session, so that
+    /// closing and opening again refills nothing.
     pub producer: Quota,
     /// Of all sessions of an address together.
     pub address: Quota,
@@ -92,6 +94,11 @@ impl Used {
     /// Takes granted bytes.
     pub fn take_bytes(&mut self, bytes: u64, quota: &Quota, now_ns: u64) {
         self.bytes.take(bytes, &quota.bytes, now_ns);
+    }
+
+    /// Gives back granted bytes that were not used.
+    pub fn give_back(&mut self, bytes: u64, quota: &Quota) {
+        self.bytes.give_back(bytes, &quota.bytes);
     }
 
     /// Takes deltas that have come.

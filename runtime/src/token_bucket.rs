@@ -79,6 +79,12 @@ impl TokenBucket {
             self.full_at = rate.behind(self.full_at, amount, now_ns);
         }
     }
+
+    /// Gives back what was taken and not used; never more is there than the burst.
+    #[inline]
+    pub fn give_back(&mut self, amount: u64, rate: &Rate) {
+        self.full_at = self.full_at.saturating_sub(rate.time(amount));
+    }
 }
 
 /// A bucket of several threads; full at first.
@@ -136,12 +142,22 @@ impl SharedBucket {
         }
     }
 
-    /// Gives back what was taken and not used.
+    /// Gives back what was taken and not used; never more is there than the burst.
     pub fn give_back(&self, amount: u64, rate: &Rate) {
-        if amount > 0 {
-            // Relaxed: as in `take_up_to`. A word that others have moved on since stays right: times
-            // add up in any order. It never falls below zero, because the amount was added before.
-            self.full_at.fetch_sub(rate.time(amount), Ordering::Relaxed);
+        let time = rate.time(amount);
+        if time == 0 {
+            return;
+        }
+        // Relaxed: as in `take_up_to`. A word that others have moved on since stays right: times add up
+        // in any order. The rate may be lower than it was when the amount was taken.
+        let mut full_at = self.full_at.load(Ordering::Relaxed);
+        loop {
+            let next = full_at.saturating_sub(time);
+            match self.full_at.compare_exchange(full_at, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(other) => full_at = other,
+            }
         }
     }
 
@@ -199,6 +215,17 @@ mod tests {
         assert_eq!(shared.take_up_to(1, &RATE, 5_000), 0);
         shared.take(100, &RATE, 5_000);
         assert_eq!(shared.available(&RATE, 5_000 + 150_000_000), 50);
+    }
+
+    #[test]
+    fn giving_back_at_a_lower_rate_fills_the_bucket_and_no_more() {
+        let slow = Rate { per_second: Some(1), burst_ns: 10_000_000_000 };
+        let (mut own, shared) = (TokenBucket::default(), SharedBucket::default());
+        own.take(400, &RATE, 5_000);
+        shared.take(400, &RATE, 5_000);
+        own.give_back(400, &slow);
+        shared.give_back(400, &slow);
+        assert_eq!((own.available(&slow, 5_000), shared.available(&slow, 5_000)), (10, 10));
     }
 
     #[test]

@@ -162,6 +162,23 @@ impl Reception {
         }
     }
 
+    /// Gives back the credit that a handle has not used and never will.
+    #[cold]
+    pub(super) fn give_back(&mut self, id: SessionId, number: u32) {
+        let quotas = &self.limits.quotas;
+        let Session { handles, used, address, .. } = &mut self.sessions[id.0 as usize];
+        let handle = &mut handles[number as usize];
+        let bytes = core::mem::take(&mut handle.balance_bytes).max(0) as u64;
+        used.give_back(bytes, &quotas.session);
+        handle.used.give_back(bytes, &quotas.producer);
+        if let Some(address) = address {
+            address.give_back(bytes, &quotas.address);
+        }
+        if let Some((used, quota)) = self.collections.used(handle.collection) {
+            used.give_back(bytes, quota);
+        }
+    }
+
     fn collection_quota(&self, collection: u16) -> Quota {
         self.collections.used(collection).map_or(Quota::NONE, |(_, quota)| *quota)
     }

@@ -135,7 +135,7 @@ impl Reception {
     ) {
         self.planted.opening(&request.name);
         let session = &mut self.sessions[id.0 as usize];
-        let entry = Handle {
+        let mut entry = Handle {
             state: State::Opening(false),
             access: request.access,
             policy: request.policy.unwrap_or_default(),
@@ -156,6 +156,8 @@ impl Reception {
         }
         let handle = match session.free_handles.pop() {
             Some(handle) => {
+                // What its last producer used of a quota is used.
+                entry.used = session.handles[handle as usize].used;
                 session.handles[handle as usize] = entry;
                 handle
             }
@@ -451,6 +453,9 @@ impl Reception {
         reason: CloseReason,
         port: &mut impl SessionPort,
     ) {
+        if self.has_quotas {
+            self.give_back(id, number);
+        }
         let session = &mut self.sessions[id.0 as usize];
         session.open_handles -= 1;
         self.open_handles -= 1;

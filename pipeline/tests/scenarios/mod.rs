@@ -116,6 +116,8 @@ scenarios! {
         writers_of_a_collection_share_its_quota,
         what_one_quota_refuses_another_keeps,
         a_quota_counts_deltas,
+        closing_and_opening_again_refills_no_quota,
+        credit_that_was_not_used_is_given_back,
         quotas_change_while_sessions_are_there,
     ],
     schema: [

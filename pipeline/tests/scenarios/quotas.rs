@@ -234,6 +234,68 @@ pub(crate) fn a_quota_counts_deltas() {
     }
 }
 
+/// A producer that closes its handle and opens it again has used what it had used.
+pub(crate) fn closing_and_opening_again_refills_no_quota() {
+    let mut world = world(1, |config| {
+        config.limits.quotas = Quotas { producer: of_bytes(RATE), ..Quotas::default() };
+    });
+    let peer = world.connect(0).expect("room");
+    let image = batch(0, 1, &[&[1; 100]]).len() as u64;
+    let (mut sent, mut opens) = (0, 0);
+    let (steps_of_one, mut writer) = (20, None);
+    for step in 0..STEPS {
+        if step % steps_of_one == 0 {
+            if let Some(Writer { handle, .. }) = writer {
+                world.close(peer, handle);
+                world.run();
+                world.events(peer);
+            }
+            // Another producer each time: that is the place's quota, too.
+            opens += 1;
+            writer = Some(Writer::open(&mut world, peer, "d", opens));
+        }
+        let writer = writer.as_mut().expect("opened at the first step");
+        world.events(peer).iter().for_each(|event| writer.hear(event));
+        let before = writer.sent;
+        writer.write(&mut world, &[&[1; 100]]);
+        sent += (writer.sent - before) * image;
+        world.run();
+        world.advance_ns(STEP_NS);
+    }
+    // The last image of a credit may be longer than what was left of it.
+    let most = most(RATE, BURST) + opens * image;
+    assert!(sent <= most, "{sent} bytes sent of {most} over {opens} handles");
+    assert!(sent >= most / 2, "{sent} bytes sent of {most} over {opens} handles");
+}
+
+/// Opening and closing alone uses nothing up: not the session's quota, the producer's, the address's or
+/// the collection's.
+pub(crate) fn credit_that_was_not_used_is_given_back() {
+    let mut world = with_collection(of_bytes(RATE));
+    let mut tuning = world.tuning();
+    let of_each = of_bytes(RATE);
+    tuning.quotas = Quotas { session: of_each, producer: of_each, address: of_each };
+    world.tune(tuning);
+    let address = Arc::new(SharedUse::default());
+    // A quarter of what several share is given at once.
+    let first = BURST / 4;
+    for session in 0..3 {
+        let peer = world.connect(0).expect("room");
+        world.set_address(peer, &address);
+        for producer in 1..20 {
+            let writer = Writer::open(&mut world, peer, "bounded/d", 100 * session + producer);
+            assert_eq!(writer.granted, first, "session {session}, producer {producer}");
+            if producer < 19 {
+                world.close(peer, writer.handle);
+                world.run();
+                world.events(peer);
+            }
+        }
+        world.disconnect(peer);
+        world.run();
+    }
+}
+
 /// A quota that is lifted while the server runs holds nobody any more, and one that is set holds those
 /// who are there.
 pub(crate) fn quotas_change_while_sessions_are_there() {
