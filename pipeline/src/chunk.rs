@@ -1,6 +1,7 @@
 //! Chunks: where received bytes land, stay and are read, and the pool that fills and retires them.
 //!
-//! Each reception core owns one pool and fills its chunks front to back. A byte range belongs to
+//! Each reception core owns one pool and fills its chunks front to back; so does an owner that keeps
+//! images, with its copies. A byte range belongs to
 //! reception until the ring's release, to validation until the node's release, and then to
 //! nobody: it is immutable until every party has answered the chunk's retirement.
 //! When no chunk is free, [`ChunkPool::tail`] says so and the core stops reading.
@@ -384,6 +385,19 @@ impl ChunkPool {
                 chunk.owners |= 1 << to;
             }
         }
+    }
+
+    /// Counts `worker` among those that know the chunk being filled.
+    pub(crate) fn count_too(&mut self, worker: u16) {
+        if let Some(index) = self.filling {
+            self.chunks[index as usize].owners |= 1 << worker;
+        }
+    }
+
+    /// Chunks that are being retired for which no worker but `worker` has still to answer.
+    pub(crate) fn waits_only_for(&self, worker: u16) -> usize {
+        let waits = |it: &&Chunk| it.phase == Phase::Retiring && it.missing == 1 << worker;
+        self.chunks.iter().filter(waits).count()
     }
 
     /// Contiguous room of `bytes` for a message that is still arriving, if the tail has it or a

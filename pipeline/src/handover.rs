@@ -39,9 +39,6 @@ pub enum MoveRefusal {
     AlreadyMoving,
     /// It was dropped.
     Dropped,
-    /// Its window has images in chunks of this owner's in which quiet documents keep them. As soon as it has
-    /// grown past them, it may go.
-    Keeps,
     /// This worker takes a document itself, or gives as many as it may.
     Busy,
     /// The server is ending.
@@ -115,6 +112,8 @@ pub struct MoveCounts {
     pub passed_opens: u64,
     /// Documents that were dropped while they left, or came.
     pub dropped: u64,
+    /// Documents that this core gave with kept images in their window.
+    pub with_kept: u64,
     /// Node blocks lent to others, or given back.
     pub lent_blocks: u64,
 }

@@ -11,10 +11,15 @@
 //!      nodes ───point to────────────▲                      ▲───────────── copied on ───────┘
 //! ```
 //!
+//! A document that moves takes its nodes along, and its kept images stay where they are: from then on its
+//! new owner is one of those who are asked when their chunk is retired, and copies what is still among
+//! the newest into a chunk of its own, if there is room at once.
+//!
 //! One chunk at least stays free for what goes on, so that a retirement can always end. Who needs
-//! room that is about to come waits for it. Bytes may go on as long as there is credit for it: a byte
+//! room that is about to come waits for it; an owner that gives documents waits for no other owner, so
+//! nobody waits in a circle. Bytes may go on as long as there is credit for it: a byte
 //! for each that was newly kept, and no more than all kept chunks hold. So there are at most two copies
-//! a byte, and a share of which less than half is still among the newest loses nothing.
+//! a byte and owner, and a share of which less than half is still among the newest loses nothing.
 
 use deltaworks_runtime::chunk_memory::{ChunkId, ChunkMemory};
 use deltaworks_runtime::sync::Arc;
@@ -39,8 +44,22 @@ pub struct KeptCounts {
     pub bytes: u64,
     /// Bytes copied on from one kept chunk to another.
     pub copied_on_bytes: u64,
-    /// Bytes that were still among the newest, and went because the share was full.
+    /// Bytes of images whose documents have come from elsewhere, copied out of another owner's kept chunks.
+    pub taken_over_bytes: u64,
+    /// Bytes that were still among the newest, and went because the share was full, or because their
+    /// document's owner by then keeps nothing.
     pub let_go_bytes: u64,
+}
+
+/// Whose chunk an image is copied out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A reception core's.
+    Reception,
+    /// The owner's that copies it: its own kept chunk.
+    Own,
+    /// Another owner's kept chunk: its document was there once.
+    Another,
 }
 
 /// The part of a run of nodes in one chunk that is among its document's newest bytes.
@@ -78,6 +97,8 @@ pub(crate) struct Kept {
     walks: usize,
     /// Bytes that may still go on.
     credit_bytes: u64,
+    /// Room that another owner makes may be waited for.
+    pub waits_for_others: bool,
     counts: KeptCounts,
 }
 
@@ -90,7 +111,8 @@ impl Kept {
         assert!(count >= KEPT_CHUNKS_MIN, "too few chunks for kept images");
         let pool = ChunkPool::new(Arc::clone(&memory), first, count).with_low_mark(LOW_MARK);
         let counts = KeptCounts::default();
-        Self { memory, pool, first: first.0, worker, walks: 0, credit_bytes: 0, counts }
+        let (first, walks, credit_bytes) = (first.0, 0, 0);
+        Self { memory, pool, first, worker, walks, credit_bytes, waits_for_others: true, counts }
     }
 
     /// Whether `chunk` is one of them.
@@ -120,11 +142,17 @@ impl Kept {
         u64::from(self.pool.chunk_bytes() / 2)
     }
 
-    /// The oldest chunk, if it must be retired for others to be free.
-    pub fn begin_retirement(&mut self) -> Option<ChunkId> {
-        let (chunk, _) = self.pool.begin_retirement()?;
+    /// The oldest chunk, if it must be retired for others to be free, and the workers to be asked, one bit
+    /// each: this one, and those that documents with images in it have gone to.
+    pub fn begin_retirement(&mut self) -> Option<(ChunkId, u64)> {
+        let begun = self.pool.begin_retirement()?;
         self.walks += 1;
-        Some(chunk)
+        Some(begun)
+    }
+
+    /// Counts `to` among the workers that may have documents with images in a chunk wherever `from` does.
+    pub fn rerouted(&mut self, from: u16, to: u16) {
+        self.pool.count_with(from, to);
     }
 
     /// The list of a kept chunk that is retired has been walked.
@@ -132,30 +160,50 @@ impl Kept {
         self.walks -= 1;
     }
 
-    /// Every agent has answered for `chunk`.
-    pub fn freed(&mut self, chunk: ChunkId) {
-        self.pool.freed(chunk, self.worker);
+    /// Every agent has answered `worker` for `chunk`.
+    pub fn freed(&mut self, chunk: ChunkId, worker: u16) {
+        self.pool.freed(chunk, worker);
     }
 
-    /// Whether there is room for `bytes` out of a chunk of reception's.
-    pub fn room(&self, bytes: u64) -> Room {
+    /// Whether there is room for `bytes`.
+    pub fn room(&self, bytes: u64, source: Source) -> Room {
+        match source {
+            Source::Reception => self.room_for_new(bytes),
+            Source::Own => self.room_to_go_on(bytes),
+            // The other owner waits: what waited for it could be waited for by it.
+            Source::Another if self.room_for_new(bytes) == Room::Now => Room::Now,
+            Source::Another => Room::None,
+        }
+    }
+
+    fn room_for_new(&self, bytes: u64) -> Room {
         // Nothing comes between those that go on: the chunk that is kept free is for them.
         if self.walks > 0 {
-            return Room::Later;
-        }
-        match self.fits(bytes) || self.pool.free_count() > 1 {
-            true => Room::Now,
-            false => Room::Later,
+            Room::Later
+        } else if self.fits(bytes) || self.pool.free_count() > 1 {
+            Room::Now
+        } else if self.pool.wants_retirement() || self.is_awaited() {
+            Room::Later
+        } else {
+            Room::None
         }
     }
 
-    /// Whether `bytes` may go on from a kept chunk.
-    pub fn room_to_go_on(&self, bytes: u64) -> Room {
+    /// Whether a chunk will be free for which that may be waited, beside those whose lists are walked.
+    fn is_awaited(&self) -> bool {
+        let awaited = match self.waits_for_others {
+            true => self.pool.retiring(),
+            false => self.pool.waits_only_for(self.worker),
+        };
+        awaited > self.walks
+    }
+
+    fn room_to_go_on(&self, bytes: u64) -> Room {
         if bytes > self.credit_bytes {
             Room::None
         } else if self.fits(bytes) || self.pool.free_count() > 0 {
             Room::Now
-        } else if self.pool.retiring() > self.walks {
+        } else if self.is_awaited() {
             Room::Later
         } else {
             Room::None
@@ -166,8 +214,9 @@ impl Kept {
         bytes <= u64::from(self.pool.tail_bytes())
     }
 
-    /// Copies an image that is about to go. The caller has asked for room.
-    pub fn keep(&mut self, range: ImageRange, goes_on: bool) -> ImageRange {
+    /// Copies an image that is about to go; if its document leaves for worker `to`, that is asked, too, when
+    /// the copy is to go. The caller has asked for room.
+    pub fn keep(&mut self, range: ImageRange, source: Source, to: Option<u16>) -> ImageRange {
         let image = published(&self.memory, range);
         let has_room = self.pool.ensure_tail(range.bytes());
         assert!(has_room, "room was asked for");
@@ -175,15 +224,23 @@ impl Kept {
         let copy = self.pool.land(range.bytes()).publish();
         self.pool.sent(copy, self.worker);
         self.pool.answered(copy.chunk(), 1);
+        if let Some(to) = to {
+            self.pool.count_too(to);
+        }
         let bytes = u64::from(range.bytes());
-        if goes_on {
+        if source == Source::Own {
             self.credit_bytes -= bytes;
-            self.counts.copied_on_bytes += bytes;
         } else {
             let all_bytes = self.pool.count() as u64 * u64::from(self.pool.chunk_bytes());
             self.credit_bytes = (self.credit_bytes + bytes).min(all_bytes);
-            self.counts.images += 1;
-            self.counts.bytes += bytes;
+        }
+        match source {
+            Source::Reception => {
+                self.counts.images += 1;
+                self.counts.bytes += bytes;
+            }
+            Source::Own => self.counts.copied_on_bytes += bytes,
+            Source::Another => self.counts.taken_over_bytes += bytes,
         }
         copy
     }

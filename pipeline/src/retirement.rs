@@ -3,7 +3,8 @@
 //! Each chunk has a list of the places where a run of nodes in it begins. Retiring walks the list
 //! in slices, moves each document's window past its nodes, takes the passed blocks out, asks the
 //! agents that read those documents, and frees the blocks when all have answered. What a document
-//! keeps of its newest bytes is copied first, and stays in its window; see [`crate::kept`].
+//! keeps of its newest bytes is copied first, and stays in its window; see [`crate::kept`]. A chunk of
+//! kept images is retired as one of reception's is, by its owner and by those that have documents of it.
 //! Lists are bounded by the images that fit a chunk; a slice by
 //! [`TurnBounds::retirement_entries`](crate::limits::TurnBounds::retirement_entries).
 //!
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use deltaworks_runtime::chunk_memory::ChunkId;
 
 use crate::document::{LEAVING, LIVE};
-use crate::kept::{Kept, Newest, Room, newest};
+use crate::kept::{Kept, KeptCounts, Newest, Room, Source, newest};
 use crate::registry::Registry;
 use crate::stream::{NODES_PER_BLOCK, Place};
 
@@ -63,8 +64,17 @@ struct Job {
 pub(crate) enum Notice {
     /// Ask these cores' agents, one bit each.
     AskAgents(ChunkId, u64),
-    /// Tell the chunk's reception core.
+    /// Tell the chunk's core.
     Freed(ChunkId),
+}
+
+/// A document that leaves.
+#[derive(Debug)]
+struct Leaver {
+    place: u32,
+    to: u16,
+    /// The number of the first retirement that has no part in it.
+    first: u64,
 }
 
 /// The chunks that one owner's documents have nodes in, and those being retired.
@@ -74,13 +84,16 @@ pub(crate) struct Retirements {
     jobs: VecDeque<Job>,
     /// Where documents' newest bytes go, if there is room for any.
     pub kept: Option<Kept>,
+    /// Chunks from this one on are some owner's kept ones.
+    kept_from: u32,
+    /// Bytes that were among the newest, of documents that are with an owner that keeps nothing.
+    let_go_bytes: u64,
     /// Runs of images that were kept since the lists were last looked at, by chunk.
     new_touches: Vec<(u32, Touch)>,
     /// Retirements that were begun.
     begun: u64,
-    /// Documents that are handed over, by place, and the number of the first retirement that has no
-    /// part in them.
-    left_out: Vec<(u32, u64)>,
+    /// Documents that all cores have been told to go elsewhere with.
+    leavers: Vec<Leaver>,
     /// Entries of a list beyond which it holds some twice.
     entries_max: usize,
     /// Entries handled before other work comes.
@@ -88,15 +101,18 @@ pub(crate) struct Retirements {
 }
 
 impl Retirements {
-    /// For so many chunks, each with room for `entries_max` images.
-    pub fn new(chunks: usize, entries_max: usize, slice: usize) -> Self {
+    /// For so many chunks, each with room for `entries_max` images; those from `kept_from` on are some
+    /// owner's, of kept images.
+    pub fn new(chunks: usize, kept_from: u32, entries_max: usize, slice: usize) -> Self {
         Self {
             touches: (0..chunks).map(|_| Vec::new()).collect(),
             jobs: VecDeque::new(),
             kept: None,
+            kept_from,
+            let_go_bytes: 0,
             new_touches: Vec::new(),
             begun: 0,
-            left_out: Vec::new(),
+            leavers: Vec::new(),
             entries_max,
             slice,
         }
@@ -125,14 +141,27 @@ impl Retirements {
         self.begun
     }
 
-    /// From now on retirements from number `first` on have no part in the document at `place`.
-    pub fn leave_out(&mut self, place: u32, first: u64) {
-        self.left_out.push((place, first));
+    /// From now on the document at `place` leaves for worker `to`.
+    pub fn leaves(&mut self, place: u32, to: u16) {
+        self.leavers.push(Leaver { place, to, first: u64::MAX });
     }
 
-    /// The place may be another document's.
-    pub fn take_back(&mut self, place: u32) {
-        self.left_out.retain(|(known, _)| *known != place);
+    /// From now on retirements from number `first` on have no part in the document at `place`.
+    pub fn leave_out(&mut self, place: u32, first: u64) {
+        let leaver = self.leavers.iter_mut().find(|it| it.place == place);
+        leaver.expect("all have been told that it leaves").first = first;
+    }
+
+    /// It has left: the place may be another document's.
+    pub fn has_left(&mut self, place: u32) {
+        self.leavers.retain(|it| it.place != place);
+    }
+
+    /// What was counted of kept images.
+    pub fn kept_counts(&self) -> KeptCounts {
+        let mut counts = self.kept.as_ref().map(Kept::counts).unwrap_or_default();
+        counts.let_go_bytes += self.let_go_bytes;
+        counts
     }
 
     /// Whether all before number `first` have ended.
@@ -185,18 +214,24 @@ impl Retirements {
         let mut finished = false;
         for job in &mut self.jobs {
             let touches = &mut self.touches[job.chunk.0 as usize];
-            let is_kept = self.kept.as_ref().is_some_and(|kept| kept.owns(job.chunk));
+            let source = match &self.kept {
+                _ if job.chunk.0 < self.kept_from => Source::Reception,
+                Some(kept) if kept.owns(job.chunk) => Source::Own,
+                _ => Source::Another,
+            };
             // Chunks are walked one after another, so that agents are asked in that order; but the
-            // room that one waits for is made by a kept chunk behind it.
+            // room that one waits for is made by a kept chunk behind it, here or at another owner.
             if let Stage::Walk(done) = job.stage {
-                if walking || budget == 0 || (waiting && !is_kept) {
+                if walking || budget == 0 || (waiting && source == Source::Reception) {
                     continue;
                 }
                 let keeping = Keeping {
                     kept: &mut self.kept,
-                    is_kept,
+                    source,
+                    kept_from: self.kept_from,
+                    let_go_bytes: &mut self.let_go_bytes,
                     touches: &mut self.new_touches,
-                    left_out: &self.left_out,
+                    leavers: &self.leavers,
                 };
                 let end = walk(registry, job, touches, done, &mut budget, keeping);
                 job.stage = Stage::Walk(end);
@@ -207,7 +242,7 @@ impl Retirements {
                     (walking, waiting) = (walking || !job.waits, waiting || job.waits);
                     continue;
                 }
-                if let Some(kept) = self.kept.as_mut().filter(|_| is_kept) {
+                if let Some(kept) = self.kept.as_mut().filter(|_| source == Source::Own) {
                     kept.walked();
                 }
                 if job.agents != 0 {
@@ -232,8 +267,8 @@ impl Retirements {
                 if end == job.detached {
                     touches.clear();
                     finished = true;
-                    match self.kept.as_mut().filter(|_| is_kept) {
-                        Some(kept) => kept.freed(job.chunk),
+                    match self.kept.as_mut().filter(|_| source == Source::Own) {
+                        Some(kept) => kept.freed(job.chunk, registry.worker),
                         None => tell(Notice::Freed(job.chunk)),
                     }
                 }
@@ -242,26 +277,28 @@ impl Retirements {
         if finished {
             self.jobs.retain(|job| !matches!(job.stage, Stage::Free(done) if done == job.detached));
         }
-        let begun = self.kept.as_mut().and_then(Kept::begin_retirement);
-        if let Some(chunk) = begun {
-            self.begin(chunk);
-        }
-        let work = self.slice - budget + usize::from(finished) + usize::from(begun.is_some());
+        let work = self.slice - budget + usize::from(finished);
         if work > 0 {
-            // What was waited for may be there.
-            self.jobs.iter_mut().for_each(|job| job.waits = false);
+            self.look_again();
         }
         work
+    }
+
+    /// The room that was waited for may be there.
+    pub fn look_again(&mut self) {
+        self.jobs.iter_mut().for_each(|job| job.waits = false);
     }
 }
 
 /// What a walk needs to keep images, and whom it leaves alone.
 struct Keeping<'a> {
     kept: &'a mut Option<Kept>,
-    /// The chunk that is walked is a kept one.
-    is_kept: bool,
+    /// Whose chunk is walked.
+    source: Source,
+    kept_from: u32,
+    let_go_bytes: &'a mut u64,
     touches: &'a mut Vec<(u32, Touch)>,
-    left_out: &'a [(u32, u64)],
+    leavers: &'a [Leaver],
 }
 
 /// Walks entries from `from` on: moves windows, and leaves the detached chains at the list's front. Returns
@@ -319,9 +356,12 @@ fn pass(
     if document.flags & LIVE == 0 {
         return NOTHING; // no more, or at another worker
     }
-    let leaves = document.flags & LEAVING != 0;
-    let is_left_out = |(place, first): &(u32, u64)| *place == touch.first && job.number >= *first;
-    if leaves && keeping.left_out.iter().any(is_left_out) {
+    let leaver = if document.flags & LEAVING == 0 {
+        None
+    } else {
+        keeping.leavers.iter().find(|it| it.place == touch.first)
+    };
+    if leaver.is_some_and(|it| job.number >= it.first) {
         return NOTHING; // the new owner is asked, too
     }
     // Also when nothing moves: nodes passed by an earlier chunk's retirement may lie in this one.
@@ -356,18 +396,18 @@ fn pass(
     }
     let (mut cost, mut window) = (1, end);
     let keep_bytes = registry.collections.get(document.collection).limits.keep_bytes;
-    // What leaves keeps nothing more: its new owner has other chunks.
-    if keep_bytes > 0
-        && !leaves
-        && let Some(kept) = keeping.kept
-    {
-        let keep_bytes = u64::from(keep_bytes).min(kept.bytes_max());
+    // Who keeps nothing counts what was kept elsewhere.
+    if keep_bytes > 0 && (keeping.kept.is_some() || keeping.source != Source::Reception) {
+        let most = keeping.kept.as_ref().map_or(u64::MAX, Kept::bytes_max);
+        let keep_bytes = u64::from(keep_bytes).min(most);
         let found = newest(nodes, document, (start, end), run_bytes, keep_bytes);
         cost += found.looked_at / NODES_PER_ENTRY + (found.bytes / BYTES_PER_ENTRY) as usize;
-        window = keep(registry, touch.first, end, found, kept, keeping.is_kept, keeping.touches)?;
-        if window.node != node {
-            cost += forget_kept(registry, touch.first as usize, window, kept) / NODES_PER_ENTRY;
-        }
+        let to = leaver.map(|it| it.to);
+        window = keep(registry, touch.first, end, found, keeping, to)?;
+    }
+    if keep_bytes > 0 && window.node != node {
+        let looked_at = forget_kept(registry, touch.first as usize, window, keeping.kept_from);
+        cost += looked_at / NODES_PER_ENTRY;
     }
     let document = &mut registry.documents[touch.first as usize];
     // All of the run is kept: what lies before it may be, too.
@@ -383,20 +423,25 @@ fn pass(
 }
 
 /// Copies what was found of a run that ends at `end` and points its nodes to the copies; returns where the
-/// window may begin: there, or behind the run if there is no room. `None`: there will be room.
+/// window may begin: there, or behind the run if there is no room. `None`: there will be room. A document
+/// may leave meanwhile for worker `to`.
 fn keep(
     registry: &mut Registry,
     place: u32,
     end: Place,
     found: Newest,
-    kept: &mut Kept,
-    goes_on: bool,
-    touches: &mut Vec<(u32, Touch)>,
+    keeping: &mut Keeping<'_>,
+    to: Option<u16>,
 ) -> Option<Place> {
     if found.bytes == 0 {
         return Some(end);
     }
-    match if goes_on { kept.room_to_go_on(found.bytes) } else { kept.room(found.bytes) } {
+    let source = keeping.source;
+    let Some(kept) = keeping.kept else {
+        *keeping.let_go_bytes += found.bytes;
+        return Some(end);
+    };
+    match kept.room(found.bytes, source) {
         Room::Now => {}
         Room::Later => return None,
         Room::None => {
@@ -407,24 +452,24 @@ fn keep(
     let (mut at, mut chunk) = (found.from, None);
     while at.node < end.node {
         at = registry.nodes().normalise(at);
-        let copy = kept.keep(registry.nodes().node(at.block, at.index).range, goes_on);
+        let copy = kept.keep(registry.nodes().node(at.block, at.index).range, source, to);
         registry.blocks.point(at.block, at.index, copy);
         if chunk.replace(copy.chunk()) != Some(copy.chunk()) {
             let second = at.block << 3 | u32::from(at.index);
-            touches.push((copy.chunk().0, Touch { first: place, second }));
+            keeping.touches.push((copy.chunk().0, Touch { first: place, second }));
         }
         at.node += 1;
         at.index += 1;
     }
     if let Some(cold) = &mut registry.cold[place as usize] {
         cold.kept_to = cold.kept_to.max(end.node);
-        cold.kept_bytes += if goes_on { 0 } else { found.bytes };
+        cold.kept_bytes += if source == Source::Reception { found.bytes } else { 0 };
     }
     Some(found.from)
 }
 
 /// Counts out what the window leaves behind of a document's kept images; returns the nodes looked at.
-fn forget_kept(registry: &mut Registry, place: usize, window: Place, kept: &Kept) -> usize {
+fn forget_kept(registry: &mut Registry, place: usize, window: Place, kept_from: u32) -> usize {
     let document = &registry.documents[place];
     let (nodes, mut at) = (registry.blocks.memory(), document.window_place());
     let Some(cold) = &mut registry.cold[place] else { return 0 };
@@ -433,7 +478,8 @@ fn forget_kept(registry: &mut Registry, place: usize, window: Place, kept: &Kept
     while at.node < end {
         at = nodes.normalise(at);
         let range = nodes.node(at.block, at.index).range;
-        cold.kept_bytes -= if kept.owns(range.chunk()) { u64::from(range.bytes()) } else { 0 };
+        let is_kept = range.chunk().0 >= kept_from;
+        cold.kept_bytes -= if is_kept { u64::from(range.bytes()) } else { 0 };
         at.node += 1;
         at.index += 1;
     }

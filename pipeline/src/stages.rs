@@ -38,6 +38,7 @@ use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::propagation::{Propagation, PropagationCounts};
 use crate::quota::{Quotas, SharedUse};
 use crate::reception::{Around, Reception, ReceptionCounts};
+use crate::retirement::Retirements;
 use crate::validation::{CollectionCounts, Validation, ValidationCounts};
 
 /// Cores that may serve sessions: readers are a mask of 64 bits.
@@ -530,13 +531,13 @@ impl CoreStages {
     /// What the stages have counted.
     pub fn counts(&self) -> Counts {
         let side = self.sessions.as_ref();
-        let kept = self.validation.as_ref().and_then(|it| it.retirements.kept.as_ref());
+        let retirements = self.validation.as_ref().map(|it| &it.retirements);
         Counts {
             reception: side.map(|side| side.reception.counts()).unwrap_or_default(),
             validation: self.validation.as_ref().map(|it| it.counts().all()).unwrap_or_default(),
             propagation: side.map(|side| side.propagation.counts()).unwrap_or_default(),
             placement: self.coordinator.as_ref().map(|it| it.counts()).unwrap_or_default(),
-            kept: kept.map(Kept::counts).unwrap_or_default(),
+            kept: retirements.map(Retirements::kept_counts).unwrap_or_default(),
             recycled_chunks: side.map_or(0, |side| side.reception.pool().recycled()),
         }
     }

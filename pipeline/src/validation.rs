@@ -24,6 +24,7 @@ mod leaving;
 mod lending;
 mod moves;
 mod placing;
+mod retiring;
 mod turn_steps;
 
 pub use aside::ASIDE_BYTES;
@@ -54,7 +55,7 @@ use crate::pending::Pending;
 use crate::planted::PlantedPanics;
 use crate::producer::{BOUND, NO_PRODUCER, Numbered, TOUCHED};
 use crate::registry::{Closing, Registry};
-use crate::retirement::{Notice, Retirements};
+use crate::retirement::Retirements;
 use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
 
 /// Batches whose lines are asked for together.
@@ -136,6 +137,8 @@ pub struct Validation {
     own_marks: Vec<u32>,
     /// Cores with an agent, one bit each.
     session_cores: u64,
+    /// Cores whose worker has chunks of kept images.
+    keeping_cores: u64,
     moves: Moves,
     pub(crate) retirements: Retirements,
     /// Machines that check nothing now; one is kept for arrivals.
@@ -177,16 +180,23 @@ impl Validation {
         let session_cores = with_agent.fold(0, |cores, (core, _)| cores | 1 << core);
         let moves = Moves::new(registry.worker, registry.shared.homes(), standing.blocks_each);
         let images = memory.chunk_bytes() / IMAGE_BYTES_MIN;
+        let kept_from = standing.kept_from;
         Self {
             registry,
             session_cores,
+            keeping_cores: standing.keeping_cores,
             moves,
             memory,
             chunk_cores,
             pending,
             core,
             own_marks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
-            retirements: Retirements::new(chunks, images, limits.turn.retirement_entries),
+            retirements: Retirements::new(
+                chunks,
+                kept_from,
+                images,
+                limits.turn.retirement_entries,
+            ),
             machines: (0..limits.machines_per_worker).map(|_| Box::default()).collect(),
             arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
             grew: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
@@ -544,6 +554,12 @@ impl Validation {
             },
             Message::Retire { chunk } => self.retire(chunk),
             Message::Released { chunk } => self.retirements.released(chunk, core),
+            Message::Freed { chunk, worker } => {
+                if let Some(kept) = &mut self.retirements.kept {
+                    kept.freed(chunk, worker);
+                    self.retirements.look_again();
+                }
+            }
             Message::Progress { slot, generation, node } => {
                 match self.moves.expected(slot, generation) {
                     Some(it) => it.hold_progress(core, node, now),
@@ -586,26 +602,5 @@ impl Validation {
             work += self.measure(boxes, now);
         }
         work
-    }
-
-    fn advance_retirements(&mut self, boxes: &mut Mailboxes) -> usize {
-        if self.retirements.is_idle() {
-            return 0;
-        }
-        let worker = self.registry.worker;
-        let chunk_cores = &self.chunk_cores;
-        self.retirements.advance(&mut self.registry, |notice| match notice {
-            Notice::AskAgents(chunk, mut agents) => {
-                while agents != 0 {
-                    let core = agents.trailing_zeros() as u16;
-                    agents &= agents - 1;
-                    boxes.to(core).send(Message::Retiring { chunk, worker });
-                }
-            }
-            Notice::Freed(chunk) => {
-                let core = chunk_cores[chunk.0 as usize];
-                boxes.to(core).send(Message::Freed { chunk, worker });
-            }
-        })
     }
 }

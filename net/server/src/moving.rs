@@ -100,13 +100,11 @@ pub enum MoveFailure {
     Unanswered,
     /// No other worker takes documents.
     NoTarget,
-    /// Its owner keeps images of it in chunks of its own.
-    Keeps,
 }
 
 impl MoveFailure {
     /// All of them.
-    pub const ALL: [MoveFailure; 17] = [
+    pub const ALL: [MoveFailure; 16] = [
         Self::NoSuchDocument,
         Self::NoSuchWorker,
         Self::AlreadyMoving,
@@ -123,7 +121,6 @@ impl MoveFailure {
         Self::TargetDrained,
         Self::Unanswered,
         Self::NoTarget,
-        Self::Keeps,
     ];
 
     /// Its number, which is never another's: 601 and above.
@@ -158,7 +155,6 @@ impl fmt::Display for MoveFailure {
             Self::TargetDrained => "That worker is drained.",
             Self::Unanswered => "A core is busy with what was asked before.",
             Self::NoTarget => "No other worker takes documents.",
-            Self::Keeps => "Its owner keeps images of it, until it has grown past them.",
         })
     }
 }
@@ -204,7 +200,6 @@ impl MoveTold {
             Self::Refused(MoveRefusal::NoSuchWorker) => Err(MoveFailure::NoSuchWorker),
             Self::Refused(MoveRefusal::AlreadyMoving) => Err(MoveFailure::AlreadyMoving),
             Self::Refused(MoveRefusal::Dropped) => Err(MoveFailure::Dropped),
-            Self::Refused(MoveRefusal::Keeps) => Err(MoveFailure::Keeps),
             Self::Refused(MoveRefusal::Busy) => Err(MoveFailure::OwnerBusy),
             Self::Refused(MoveRefusal::Ending) => Err(MoveFailure::Ending),
             Self::Ended(moved) => match moved.outcome {
@@ -280,7 +275,7 @@ mod tests {
         let sentences: BTreeSet<String> =
             MoveFailure::ALL.iter().map(ToString::to_string).collect();
         assert_eq!((numbers.len(), sentences.len()), (MoveFailure::ALL.len(), numbers.len()));
-        assert_eq!(numbers.iter().copied().collect::<Vec<_>>(), (601..618).collect::<Vec<_>>());
+        assert_eq!(numbers.iter().copied().collect::<Vec<_>>(), (601..617).collect::<Vec<_>>());
         let documented = include_str!("../../../docs/PLACEMENT.md");
         for failure in MoveFailure::ALL {
             let row = format!("| {} | {failure} |", failure.number());

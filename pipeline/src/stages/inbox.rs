@@ -151,9 +151,16 @@ fn deliver<P: SessionPort>(
                 side.reception.rerouted(from, to);
             }
             if let Some(validation) = validation {
-                validation.registry.rerouted(slot, generation, to);
+                validation.rerouted((slot, generation), from, to);
             }
             boxes.to_worker(from).send(Message::Fence { slot, generation });
+        }
+        Message::Freed { chunk, .. }
+            if validation.as_ref().is_some_and(|it| it.keeps_in(chunk)) =>
+        {
+            if let Some(validation) = validation {
+                validation.handle(from, message, boxes, now);
+            }
         }
         message if message.is_for_worker() => {
             if let Some(validation) = validation {

@@ -54,12 +54,16 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
     let keeps = regions == session_cores.len() + homes;
     assert!(homes > 0 && (keeps || regions == session_cores.len()));
     let keeping_cores = worker_cores[..homes].iter().filter(|_| keeps);
+    let keeping_mask = keeping_cores.clone().fold(0, |cores, core| cores | 1_u64 << core);
     let chunk_cores: StdArc<[u16]> = session_cores
         .iter()
         .chain(keeping_cores)
         .enumerate()
         .flat_map(|(region, core)| parts.memory.chunks_of(RegionId(region as u32)).map(|_| *core))
         .collect();
+    let first_kept = keeps.then_some(RegionId(session_cores.len() as u32));
+    let first_kept = first_kept.and_then(|region| parts.memory.chunks_of(region).next());
+    let kept_from = first_kept.map_or(u32::MAX, |chunk| chunk.0);
 
     let per_worker = parts.limits.documents_per_worker_max as usize;
     let shared = SharedDocuments::new(homes, per_worker);
@@ -141,6 +145,8 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                 coordinator_core: worker_cores[0],
                 elastic: of_worker.map(|(place, number)| (number, place.weight)).collect(),
                 blocks_each,
+                kept_from,
+                keeping_cores: keeping_mask,
             };
             // A worker that is nobody's home begins without.
             let first = worker.min(homes) as u32 * blocks_each;

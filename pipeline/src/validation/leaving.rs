@@ -78,9 +78,6 @@ impl Validation {
         if registry.documents[place].flags & DROPPED != 0 {
             return Err(MoveRefusal::Dropped);
         }
-        if registry.keeps_any(place) {
-            return Err(MoveRefusal::Keeps);
-        }
         let moves = &mut self.moves;
         if moves.leaving.iter().any(|it| it.slot == slot) || moves.has_just_come(slot) {
             return Err(MoveRefusal::AlreadyMoving);
@@ -126,12 +123,11 @@ impl Validation {
         let place = self
             .registry
             .live_index(slot, generation)
-            .filter(|place| self.registry.documents[*place].flags & DROPPED == 0)
-            // What a retirement has kept meanwhile lies in chunks of this owner's.
-            .filter(|place| !self.registry.keeps_any(*place));
+            .filter(|place| self.registry.documents[*place].flags & DROPPED == 0);
         let size = place.map(|place| (self.registry.size_of(place), place));
         let worker = self.registry.worker;
-        let mut parties = self.session_cores;
+        // Those that have chunks in which it may have images, of their sessions or kept ones.
+        let mut parties = self.session_cores | self.keeping_cores;
         if home(slot) != usize::from(worker) {
             parties |= 1 << boxes.routes.core(home(slot) as u16);
         }
@@ -150,6 +146,7 @@ impl Validation {
         leaving.stage = Stage::Fencing { missing: parties };
         leaving.rerouted_ns = now.monotonic_ns;
         self.registry.documents[place].flags |= LEAVING;
+        self.retirements.leaves(place as u32, to);
         for core in cores_of(parties) {
             boxes.to(core).send(Message::Reroute { slot, generation, from: worker, to });
         }
@@ -273,11 +270,8 @@ impl Validation {
     fn hand_over(&mut self, at: usize, boxes: &mut Mailboxes) {
         let leaving = self.moves.leaving.swap_remove(at);
         let Leaving { place, to, rerouted_ns, last_append_ns, .. } = leaving;
-        self.retirements.take_back(place);
-        debug_assert!(
-            !self.registry.keeps_any(place as usize),
-            "its images are not in chunks of ours"
-        );
+        self.retirements.has_left(place);
+        self.moves.counts.with_kept += u64::from(self.registry.keeps_any(place as usize));
         let baggage = self.registry.hand_out(place as usize, to);
         let blocks = self.blocks_along(to);
         let debts = self.moves.lending.hand_on(to, baggage.blocks + blocks.count);

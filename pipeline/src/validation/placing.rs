@@ -25,6 +25,10 @@ pub(crate) struct Standing {
     pub elastic: Vec<(u16, u16)>,
     /// Node blocks with which each home begins.
     pub blocks_each: u32,
+    /// The first chunk of kept images; `u32::MAX` if there is none.
+    pub kept_from: u32,
+    /// Cores whose worker has some of those, one bit each.
+    pub keeping_cores: u64,
 }
 
 impl Validation {

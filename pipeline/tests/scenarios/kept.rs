@@ -6,10 +6,10 @@ use super::world::{open, reading, received, world, world_of, writing};
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
-use deltaworks_pipeline::handover::MoveRefusal;
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, Peer, batch, deltas};
 use deltaworks_pipeline::kept::KeptCounts;
 use deltaworks_pipeline::message::{From, Policy};
+use deltaworks_pipeline::stages::CoreRole;
 
 const CHUNK_BYTES: usize = 64 << 10;
 /// The newest bytes that each document keeps.
@@ -164,6 +164,7 @@ fn sum(world: &Inline, cores: usize) -> KeptCounts {
         sum.images += counts.images;
         sum.bytes += counts.bytes;
         sum.copied_on_bytes += counts.copied_on_bytes;
+        sum.taken_over_bytes += counts.taken_over_bytes;
         sum.let_go_bytes += counts.let_go_bytes;
     }
     sum
@@ -322,51 +323,111 @@ pub(crate) fn who_keeps_nothing_is_not_copied() {
     assert_eq!(told[11..], [of_keepers; 10], "{listed:?}");
 }
 
-/// A document whose window has kept images in it is not moved, because they lie in chunks of its owner's; when it
-/// has grown past them it is, and its new owner keeps its newest.
-pub(crate) fn a_document_moves_when_it_has_grown_past_its_kept_images() {
-    let mut world = keeping_world(2, 8, KEEP_BYTES);
-    // Both the writer and the memory that is turned over are of the core of its home, or of the other.
+/// Has the chunks of kept images of every core come round: other documents keep theirs, again and again.
+fn turn_kept_over(world: &mut Inline, fillers: &mut Quiet, hot: &mut Hot, core: usize) {
+    let cores = 2;
+    let share = u64::from(KEPT_CHUNKS) * CHUNK_BYTES as u64;
+    let before: Vec<u64> = (0..cores).map(|core| world.counts(core).kept.bytes).collect();
+    let has_come_round = |world: &Inline| {
+        (0..cores).all(|core| world.counts(core).kept.bytes - before[core] > share)
+    };
+    while !has_come_round(world) {
+        fillers.publish_all(world, KEPT_IMAGES);
+        hot.turn_over(world, core, 1);
+    }
+}
+
+/// Kept chunks of each owner.
+const KEPT_CHUNKS: u32 = 6;
+
+/// A document takes its kept images along: they stay where they are until their chunk goes, then its owner by
+/// then copies them into one of its own; there and back, with a reader that is half through, and no byte is
+/// lost or wrong.
+pub(crate) fn a_document_moves_with_its_kept_images() {
+    let mut world = keeping_world(2, KEPT_CHUNKS, KEEP_BYTES);
     for core in [0, 1] {
         let prefix = format!("q{core}-");
         let mut quiet = Quiet::open(&mut world, core, &prefix, 1);
+        let mut fillers = Quiet::open(&mut world, core, &format!("f{core}-"), 60);
         let mut hot = Hot::open(&mut world, core, &format!("hot{core}"));
         quiet.publish_all(&mut world, KEPT_IMAGES);
         let reader = world.connect(core).expect("room for a session");
-        let (opened, _) =
-            open(&mut world, reader, reading(&format!("{prefix}0"), From::Live, Policy::Gap));
+        let request = reading(&format!("{prefix}0"), From::Start, Policy::Wait);
+        // It has taken an image and a half, and takes no more before the end.
+        world.set_room(reader, 3 * IMAGE_BYTES as usize / 2);
+        let (opened, _) = open(&mut world, reader, request);
         let (slot, generation, home) = (opened.slot, opened.generation, usize::from(opened.worker));
-        let other = 1 - home as u16;
         hot.turn_over(&mut world, core, 2);
-        let refused = world.move_document(home, slot, generation, other);
-        assert_eq!(refused, Err(MoveRefusal::Keeps));
-        // It grows beyond a chunk, which goes.
-        for _ in 0..1_200 {
-            quiet.publish_all(&mut world, 1);
+        let workers = [home as u16, 1 - home as u16];
+        for (from, to) in [(0, 1), (1, 0), (0, 1)].map(|(from, to)| (workers[from], workers[to])) {
+            let before = world.counts(usize::from(to)).kept;
+            let asked = world.move_document(usize::from(from), slot, generation, to);
+            assert_eq!(asked, Ok(()));
+            world.run();
+            assert!(world.stages(usize::from(from)).move_counts().with_kept > 0);
+            turn_kept_over(&mut world, &mut fillers, &mut hot, core);
+            let after = world.counts(usize::from(to)).kept;
+            let wanted = KEPT_IMAGES * IMAGE_BYTES;
+            assert_eq!(after.taken_over_bytes - before.taken_over_bytes, wanted, "{after:?}");
+            let got = &history(&mut world, core, &prefix, 1)[0];
+            let all: Vec<_> = (1..=KEPT_IMAGES).map(|number| (number, delta(0, number))).collect();
+            assert_eq!(*got, all);
         }
-        hot.turn_over(&mut world, core, 1);
-        let before = sum(&world, 2);
-        let mut asked = world.move_document(home, slot, generation, other);
-        for _ in 0..20 {
-            if asked != Err(MoveRefusal::Keeps) {
-                break;
-            }
-            for _ in 0..200 {
-                quiet.publish_all(&mut world, 1);
-            }
-            asked = world.move_document(home, slot, generation, other);
-        }
-        assert_eq!(asked, Ok(()), "{before:?}");
+        world.set_room(reader, usize::MAX);
         world.run();
-        quiet.publish_all(&mut world, KEPT_IMAGES);
-        hot.turn_over(&mut world, core, 3);
-        let last = quiet.handles[0].1;
+        let taken = received(&world.events(reader));
+        // The first came with the answer.
+        let numbers: Vec<u64> = taken.iter().map(|(_, number, _)| *number).collect();
+        assert_eq!(numbers, (2..=KEPT_IMAGES).collect::<Vec<_>>(), "nothing is told as missing");
+        assert!(taken.iter().all(|(_, number, bytes)| *bytes == delta(0, *number)));
+        assert_eq!(sum(&world, 2).let_go_bytes, 0, "a part of the share is enough");
+        // It goes on, and what it keeps is its new owner's alone.
+        quiet.publish_all(&mut world, 2 * KEPT_IMAGES);
+        turn_kept_over(&mut world, &mut fillers, &mut hot, core);
         let got = &history(&mut world, core, &prefix, 1)[0];
         assert!(got.len() as u64 >= KEPT_IMAGES, "{}", got.len());
+        let last = 3 * KEPT_IMAGES;
         assert_eq!(got.last(), Some(&(last, delta(0, last))));
-        let back = world.move_document(usize::from(other), slot, generation, home as u16);
-        assert_eq!(back, Err(MoveRefusal::Keeps), "they are kept by its owner now");
     }
+}
+
+/// An owner that keeps nothing, because it is nobody's home, lets go of what its document has kept when the
+/// chunk goes, counts it, and who reads from the start is told where the window begins.
+pub(crate) fn who_keeps_nothing_counts_what_its_document_has_kept() {
+    const ELASTIC: u16 = 2;
+    let mut world = world_of(2, keeping(KEEP_BYTES), |config: &mut InlineConfig| {
+        config.roles.push(CoreRole {
+            serves_sessions: false,
+            owns_documents: true,
+            is_elastic: true,
+        });
+        config.chunk_bytes = CHUNK_BYTES;
+        config.kept_chunks = KEPT_CHUNKS;
+        config.node_blocks = 1 << 15;
+    });
+    world.poison_recycled(0xee);
+    let mut quiet = Quiet::open(&mut world, 0, "q", 1);
+    let mut fillers = Quiet::open(&mut world, 0, "f", 60);
+    let mut hot = Hot::open(&mut world, 0, "hot");
+    quiet.publish_all(&mut world, KEPT_IMAGES);
+    let reader = world.connect(0).expect("room for a session");
+    let (opened, _) = open(&mut world, reader, reading("q0", From::Live, Policy::Gap));
+    hot.turn_over(&mut world, 0, 2);
+    let home = usize::from(opened.worker);
+    let asked = world.move_document(home, opened.slot, opened.generation, ELASTIC);
+    assert_eq!(asked, Ok(()));
+    world.run();
+    assert_eq!(history(&mut world, 0, "q", 1)[0].len() as u64, KEPT_IMAGES, "it has come along");
+    turn_kept_over(&mut world, &mut fillers, &mut hot, 0);
+    let counts = world.counts(usize::from(ELASTIC)).kept;
+    assert_eq!(counts.let_go_bytes, KEPT_IMAGES * IMAGE_BYTES, "{counts:?}");
+    let mut kept_bytes = Vec::new();
+    world.stages(usize::from(ELASTIC)).documents(0, 100, |it| kept_bytes.push(it.kept_bytes));
+    assert_eq!(kept_bytes, [0]);
+    assert!(history(&mut world, 0, "q", 1)[0].is_empty());
+    quiet.publish_all(&mut world, 1);
+    let newest = KEPT_IMAGES + 1;
+    assert_eq!(history(&mut world, 0, "q", 1)[0], [(newest, delta(0, newest))]);
 }
 
 /// Kept images leave with their documents: dropped, unloaded, or grown beyond what is kept.

@@ -50,7 +50,8 @@ scenarios! {
         kept_chunks_come_round_under_readers,
         when_the_share_is_full_the_oldest_goes,
         who_keeps_nothing_is_not_copied,
-        a_document_moves_when_it_has_grown_past_its_kept_images,
+        a_document_moves_with_its_kept_images,
+        who_keeps_nothing_counts_what_its_document_has_kept,
         kept_images_leave_with_their_documents,
     ],
     lanes: [

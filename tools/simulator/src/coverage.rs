@@ -58,6 +58,8 @@ events! {
     Kept = "images kept when their chunk went",
     KeptUnderSlow = "turns that kept images while a reader of the core was behind",
     CopiedOn = "bytes of kept images copied on to another chunk",
+    KeptMoved = "documents handed over with kept images",
+    KeptLetGo = "bytes of kept images that went for want of room",
     HalfCopied = "half-sent images copied out of a retiring chunk",
     SpilledForWait = "images copied for a wait subscription",
     OpenWhileRetiring = "documents opened while a chunk was retired",

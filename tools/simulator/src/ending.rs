@@ -272,6 +272,7 @@ impl World {
             coverage.add(Event::LaneOverrun, counts.validation.lane_overruns);
             coverage.add(Event::Kept, counts.kept.images);
             coverage.add(Event::CopiedOn, counts.kept.copied_on_bytes);
+            coverage.add(Event::KeptLetGo, counts.kept.let_go_bytes);
             if self.setting.waits > 0 && !self.setting.conflates {
                 coverage.add(Event::SpilledForWait, counts.propagation.spilled_images);
             }

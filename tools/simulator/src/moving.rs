@@ -69,5 +69,6 @@ impl World {
         self.coverage.add(Event::DroppedOnTheWay, counts.dropped);
         self.coverage.add(Event::OpenPassedOn, counts.passed_opens);
         self.coverage.add(Event::BlocksLent, counts.lent_blocks);
+        self.coverage.add(Event::KeptMoved, counts.with_kept);
     }
 }

@@ -296,8 +296,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "move: retirements that have no part in a document that leaves let go of it all the same",
         file: "pipeline/src/retirement.rs",
-        text: "job.number >= *first;",
-        replacement: "job.number > u64::MAX - *first;",
+        text: "|it| job.number >= it.first)",
+        replacement: "|it| job.number > u64::MAX - it.first)",
     },
     Mutant {
         fault: "move: nobody needs to have heard the old owner's last word",
@@ -459,14 +459,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "kept: a run of kept images is not noted",
         file: "pipeline/src/retirement.rs",
-        text: "            touches.push((copy.chunk().0, Touch { first: place, second }));\n",
-        replacement: "            let _ = (&touches, second);\n",
+        text: "            keeping.touches.push((copy.chunk().0, Touch { first: place, second }));\n",
+        replacement: "            let _ = second;\n",
     },
     Mutant {
         fault: "kept: a kept chunk is free before its agents have answered",
         file: "pipeline/src/retirement.rs",
         text: "                if job.agents != 0 {\n",
-        replacement: "                job.agents = if is_kept { 0 } else { job.agents };\n                if job.agents != 0 {\n",
+        replacement: "                job.agents = if source == Source::Own { 0 } else { job.agents };\n                if job.agents != 0 {\n",
     },
     Mutant {
         fault: "kept: what is half sent is copied only if it leaves the window",
