@@ -5,6 +5,7 @@
 //! back to itself without going into the value would never end, and is refused, too.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::definition::Json;
 use crate::fault::Pointer;
@@ -12,6 +13,7 @@ use crate::flat::Flat;
 use crate::keys::Keys;
 use crate::kind::Kind;
 use crate::program::{ANY, Form, Program, Properties, Shape, Union};
+use crate::words::Words;
 use crate::{
     KEY_BYTES_MAX, SCHEMA_BYTES_MAX, SCHEMA_DEPTH_MAX, SCHEMA_ENUM_MAX, SCHEMA_FORMS_MAX,
     SCHEMA_PROPERTIES_MAX,
@@ -22,12 +24,14 @@ use crate::{
 pub struct Schema {
     kind: Kind,
     pub(crate) program: Program,
+    /// Tells this schema from all others that are there.
+    pub(crate) identity: Arc<()>,
 }
 
 impl Schema {
     /// The schema that accepts any bytes.
     pub fn opaque() -> Self {
-        Self { kind: Kind::Opaque, program: Program::default() }
+        Self { kind: Kind::Opaque, program: Program::default(), identity: Arc::default() }
     }
 
     /// The schema that the JSON text tells (RFC 8927), for deltas of that kind. For
@@ -59,7 +63,7 @@ impl Schema {
             return root_error(SchemaFlaw::RowsNeedProperties);
         }
         add_flats(&mut program);
-        Ok(Self { kind, program })
+        Ok(Self { kind, program, identity: Arc::default() })
     }
 
     /// What the deltas are.
@@ -361,7 +365,9 @@ impl Compiler {
             };
             return self.at(&place.to_string(), |this| this.fail(flaw));
         }
-        self.program.enums.push(Keys::new(names));
+        let names = Keys::new(names);
+        self.program.words.push(Words::new(&names));
+        self.program.enums.push(names);
         Ok(Shape::Enum(self.program.enums.len() as u16 - 1))
     }
 

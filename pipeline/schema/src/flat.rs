@@ -23,7 +23,7 @@ const PROPERTIES_MAX: usize = 64;
 /// Longest key whose head is one byte.
 const NAME_BYTES_MAX: usize = 23;
 /// More than this way can use.
-const STEPS_MAX: u32 = 64;
+pub(crate) const STEPS_MAX: u32 = 64;
 
 const _: () = assert!(1 + ENTRIES_MAX + BYTES_MAX / BYTES_PER_STEP < STEPS_MAX as usize);
 

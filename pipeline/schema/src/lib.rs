@@ -28,11 +28,15 @@ pub mod mapping;
 mod number;
 mod program;
 mod reach;
+mod stencil;
 mod text;
 mod timestamp;
+mod words;
 
 #[cfg(feature = "testing")]
 pub mod adversarial;
+#[cfg(feature = "testing")]
+pub mod samples;
 
 pub use compile::{Schema, SchemaError, SchemaFlaw};
 pub use fault::{Code, ValidationError};

@@ -1,7 +1,7 @@
 //! The machine: walks one delta under a schema, in steps, and can stop inside it.
 //!
-//! A worker owns it and uses it for one delta after another. Its size is fixed (about 6 KiB: a
-//! frame for each level of depth, and 64 key places each); it never allocates, never calls itself,
+//! A worker owns it and uses it for one delta after another. Its size is fixed (about 10 KiB: a
+//! frame for each level of depth, 64 key places each, and eight stencils); it never allocates, never calls itself,
 //! and never looks at a byte twice but for the keys that it compares and for a map whose
 //! discriminator does not come first. Out of steps, it says so and goes on where it stands.
 //!
@@ -20,6 +20,7 @@ use crate::frame::{Frame, Inside};
 use crate::head::{self, BREAK, Head, INDEFINITE};
 use crate::kind::Kind;
 use crate::program::{ANY, Program};
+use crate::stencil::Stencils;
 use crate::text::{self, BYTES_PER_STEP};
 use crate::{DELTA_BYTES_MAX, DEPTH_MAX, OTHER_KEYS_UNORDERED_MAX, flat};
 
@@ -53,6 +54,7 @@ pub struct Machine {
     /// For each frame, where its first keys outside of the schema begin, the smallest key first.
     others: [[u16; OTHER_KEYS_UNORDERED_MAX]; DEPTH_MAX],
     hints: flat::Hints,
+    stencils: Stencils,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,6 +132,7 @@ impl Machine {
             frames: [Frame::EMPTY; DEPTH_MAX],
             others: [[0; OTHER_KEYS_UNORDERED_MAX]; DEPTH_MAX],
             hints: flat::Hints::default(),
+            stencils: Stencils::default(),
         }
     }
 
@@ -209,15 +212,42 @@ impl Machine {
         self.walk(schema, bytes, steps, &mut First)
     }
 
-    /// Tries the quick way, which says nothing but yes.
+    /// The quick way alone, without the shorter ones before it: whether it accepts the delta.
+    #[cfg(feature = "testing")]
+    pub fn run_quick(&mut self, schema: &Schema, bytes: &[u8], steps: &mut u32) -> bool {
+        let way = flat::check(schema, bytes, &mut self.hints, *steps);
+        *steps -= way.steps;
+        way.is_valid
+    }
+
+    /// The steps of a delta that a stencil fits.
+    #[cfg(feature = "testing")]
+    pub fn fits(&mut self, schema: &Schema, bytes: &[u8]) -> Option<u32> {
+        self.stencils.accept(schema, bytes)
+    }
+
+    /// Tries the ways that say nothing but yes.
     #[inline]
     fn is_accepted(&mut self, schema: &Schema, bytes: &[u8], steps: &mut u32) -> bool {
+        if *steps >= flat::STEPS_MAX
+            && let Some(taken) = self.stencils.accept(schema, bytes)
+        {
+            *steps -= taken;
+            self.phase = Phase::Done(Progress::Valid);
+            return true;
+        }
+        self.is_quickly_accepted(schema, bytes, steps)
+    }
+
+    #[inline(never)]
+    fn is_quickly_accepted(&mut self, schema: &Schema, bytes: &[u8], steps: &mut u32) -> bool {
         if schema.kind() == Kind::Opaque {
             return false;
         }
         let way = flat::check(schema, bytes, &mut self.hints, *steps);
         *steps -= way.steps;
         if way.is_valid {
+            self.stencils.learn(schema, bytes, way.steps);
             self.phase = Phase::Done(Progress::Valid);
         }
         way.is_valid

@@ -5,6 +5,7 @@
 
 use crate::flat::Flat;
 use crate::keys::Keys;
+use crate::words::Words;
 
 /// The place of the form that accepts everything, under keys that a schema does not have.
 pub(crate) const ANY: u16 = 0;
@@ -14,6 +15,8 @@ pub(crate) const ANY: u16 = 0;
 pub(crate) struct Program {
     pub(crate) forms: Vec<Form>,
     pub(crate) enums: Vec<Keys>,
+    /// The same once more, of those that are few and short.
+    pub(crate) words: Vec<Option<Words>>,
     pub(crate) maps: Vec<Properties>,
     pub(crate) unions: Vec<Union>,
     pub(crate) paths: Vec<Box<str>>,

@@ -89,31 +89,33 @@ pub fn body(validator: &impl Validator, data: &[u8]) {
     let [how, stops, rest @ ..] = data else { return };
     let kind = if how & 0x80 == 0 { Kind::Cbor } else { Kind::Rows };
     let steps = 1 + u32::from(stops % 100);
+    // Meets all deltas of the input, and remembers what it may.
+    let mut machine = Machine::new();
     match how % 3 {
         0 => {
             let Some(end) = rest.iter().position(|&byte| byte == 0) else { return };
             let Ok(text) = core::str::from_utf8(&rest[..end]) else { return };
             let Ok(schema) = Schema::compile(kind, text) else { return };
             let definition = serde_json::from_str(text).expect("it was compiled");
-            judge(validator, &definition, &schema, &rest[end + 1..], steps);
+            judge(validator, &mut machine, &definition, &schema, &rest[end + 1..], steps);
         }
         1 => {
             let mut choices = Unstructured::new(rest);
             let Ok(definition) = drawing::schema(&mut choices) else { return };
             let Ok(schema) = Schema::compile(kind, &definition.to_string()) else { return };
-            judge(validator, &definition, &schema, choices.take_rest(), steps);
+            judge(validator, &mut machine, &definition, &schema, choices.take_rest(), steps);
         }
         _ => {
             let mut choices = Unstructured::new(rest);
             let Ok(definition) = drawing::schema(&mut choices) else { return };
             let Ok(schema) = Schema::compile(kind, &definition.to_string()) else { return };
             let Ok(mut delta) = drawing::delta(&mut choices, &definition, kind) else { return };
-            judge(validator, &definition, &schema, &delta, steps);
+            judge(validator, &mut machine, &definition, &schema, &delta, steps);
             while !choices.is_empty() && !delta.is_empty() {
                 if drawing::bend(&mut choices, &mut delta).is_err() {
                     return;
                 }
-                judge(validator, &definition, &schema, &delta, steps);
+                judge(validator, &mut machine, &definition, &schema, &delta, steps);
             }
         }
     }
@@ -121,6 +123,7 @@ pub fn body(validator: &impl Validator, data: &[u8]) {
 
 fn judge(
     validator: &impl Validator,
+    seasoned: &mut Machine,
     definition: &Value,
     schema: &Schema,
     delta: &[u8],
@@ -130,7 +133,8 @@ fn judge(
     machine.start();
     let progress = machine.run_general(schema, delta, &mut { u32::MAX });
     let general = error_of(&machine, schema, delta, progress);
-    // The second one meets the hints that the first one left.
+    assert_eq!(validator.at_once(seasoned, schema, delta), general, "behind the others");
+    // The second one meets the hints and the stencil that the first one left.
     for _ in 0..2 {
         assert_eq!(validator.at_once(&mut machine, schema, delta), general, "at once");
     }

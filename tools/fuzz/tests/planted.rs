@@ -139,10 +139,34 @@ fn a_compiler_that_refuses_every_other_time() {
 /// Ignores one kind of error, or tells its place wrong.
 struct Ignores(Code);
 struct Misplaces;
+/// Takes a delta for one that it has met, if it only has its length.
+#[derive(Default)]
+struct Remembers(Cell<u128>);
 
 impl validator::Validator for Ignores {
     fn at_once(&self, machine: &mut Machine, schema: &Schema, delta: &[u8]) -> validator::Verdict {
         validator::Real.at_once(machine, schema, delta).filter(|error| error.code != self.0)
+    }
+
+    fn in_steps(
+        &self,
+        machine: &mut Machine,
+        schema: &Schema,
+        delta: &[u8],
+        steps: u32,
+    ) -> validator::Verdict {
+        validator::Real.in_steps(machine, schema, delta, steps)
+    }
+}
+
+impl validator::Validator for Remembers {
+    fn at_once(&self, machine: &mut Machine, schema: &Schema, delta: &[u8]) -> validator::Verdict {
+        let verdict = validator::Real.at_once(machine, schema, delta);
+        let bit = 1 << (delta.len() % 128);
+        if verdict.is_none() {
+            self.0.set(self.0.get() | bit);
+        }
+        verdict.filter(|_| self.0.get() & bit == 0)
     }
 
     fn in_steps(
@@ -184,6 +208,11 @@ fn a_validator_that_ignores_one_kind_of_error() {
         let broken = Ignores(code);
         assert!(is_red("validator", |data| validator::body(&broken, data)), "{code:?}");
     }
+}
+
+#[test]
+fn a_validator_that_takes_one_delta_for_another() {
+    assert!(is_red("validator", |data| validator::body(&Remembers::default(), data)));
 }
 
 #[test]

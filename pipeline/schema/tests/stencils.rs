@@ -1,0 +1,160 @@
+//! Stencils and the straight way: each is a short cut, so what they accept, the general way accepts, too, and the
+//! quick one for as many steps; whatever byte of a delta is changed, and whatever came before it.
+
+use deltaworks_schema::samples::{ALL, bent};
+use deltaworks_schema::{Kind, Machine, Progress, Schema, ValidationError, mapping};
+use proptest::prelude::*;
+use serde_json::json;
+
+/// Verdict, error and steps of a check.
+type Told = (Progress, Option<ValidationError>, u32);
+
+fn told(machine: &mut Machine, schema: &Schema, delta: &[u8]) -> Told {
+    let mut steps = 1_000_000;
+    let progress = machine.check(schema, delta, &mut steps);
+    let error = (progress == Progress::Invalid).then(|| machine.error(schema, delta));
+    (progress, error, 1_000_000 - steps)
+}
+
+/// The general way's verdict and error, and the steps of the quick way that tries first.
+fn expected(machine: &mut Machine, schema: &Schema, delta: &[u8]) -> Told {
+    let mut quick = 1_000_000;
+    let is_accepted = machine.run_quick(schema, delta, &mut quick);
+    let mut general = 1_000_000;
+    machine.start();
+    let progress = machine.run_general(schema, delta, &mut general);
+    let error = (progress == Progress::Invalid).then(|| machine.error(schema, delta));
+    assert!(!is_accepted || progress == Progress::Valid, "{delta:02x?}");
+    let steps = 1_000_000 - quick + if is_accepted { 0 } else { 1_000_000 - general };
+    (progress, error, steps)
+}
+
+#[test]
+fn a_changed_byte_changes_no_agreement() {
+    for sample in ALL {
+        let schema = sample.schema();
+        let mut other_ways = Machine::new();
+        for delta in sample.deltas {
+            // One that keeps its stencil, and one that learns from what it meets.
+            let (mut drawn, mut machine) = (Machine::new(), Machine::new());
+            for machine in [&mut drawn, &mut machine] {
+                assert_eq!(told(machine, &schema, delta).0, Progress::Valid, "{delta:02x?}");
+            }
+            let mut fitted = 0;
+            for other in bent(delta) {
+                let expected = expected(&mut other_ways, &schema, &other);
+                if let Some(steps) = drawn.fits(&schema, &other) {
+                    fitted += 1;
+                    assert_eq!(expected, (Progress::Valid, None, steps), "{other:02x?}");
+                }
+                assert_eq!(told(&mut machine, &schema, &other), expected, "{other:02x?}");
+            }
+            let has_stencil = drawn.fits(&schema, delta).is_some();
+            assert_eq!(has_stencil, fitted > delta.len(), "{delta:02x?}");
+        }
+    }
+}
+
+#[test]
+fn every_sample_that_is_long_enough_and_ascii_has_a_stencil() {
+    let mut count = 0;
+    for sample in ALL {
+        let schema = sample.schema();
+        for delta in sample.deltas {
+            let mut machine = Machine::new();
+            told(&mut machine, &schema, delta);
+            let is_ascii = !delta.contains(&0xc3);
+            assert_eq!(
+                machine.fits(&schema, delta).is_some(),
+                delta.len() >= 16 && is_ascii,
+                "{delta:02x?}"
+            );
+            count += u32::from(machine.fits(&schema, delta).is_some());
+        }
+    }
+    assert!(count > 15, "{count}");
+}
+
+/// A stencil belongs to one schema: another one with the same keys judges for itself.
+#[test]
+fn a_stencil_is_of_one_schema() {
+    let wide = Schema::compile(Kind::Cbor, r#"{"properties":{"number":{"type":"uint32"},"b":{}}}"#);
+    let narrow =
+        Schema::compile(Kind::Cbor, r#"{"properties":{"number":{"type":"uint8"},"b":{}}}"#);
+    let (wide, narrow) = (wide.unwrap(), narrow.unwrap());
+    let delta = b"\xa2\x66number\x1a\x12\x34\x56\x78\x61b\xf5";
+    let mut machine = Machine::new();
+    for _ in 0..100 {
+        assert_eq!(told(&mut machine, &wide, delta).0, Progress::Valid);
+        assert!(machine.fits(&wide, delta).is_some() && machine.fits(&narrow, delta).is_none());
+        assert_eq!(told(&mut machine, &narrow, delta).0, Progress::Invalid);
+    }
+    // One that is gone leaves its place to none that may come to the same address.
+    drop(wide);
+    for _ in 0..100 {
+        let narrow =
+            Schema::compile(Kind::Cbor, r#"{"properties":{"number":{"type":"uint8"},"b":{}}}"#);
+        assert_eq!(told(&mut machine, &narrow.unwrap(), delta).0, Progress::Invalid);
+    }
+}
+
+#[test]
+fn too_few_steps_are_never_overdrawn() {
+    let schema = ALL[0].schema();
+    let delta = ALL[0].deltas[0];
+    let mut machine = Machine::new();
+    told(&mut machine, &schema, delta);
+    for steps in 0..100 {
+        machine.start();
+        let mut left = steps;
+        let progress = machine.check(&schema, delta, &mut left);
+        let mut expected_left = steps;
+        let expected = if steps >= 64 {
+            expected_left -= 6;
+            Progress::Valid
+        } else {
+            let mut other = Machine::new();
+            other.start();
+            other.run_general(&schema, delta, &mut expected_left)
+        };
+        assert_eq!((progress, left), (expected, expected_left), "{steps}");
+    }
+}
+
+/// Deltas of a few layouts, some of them bent, so that stencils are drawn, used, and given up.
+fn traffic() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let delta = (0..3usize, any::<u32>(), any::<u16>(), 0..26usize, any::<bool>()).prop_map(
+        |(op, pos, user, text, done)| {
+            let op = ["ins", "del", "fmt"][op];
+            // Few sizes, so that most lengths come more than once.
+            let pos = pos >> [0, 0, 16, 28][text % 4];
+            let value = json!({ "op": op, "pos": pos, "user": user | 0x100,
+                "text": "abcdefghijklmnopqrstuvwxyz"[..text].to_owned(), "done": done });
+            mapping::to_cbor(&value).unwrap()
+        },
+    );
+    let bent = (delta, any::<prop::sample::Index>(), any::<u8>(), 0..4u8).prop_map(
+        |(mut delta, at, byte, how)| {
+            if how == 0 {
+                let at = at.index(delta.len());
+                delta[at] = byte;
+            }
+            delta
+        },
+    );
+    prop::collection::vec(bent, 1..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn what_came_before_changes_no_verdict_no_error_and_no_steps(traffic in traffic()) {
+        let schema = ALL[0].schema();
+        let (mut machine, mut other_ways) = (Machine::new(), Machine::new());
+        for delta in traffic {
+            let expected = expected(&mut other_ways, &schema, &delta);
+            prop_assert_eq!(told(&mut machine, &schema, &delta), expected);
+        }
+    }
+}
