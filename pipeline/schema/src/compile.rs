@@ -13,6 +13,7 @@ use crate::flat::Flat;
 use crate::keys::Keys;
 use crate::kind::Kind;
 use crate::program::{ANY, Form, Program, Properties, Shape, Union};
+use crate::straight::Straight;
 use crate::words::Words;
 use crate::{
     KEY_BYTES_MAX, SCHEMA_BYTES_MAX, SCHEMA_DEPTH_MAX, SCHEMA_ENUM_MAX, SCHEMA_FORMS_MAX,
@@ -420,6 +421,7 @@ impl Compiler {
             additional,
             has_required: json.get("properties").is_some(),
             flat: None,
+            straight: None,
         });
         Ok(Shape::Properties(self.program.maps.len() as u16 - 1))
     }
@@ -514,6 +516,7 @@ fn add_partial(program: &mut Program) -> bool {
         additional: whole.additional,
         has_required: whole.has_required,
         flat: None,
+        straight: None,
     };
     program.maps.push(partial);
     let shape = Shape::Properties(program.maps.len() as u16 - 1);
@@ -524,7 +527,10 @@ fn add_partial(program: &mut Program) -> bool {
 
 fn add_flats(program: &mut Program) {
     for number in 0..program.maps.len() {
-        let flat = Flat::new(&program.maps[number], &program.forms);
+        let map = &program.maps[number];
+        let flat = Flat::new(map, &program.forms);
+        let straight = flat.is_some().then(|| Straight::new(map, &program.forms, &program.words));
         program.maps[number].flat = flat;
+        program.maps[number].straight = straight.flatten();
     }
 }

@@ -15,7 +15,7 @@ use crate::timestamp;
 use crate::{RECORD_ID_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 
 /// Longest delta for which this way is tried.
-const BYTES_MAX: usize = 1_024;
+pub(crate) const BYTES_MAX: usize = 1_024;
 /// Entries of a map whose head is one byte.
 const ENTRIES_MAX: usize = 23;
 /// Properties that one word of bits can track.
@@ -180,7 +180,7 @@ fn map(program: &Program, form: u16, bytes: &[u8], mut at: usize, hints: &mut Hi
         }
         seen |= bit;
         at += entry.encoded_bytes;
-        let Some(end) = scalar(program, &entry.form, bytes, at) else { return way };
+        let Some(end) = frequent(program, &entry.form, bytes, at) else { return way };
         at = end;
     }
     way.steps = 1 + count as u32 + (bytes.len() / BYTES_PER_STEP) as u32;
@@ -228,7 +228,7 @@ fn find(properties: &Properties, bytes: &[u8], at: usize) -> Option<usize> {
 /// Where the value at `at` ends, if it is a scalar that the form accepts. The most frequent ones are
 /// judged here, the others out of line, which leaves this loop the registers.
 #[inline(always)]
-fn scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usize> {
+fn frequent(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usize> {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     let word = load(bytes, at);
     let first = word as u8;
@@ -254,11 +254,12 @@ fn scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usi
         Shape::Boolean if first & 0xfe == 0xf4 => return Some(at + 1),
         _ => {}
     }
-    other_scalar(program, form, bytes, at)
+    scalar(program, form, bytes, at)
 }
 
+/// The same for any of them.
 #[inline(never)]
-fn other_scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn scalar(program: &Program, form: &Form, bytes: &[u8], at: usize) -> Option<usize> {
     if at >= bytes.len() {
         return None;
     }

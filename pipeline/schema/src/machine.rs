@@ -22,7 +22,7 @@ use crate::kind::Kind;
 use crate::program::{ANY, Program};
 use crate::stencil::Stencils;
 use crate::text::{self, BYTES_PER_STEP};
-use crate::{DELTA_BYTES_MAX, DEPTH_MAX, OTHER_KEYS_UNORDERED_MAX, flat};
+use crate::{DELTA_BYTES_MAX, DEPTH_MAX, OTHER_KEYS_UNORDERED_MAX, flat, straight};
 
 /// How far a check has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -244,7 +244,10 @@ impl Machine {
         if schema.kind() == Kind::Opaque {
             return false;
         }
-        let way = flat::check(schema, bytes, &mut self.hints, *steps);
+        let way = match straight::check(schema, bytes, *steps) {
+            Some(steps) => flat::Way { is_valid: true, steps },
+            None => flat::check(schema, bytes, &mut self.hints, *steps),
+        };
         *steps -= way.steps;
         if way.is_valid {
             self.stencils.learn(schema, bytes, way.steps);

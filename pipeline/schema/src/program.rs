@@ -5,6 +5,7 @@
 
 use crate::flat::Flat;
 use crate::keys::Keys;
+use crate::straight::Straight;
 use crate::words::Words;
 
 /// The place of the form that accepts everything, under keys that a schema does not have.
@@ -69,6 +70,8 @@ pub(crate) struct Properties {
     pub(crate) has_required: bool,
     /// What the quick way needs, where it can be taken.
     pub(crate) flat: Option<Flat>,
+    /// And the straight one.
+    pub(crate) straight: Option<Straight>,
 }
 
 /// A form with a discriminator.

@@ -60,12 +60,13 @@ pub const ALL: &[Sample] = &[
     },
     Sample {
         kind: Kind::Cbor,
-        text: r#"{"properties":{"price":{"type":"float64"},"a key of 20 letters!":{"type":"float32"},
+        text: r#"{"properties":{"price":{"type":"float64"},"ten bytes!":{"type":"float32"},
             "eightlet":{"type":"float64"},"n":{"type":"float64","nullable":true}}}"#,
         deltas: &[
-            b"\xa4\x65price\xfb\x3f\xf0\0\0\0\0\0\0\x74a key of 20 letters!\xfa\x3f\x80\0\0\x68eightlet\xf9\x3c\0\x61n\xf6",
-            b"\xa4\x65price\x1b\0\0\0\0\0\0\0\x01\x74a key of 20 letters!\x3b\0\0\0\0\0\0\0\x01\x68eightlet\x0a\x61n\xf9\x3c\0",
-            b"\xa4\x65price\xf9\x3c\0\x74a key of 20 letters!\x34\x68eightlet\x39\x01\0\x61n\xfb\x3f\xf0\0\0\0\0\0\0",
+            b"\xa4\x65price\xfb\x3f\xf0\0\0\0\0\0\0\x6aten bytes!\xfa\x3f\x80\0\0\x68eightlet\xf9\x3c\0\x61n\xf6",
+            b"\xa4\x65price\x1b\0\0\0\0\0\0\0\x01\x6aten bytes!\x3b\0\0\0\0\0\0\0\x01\x68eightlet\x0a\x61n\xf9\x3c\0",
+            b"\xa4\x65price\x05\x6aten bytes!\xfb\x3f\xf0\0\0\0\0\0\0\x68eightlet\xfb\x3f\xf0\0\0\0\0\0\0\x61n\xf6",
+            b"\xa4\x65price\xf9\x3c\0\x6aten bytes!\x34\x68eightlet\x39\x01\0\x61n\xfb\x3f\xf0\0\0\0\0\0\0",
         ],
     },
     Sample {
@@ -82,6 +83,11 @@ pub const ALL: &[Sample] = &[
             b"\xa1\x64side\x63buy",
             b"\xa0",
         ],
+    },
+    Sample {
+        kind: Kind::Cbor,
+        text: r#"{"properties":{"a key of 20 letters!":{"type":"boolean"}}}"#,
+        deltas: &[b"\xa1\x74a key of 20 letters!\xf5"],
     },
     Sample {
         kind: Kind::Rows,
