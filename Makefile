@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation bench bench-quick bench-full bench-guard sanitize test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation bench bench-quick bench-full bench-guard results release-pgo sanitize test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,13 @@ bench-full: needs ## The same with every combination, for as long as it takes
 
 bench-guard: needs ## Compares the work tree with a commit in pairs, and fails beyond a loss: BASE=<commit> LOSS=5
 	@BASE="$(BASE)" LOSS="$(or $(LOSS),5)" scripts/bench-guard $(OPTIONS)
+
+results: ## RESULTS.md out of the last `make bench`
+	@$(CARGO) run --quiet --locked -p deltaworks-harness --bin bench -- results bench-report/results.json > RESULTS.md.half
+	@mv RESULTS.md.half RESULTS.md
+
+release-pgo: needs ## Builds with a profile of the harness's load, and compares with the ordinary release
+	@scripts/release-pgo
 
 sanitize: ## Stress, inline pipeline and daemon under sanitizers, inline pipeline under memcheck: STEPS="thread address memcheck helgrind"
 	@scripts/sanitize $(STEPS)

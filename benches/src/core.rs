@@ -15,7 +15,7 @@ use deltaworks_runtime::clock::{Clock, SystemClock};
 
 use crate::cpu_time;
 use crate::generator::Generator;
-use crate::plant::Loss;
+use crate::plant::{Loss, steps};
 use crate::subscriber::{Heard, Subscriber, reading, writing};
 
 /// Time after the last batch in which everything must have been answered and read.
@@ -72,6 +72,8 @@ pub struct Core {
     pub read_bytes: usize,
     /// Work that is done for nothing, in percent, to see whether the loss is found.
     pub loss_percent: Option<f64>,
+    /// Steps of such work for each delta, in place of a share of the time.
+    pub steps_per_delta: u32,
 }
 
 /// Time spent, by stage.
@@ -194,6 +196,10 @@ impl Core {
                 times.reading_deltas += self.subscriber.heard().deltas - deltas;
                 // Two looks at the clock for every send: such a turn is not a measure of the rest.
                 turn.propagation_ns = before_ns;
+            }
+            if self.steps_per_delta > 0 {
+                let heard = self.subscriber.heard().deltas - deltas;
+                steps(self.steps_per_delta.saturating_mul(heard as u32));
             }
             if let Some(loss) = &mut loss {
                 loss.burn(now.monotonic_ns, clock.now().monotonic_ns);

@@ -85,6 +85,9 @@ pub struct Options {
     /// Loses so many percent of the rate on purpose: a guard must then find it.
     #[arg(long, value_name = "PERCENT", hide = true)]
     pub plant_loss: Option<f64>,
+    /// Works so many steps for nothing at each delta, for a loss that is counted in instructions.
+    #[arg(long, value_name = "STEPS", default_value_t = 0, hide = true)]
+    pub plant_steps: u32,
 }
 
 /// Nanoseconds per accepted delta and core.
@@ -308,6 +311,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
             batches: options.batches,
             read_bytes: options.read_bytes.max(64),
             loss_percent: options.plant_loss,
+            steps_per_delta: options.plant_steps,
         };
         let number = threads.len();
         let memory = memory.clone();

@@ -65,7 +65,7 @@ impl Loss {
 
 /// Work that nobody can leave out or do beside.
 #[inline(never)]
-fn steps(count: u32) {
+pub fn steps(count: u32) {
     let mut number = 1_u64;
     for _ in 0..count {
         number = std::hint::black_box(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (number >> 29));

@@ -41,6 +41,7 @@ fn tiny_of(
         json: false,
         plant,
         plant_loss: None,
+        plant_steps: 0,
     };
     Some(run(&options).expect("it can be run here"))
 }
@@ -120,6 +121,7 @@ fn what_cannot_be_run_is_refused_before_it_begins() {
             json: false,
             plant: None,
             plant_loss: None,
+            plant_steps: 0,
         };
         change(&mut options);
         run(&options)
@@ -127,6 +129,7 @@ fn what_cannot_be_run_is_refused_before_it_begins() {
     assert!(options(|_| ()).expect("it can be run").verified);
     let slower = options(|it| it.plant_loss = Some(10.0));
     assert!(slower.expect("it can be run").verified, "slower is not wrong");
+    assert!(options(|it| it.plant_steps = 3).expect("it can be run").verified);
     assert!(options(|it| it.budget_mib = 8).unwrap_err().contains("budget"));
     assert!(options(|it| it.delta_bytes = 3).unwrap_err().contains("bytes"));
     assert!(options(|it| it.cores = 10_000).unwrap_err().contains("CPUs"));

@@ -7,9 +7,11 @@ use clap::Subcommand;
 
 use crate::compare::{CalibrateOptions, CompareOptions, calibrate, compare};
 use crate::driver::{self, BenchOptions, Programs};
+use crate::instructions::{self, InstructionsOptions};
 use crate::page::page;
 use crate::progress::duration;
 use crate::results::Results;
+use crate::tables::tables;
 
 /// What is asked.
 #[derive(Clone, Debug, Subcommand)]
@@ -24,6 +26,13 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// The tables of a run that was kept, as RESULTS.md.
+    Results {
+        /// Its `results.json`.
+        results: PathBuf,
+    },
+    /// Instructions per delta of the hot loops, beside what was last recorded.
+    Instructions(InstructionsOptions),
     /// Two programs, run in pairs, or two kept runs: fails if the new one has lost too much.
     Compare(CompareOptions),
     /// Whether `compare` passes equals and finds a planted loss, as often as it is tried.
@@ -40,6 +49,13 @@ pub fn run(command: &Command) -> Result<bool, String> {
         Command::Report { results, out } => {
             let beside = results.with_file_name("report.html");
             report(&Results::read(results)?, out.as_ref().unwrap_or(&beside)).map(|()| true)
+        }
+        Command::Results { results } => {
+            write(&tables(&Results::read(results)?));
+            Ok(true)
+        }
+        Command::Instructions(options) => {
+            instructions::run(options, &throughput()?, |text| write(&text))
         }
         Command::Compare(options) => compare(options, |text| write(&text)),
         Command::CalibrateGuard(options) => calibrate(options, &throughput()?, |text| write(&text)),

@@ -74,6 +74,7 @@ pub fn compare(options: &CompareOptions, mut tell: impl FnMut(String)) -> Result
     let side = |program: &Path, more: &str| Side {
         program: program.to_owned(),
         more: more.split_whitespace().map(str::to_owned).collect(),
+        planted_percent: 0.0,
     };
     let old = side(&options.old, "");
     let new = side(&options.new, options.new_gets.as_deref().unwrap_or_default());
@@ -184,9 +185,9 @@ pub fn calibrate(
     mut tell: impl FnMut(String),
 ) -> Result<bool, String> {
     let program = options.program.as_deref().unwrap_or(own);
-    let side = |more: Vec<String>| Side { program: program.to_owned(), more };
-    let plant = vec!["--plant-loss".to_owned(), options.planted.to_string()];
-    let (old, same, slower) = (side(Vec::new()), side(Vec::new()), side(plant));
+    let side =
+        |planted_percent| Side { program: program.to_owned(), more: Vec::new(), planted_percent };
+    let (old, same, slower) = (side(0.0), side(0.0), side(options.planted));
     let rule = Rule {
         loss_percent: options.loss,
         pairs: options.pairs,

@@ -98,7 +98,7 @@ pub fn run(
     for round in 0..rounds {
         let first = entries.len() * round as usize / rounds.max(1) as usize;
         for entry in entries[first..].iter().chain(&entries[..first]) {
-            if gone.contains(&entry.name.as_str()) {
+            if gone.contains(&entry.name.as_str()) || (entry.is_once && round > 0) {
                 continue;
             }
             progress.begins(entry, round);
@@ -210,6 +210,7 @@ mod tests {
             cell: BTreeMap::new(),
             expected_s: 0.1,
             limit_s: 1,
+            is_once: false,
         }
     }
 
@@ -227,6 +228,7 @@ mod tests {
             entry("ends", "echo why >&2; exit 7"),
             entry("half", &format!("{}; kill -9 $$", line("three", 3.0, true))),
             entry("hangs", &format!("{}; exec sleep 600", line("four", 4.0, true))),
+            Entry { is_once: true, ..entry("once", &line("five", 5.0, true)) },
             entry("silent", "true"),
             entry("garbage", "echo '{\"scenario\":'"),
             Entry { program: Program::Throughput, ..entry("absent", "") },
@@ -246,6 +248,7 @@ mod tests {
         assert_eq!(values("one"), (vec![1.0, 1.0], 2));
         assert_eq!(values("two"), (vec![], 2), "kept, and no figure");
         assert_eq!(values("three"), (vec![3.0, 3.0], 2), "what it told before it ended counts");
+        assert_eq!(values("five"), (vec![5.0], 1), "in the first round only");
         assert_eq!(values("four"), (vec![4.0, 4.0], 2));
         let of = |name: &str| results.failures.iter().filter(|it| it.entry == name).count();
         let failed = ["sound", "wrong", "ends", "half", "hangs", "silent", "garbage", "absent"];

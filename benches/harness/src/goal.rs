@@ -113,18 +113,18 @@ impl Run<'_> {
     }
 
     fn rings(&self) -> Vec<Goal> {
-        let is_hop = |series: &&Series, system: &str| {
-            series.scenario == "limits" && series.metric == "hop" && series.system == system
+        let of = |series: &&Series, system: &str| {
+            series.metric == "messages" && series.system == system && !series.values().is_empty()
         };
-        let all = self.0.series.iter().filter(|series| is_hop(series, "deltaworks-ring"));
+        let all = self.0.series.iter().filter(|series| of(series, "deltaworks-ring"));
         let ratios = all.filter_map(|ours| {
-            let same = |it: &&Series| is_hop(it, "rtrb") && it.cell == ours.cell;
+            let same = |it: &&Series| {
+                of(it, "rtrb") && it.cell == ours.cell && it.scenario == ours.scenario
+            };
             let raw = self.0.series.iter().find(same)?;
-            Some(median(&ours.values()) / median(&raw.values()))
+            Some(median(&raw.values()) / median(&ours.values()))
         });
-        let worst = ratios
-            .filter(|it| it.is_finite())
-            .fold(None, |worst: Option<f64>, it| Some(worst.map_or(it, |worst| worst.max(it))));
+        let worst = ratios.filter(|it| it.is_finite()).reduce(f64::max);
         let aeron: Vec<f64> = self
             .0
             .series
@@ -158,20 +158,20 @@ impl Run<'_> {
     }
 
     fn cpu(&self, system: &str, bytes: &str, subscribers: &str) -> Option<f64> {
-        let cell = [("payload_bytes", bytes), ("subscribers", subscribers), ("batch", "32")];
+        let cell = [("payload_bytes", bytes), ("subscribers", subscribers)];
         let series = self.find("fan-out", system, &cell)?;
         Some(median(&series.more("cpu_ns_per_delivery"))).filter(|it| it.is_finite())
     }
 
     fn fan_out(&self) -> Vec<Goal> {
         let wanted = [
-            ("nats-2.9", "64", "8", 5.0),
-            ("nats-2.9", "64", "64", 5.0),
+            ("nats-debian", "64", "8", 5.0),
+            ("nats-debian", "64", "64", 5.0),
             ("redis", "64", "8", 8.0),
             ("redis", "64", "64", 8.0),
-            ("nats-2.9", "256", "8", 2.0),
+            ("nats-debian", "256", "8", 2.0),
             ("redis", "256", "8", 2.0),
-            ("nats-2.9", "256", "64", 3.0),
+            ("nats-debian", "256", "64", 3.0),
             ("redis", "256", "64", 3.0),
         ];
         let of = |(peer, bytes, subscribers, part): (&str, &str, &str, f64)| {
@@ -212,7 +212,7 @@ impl Run<'_> {
     fn latency(&self) -> Vec<Goal> {
         let mut goals = Vec::new();
         for load in ["half-of-slowest", "half-of-own"] {
-            for peer in ["nats-2.9", "redis"] {
+            for peer in ["nats-debian", "redis"] {
                 let of = |system: &str| {
                     self.find("latency", system, &[("load", load)]).map(|it| median(&it.values()))
                 };

@@ -37,7 +37,11 @@ pub mod plot;
 
 pub mod page;
 
+pub mod tables;
+
 pub mod callgrind;
+
+pub mod instructions;
 
 pub mod pairs;
 

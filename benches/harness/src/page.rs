@@ -158,7 +158,8 @@ fn row(figure: &Figure, series: &Series) -> String {
     )
 }
 
-fn system(series: &Series) -> String {
+/// The system with its version.
+pub fn system(series: &Series) -> String {
     match series.version.as_str() {
         "" => series.system.clone(),
         version => format!("{} {version}", series.system),

@@ -10,7 +10,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ pub struct Side {
     pub program: PathBuf,
     /// More arguments.
     pub more: Vec<String>,
+    /// A loss that is planted, in percent of its time, or where instructions are counted of these.
+    pub planted_percent: f64,
 }
 
 /// How it is compared.
@@ -44,6 +46,12 @@ pub struct Rule {
     /// Whether instructions are counted.
     pub counts_instructions: bool,
 }
+
+/// Fewer pairs say nothing with a confidence of 99 %.
+pub const PAIRS_MIN: u32 = 7;
+
+/// Pairs end after this, so that a busy machine does not make a comparison much longer than three minutes.
+const PAIRS_TIME: Duration = Duration::from_secs(100);
 
 /// What came out of one scenario.
 #[derive(Clone, Debug, Serialize)]
@@ -114,7 +122,14 @@ pub fn compare(
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let scenarios: Vec<_> = SCENARIOS.iter().filter(|it| it.0 as usize <= cpus).collect();
     let mut rates = vec![(Vec::new(), Vec::new()); scenarios.len()];
+    if rule.pairs < PAIRS_MIN {
+        return Err(format!("{PAIRS_MIN} pairs at least, or nothing can be said"));
+    }
+    let began = Instant::now();
     for pair in 0..rule.pairs {
+        if pair >= PAIRS_MIN && began.elapsed() > PAIRS_TIME {
+            break;
+        }
         for (scenario, (olds, news)) in scenarios.iter().zip(&mut rates) {
             let first_is_old = pair % 2 == 0;
             let (first, second) = if first_is_old { (old, new) } else { (new, old) };
@@ -126,19 +141,16 @@ pub fn compare(
     }
     let mut verdicts = Vec::new();
     for ((cores, documents, batch, counted), (olds, news)) in scenarios.into_iter().zip(rates) {
-        let count = |side: &Side| match counted {
-            Some(of) if rule.counts_instructions => {
-                callgrind::count(&side.program, *of, &side.more).map(|it| Some(it.per_delta))
-            }
-            _ => Ok(None),
-        };
         // A commit from before the region had a name is judged by time alone.
-        let instructions = match (count(old), count(new)) {
-            (Ok(old), Ok(new)) => old.zip(new),
-            (Err(told), _) | (_, Err(told)) => {
-                eprintln!("instructions are not counted: {told}");
-                None
-            }
+        let instructions = match counted {
+            Some(of) if rule.counts_instructions => match count_both(old, new, *of) {
+                Ok(both) => Some(both),
+                Err(told) => {
+                    eprintln!("instructions are not counted: {told}");
+                    None
+                }
+            },
+            _ => None,
         };
         let scenario = format!("{cores} core, {documents} × {batch}");
         let verdict = judge(scenario, olds, news, instructions, rule.loss_percent);
@@ -146,6 +158,24 @@ pub fn compare(
         verdicts.push(verdict);
     }
     Ok(verdicts)
+}
+
+/// Instructions per delta of both; what is planted is made as many steps as have its share of them.
+fn count_both(old: &Side, new: &Side, of: Loop) -> Result<(f64, f64), String> {
+    let before = callgrind::count(&old.program, of, &old.more)?.per_delta;
+    let mut more = new.more.clone();
+    if new.planted_percent > 0.0 {
+        let with = |steps: u32| {
+            let more = [&new.more[..], &["--plant-steps".to_owned(), steps.to_string()]].concat();
+            callgrind::count(&new.program, of, &more).map(|it| it.per_delta)
+        };
+        let step = (with(20)? - with(10)?) / 10.0;
+        let planted = before * new.planted_percent / (100.0 - new.planted_percent);
+        let steps = (planted / step.max(1.0)).round() as u32;
+        more.extend(["--plant-steps".to_owned(), steps.to_string()]);
+    }
+    let after = callgrind::count(&new.program, of, &more)?.per_delta;
+    Ok((before, after))
 }
 
 /// The rule.
@@ -193,6 +223,9 @@ fn rate(
     );
     let mut arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
     arguments.extend_from_slice(&side.more);
+    if side.planted_percent > 0.0 {
+        arguments.extend(["--plant-loss".to_owned(), side.planted_percent.to_string()]);
+    }
     let left = child::run(&side.program, &arguments, Path::new("."), LIMIT);
     if let Some(fault) = left.fault {
         return Err(format!("{}: {fault}: {}", side.program.display(), left.complaint));

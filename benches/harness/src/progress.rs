@@ -19,15 +19,16 @@ impl Progress {
     /// Before the first of `rounds` rounds over `entries`.
     pub fn new(entries: &[Entry], rounds: u32) -> Self {
         let target = ProgressDrawTarget::stderr();
-        let bar =
-            ProgressBar::with_draw_target(Some(entries.len() as u64 * u64::from(rounds)), target);
+        let rounds_of = |entry: &Entry| if entry.is_once { rounds.min(1) } else { rounds };
+        let all = entries.iter().map(|entry| u64::from(rounds_of(entry))).sum();
+        let bar = ProgressBar::with_draw_target(Some(all), target);
         let template = "{bar:30} {pos}/{len}  {msg}";
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
         );
         bar.enable_steady_tick(Duration::from_millis(500));
         let of = |entry: &Entry| (entry.name.clone(), entry.expected_s);
-        let rounds_of = |entry: &Entry| (entry.name.clone(), rounds);
+        let rounds_of = |entry: &Entry| (entry.name.clone(), rounds_of(entry));
         Self {
             bar,
             expected_s: entries.iter().map(of).collect(),

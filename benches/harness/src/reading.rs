@@ -144,7 +144,7 @@ fn sample(line: &str) -> Result<Vec<Told>, String> {
 fn role_of(scenario: &str, system: &str) -> Role {
     match system {
         _ if system.starts_with("deltaworks") => Role::Ours,
-        "relay" | "bare-socket" | "bare-eventfd" => Role::Limit,
+        "last recorded" | "relay" | "relay-single" | "bare-socket" | "bare-eventfd" => Role::Limit,
         "rtrb" => Role::Limit,
         _ if scenario == "limits" => Role::Limit,
         _ => Role::Peer,
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_sample_a_line_is_read_as_it_is_told() {
-        let line = r#"{"schema":1,"scenario":"fan-out","peer":"nats-2.9","version":"2.9.10",
+        let line = r#"{"schema":1,"scenario":"fan-out","peer":"nats-debian","version":"2.9.10",
             "cell":{"subscribers":64,"payload_bytes":64},"metric":"deliveries","value":8850000.0,
             "unit":"1/s","better":"higher","cpu_ns_per_delivery":112.3,"verified":true,"faults":[],
             "sample":0,"seconds":1.002,"more":{"server_busy":0.99,"unknown":null}}"#;

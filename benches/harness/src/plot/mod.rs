@@ -48,10 +48,10 @@ pub fn groups<'a>(series: &[Placed<'a>], key: &str) -> Vec<(String, Vec<Placed<'
 /// The class that gives a system its colour: always the same, wherever it stands.
 pub fn colour_of(system: &str, role: Role) -> &'static str {
     match (role, system) {
-        (Role::Ours, "deltaworks-ring") => "ours2",
+        (Role::Ours, "deltaworks-ring" | "deltaworksd-single") => "ours2",
         (Role::Ours, _) => "ours",
         (Role::Limit, _) => "limit",
-        (Role::Peer, it) if it.starts_with("nats-2") || it.starts_with("crossbeam") => "p1",
+        (Role::Peer, it) if it.starts_with("nats-d") || it.starts_with("crossbeam") => "p1",
         (Role::Peer, it) if it.starts_with("nats") || it.starts_with("flume") => "p2",
         (Role::Peer, it) if it.starts_with("redis") || it.starts_with("disruptor") => "p3",
         (Role::Peer, it) if it.starts_with("mosquitto") || it.starts_with("tokio") => "p4",

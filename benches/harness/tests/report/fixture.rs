@@ -68,9 +68,10 @@ impl Making {
 }
 
 const OURS: (&str, &str, Role) = ("deltaworksd", "", Role::Ours);
-const SERVERS: [(&str, &str, Role, f64); 6] = [
+const SERVERS: [(&str, &str, Role, f64); 7] = [
+    ("deltaworksd-single", "", Role::Ours, 4.0),
     ("deltaworksd", "", Role::Ours, 1.0),
-    ("nats-2.9", "2.9.10", Role::Peer, 7.4),
+    ("nats-debian", "2.9.10", Role::Peer, 7.4),
     ("nats-newest", "2.15.1", Role::Peer, 7.7),
     ("redis", "7.0.15", Role::Peer, 9.3),
     ("mosquitto", "2.0.11", Role::Peer, 200.0),
@@ -113,6 +114,7 @@ pub fn results() -> Results {
     };
     let mut making = Making { results, noise: Noise(7) };
     pipeline(&mut making);
+    instructions(&mut making);
     rings(&mut making);
     sockets(&mut making);
     quiet(&mut making);
@@ -186,6 +188,17 @@ fn pipeline(making: &mut Making) {
     }
 }
 
+fn instructions(making: &mut Making) {
+    for (collection, batch, count) in [("cbor", 1, 310.0), ("cbor", 32, 96.0), ("rows", 1, 340.0)] {
+        let cell = json!({"collection": collection, "documents": 10_000, "batch": batch});
+        let metric = ("instructions", "", LOWER);
+        let of = ("deltaworks", "-3.1 %", Role::Ours);
+        making.add("instructions", of, cell.clone(), metric, count, &[]);
+        let of = ("last recorded", "0123456", Role::Limit);
+        making.add("instructions", of, cell, metric, count * 1.03, &[]);
+    }
+}
+
 fn rings(making: &mut Making) {
     let systems = [
         ("deltaworks-ring", "", Role::Ours, 210e6),
@@ -202,11 +215,6 @@ fn rings(making: &mut Making) {
             let metric = ("messages", "1/s", HIGHER);
             making.add("in-process", (system, version, role), cell, metric, rate / slower, &[]);
         }
-    }
-    for (system, ns) in [("rtrb", 4.2), ("deltaworks-ring", 4.7)] {
-        let role = if system == "rtrb" { Role::Limit } else { Role::Ours };
-        let metric = ("hop", "ns", LOWER);
-        making.add("limits", (system, "", role), json!({"batch": 64}), metric, ns, &[]);
     }
     for (system, metric, unit, value) in [
         ("memory-read", "bandwidth", "bytes/s", 21e9),
@@ -225,17 +233,12 @@ fn sockets(making: &mut Making) {
         let of = (system, version, role);
         for bytes in [64_u32, 256, 4096] {
             for (subscribers, share) in [(1_u32, 3.6), (8, 1.4), (64, 1.0), (1000, 1.05)] {
-                for (batch, alone) in [(1_u32, 6.0), (32, 1.0)] {
-                    if batch == 1 && bytes != 64 {
-                        continue;
-                    }
-                    let ns = 17.0 * cost.min(190.0) * share * alone + f64::from(bytes) * 0.1;
-                    let cell = json!({"publishers": 1, "subscribers": subscribers,
-                        "payload_bytes": bytes, "batch": batch});
-                    let metric = ("deliveries", "1/s", HIGHER);
-                    let more = [("cpu_ns_per_delivery", ns)];
-                    making.add("fan-out", of, cell, metric, 0.98e9 / ns, &more);
-                }
+                let ns = 17.0 * cost.min(190.0) * share + f64::from(bytes) * 0.1;
+                let cell =
+                    json!({"publishers": 1, "subscribers": subscribers, "payload_bytes": bytes});
+                let metric = ("deliveries", "1/s", HIGHER);
+                let more = [("cpu_ns_per_delivery", ns)];
+                making.add("fan-out", of, cell, metric, 0.98e9 / ns, &more);
             }
         }
         for load in ["half-of-slowest", "half-of-own"] {

@@ -7,6 +7,7 @@ mod reader;
 use deltaworks_harness::goal::goals;
 use deltaworks_harness::page::{ahead, page};
 use deltaworks_harness::results::Results;
+use deltaworks_harness::tables::{not_in_results, tables};
 use reader::{faults, samples_missing};
 
 #[test]
@@ -79,6 +80,49 @@ fn who_is_ahead_is_told_and_goals_are_judged() {
     };
     assert_eq!(of("10,000 documents, batches of 32"), "reached");
     assert_eq!(of("10,000 documents, batches of 1"), "not reached");
-    assert_eq!(of("64 B to 64, against nats-2.9"), "reached");
+    assert_eq!(of("64 B to 64, against nats-debian"), "reached");
     assert_eq!(of("against Aeron"), "not measured");
+}
+
+#[test]
+fn the_tables_tell_the_machine_the_commands_and_every_figure() {
+    let results = fixture::results();
+    let tables = tables(&results);
+    for told in [
+        "2026-11-28 00:00 UTC",
+        "Linux 6.18.0",
+        "0123456789abcdef",
+        "`throughput bench --extent standard`",
+    ] {
+        assert!(tables.contains(told), "{told}");
+    }
+    for told in [
+        "| disruptor 4.3.0 |",
+        "centrifugo | absent | not packaged here",
+        "peers/mesh, round 2 | failed",
+    ] {
+        assert!(tables.contains(told), "{told}");
+    }
+    // Every row has as many cells as its table's head.
+    let mut cells = None;
+    for line in tables.lines() {
+        let count = line.starts_with('|').then(|| line.matches('|').count());
+        assert!(cells.is_none() || count.is_none() || cells == count, "{line}");
+        cells = count;
+    }
+    let medians = results.series.iter().filter(|it| !it.values().is_empty()).count();
+    assert!(tables.matches(" to ").count() >= medians, "a row a series at least");
+}
+
+/// What the README says is measured stands in RESULTS.md, once there is one.
+#[test]
+fn the_readme_quotes_results_only() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |name: &str| std::fs::read_to_string(root.join(name));
+    let Ok(results) = read("RESULTS.md") else {
+        eprintln!("skipped: there is no RESULTS.md yet");
+        return;
+    };
+    let readme = read("README.md").expect("it stands at the top");
+    assert_eq!(not_in_results(&readme, &results), Vec::<String>::new());
 }
