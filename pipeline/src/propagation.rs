@@ -494,11 +494,14 @@ impl Propagation {
             self.ask_ahead(session);
             while part_count < PARTS && groups.len() < PARTS {
                 let Some(place) = self.pop_ready(session.0) else { break };
-                if self.subscriptions.peek(place).oldest_aside().is_some() {
-                    self.make_ready(place, false);
-                    break;
+                let entry = self.subscriptions.peek(place);
+                if entry.is_special() {
+                    if entry.oldest_aside().is_some() {
+                        self.make_ready(place, false);
+                        break;
+                    }
+                    self.judge(place, port);
                 }
-                self.judge(place, port);
                 if self.subscriptions.peek(place).is_ended {
                     continue;
                 }

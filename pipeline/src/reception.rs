@@ -62,6 +62,8 @@ enum State {
     Dead,
 }
 
+/// One cache line.
+#[repr(align(64))]
 #[derive(Debug)]
 struct Handle {
     state: State,
@@ -83,6 +85,7 @@ struct Handle {
     collection: u16,
 }
 
+const _: () = assert!(size_of::<Handle>() == 64);
 const _: () = assert!(2 * size_of::<Handle>() + 8 <= 144, "what a handle is budgeted with");
 
 #[derive(Debug)]

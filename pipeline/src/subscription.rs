@@ -85,6 +85,12 @@ unsafe impl Zeroable for Subscription {
 const _: () = assert!(Policy::Gap as u8 == 0);
 
 impl Subscription {
+    /// Whether it stays behind, or its policy has something to say before each send.
+    #[inline]
+    pub fn is_special(&self) -> bool {
+        self.slow.is_some() || !matches!(self.policy, Policy::Gap | Policy::Wait)
+    }
+
     /// Number of the first node that the socket has not taken.
     pub fn taken_up_to(&self) -> u64 {
         self.oldest_aside().map_or(self.place.node, |(node, _)| *node)

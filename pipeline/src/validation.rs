@@ -390,7 +390,7 @@ impl Validation {
     }
 
     /// Stamps the image and makes it the document's newest node.
-    #[inline]
+    #[inline(always)]
     fn append(
         &mut self,
         arrival: &mut Arrival,
