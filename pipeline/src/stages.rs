@@ -200,6 +200,14 @@ impl core::fmt::Debug for CoreStages {
 }
 
 impl CoreStages {
+    /// Makes all node blocks of this core present, so that no append waits for the kernel. To be called
+    /// by the core, before it turns; what it takes of memory is what the budget counts.
+    pub fn prefault_nodes(&self) {
+        if let Some(validation) = &self.validation {
+            validation.registry.blocks.prefault();
+        }
+    }
+
     /// A place for a new session on this core; `None` at the limit, or where none are served.
     pub fn begin_session(&mut self) -> Option<SessionId> {
         let side = self.sessions.as_mut()?;

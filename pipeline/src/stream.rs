@@ -130,6 +130,11 @@ impl NodeMemory {
         Arc::new(Self { blocks: ZeroedArray::new(blocks as usize) })
     }
 
+    /// Makes blocks `first..end` present.
+    fn prefault(&self, first: u32, end: u32) {
+        self.blocks.prefault(first as usize..end as usize);
+    }
+
     /// The block behind `block`, or [`NO_BLOCK`].
     #[inline]
     pub fn next(&self, block: u32) -> u32 {
@@ -243,6 +248,11 @@ impl BlockPool {
     pub fn new(memory: Arc<NodeMemory>, first: u32, end: u32) -> Self {
         assert!(first <= end && end as usize <= memory.blocks.len());
         Self { memory, free: NO_BLOCK, fresh: first, fresh_end: end, used: 0, total: end - first }
+    }
+
+    /// Makes the blocks present that were never used.
+    pub fn prefault(&self) {
+        self.memory.prefault(self.fresh, self.fresh_end);
     }
 
     /// The shared memory.

@@ -22,6 +22,22 @@ pub unsafe trait Zeroable: Sized {
     fn zeroed() -> Self;
 }
 
+// SAFETY: zero is a valid integer, and integers need no drop.
+#[expect(unsafe_code, reason = "the promise is about bit patterns")]
+unsafe impl Zeroable for u32 {
+    fn zeroed() -> Self {
+        0
+    }
+}
+
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "the promise is about bit patterns")]
+unsafe impl Zeroable for u64 {
+    fn zeroed() -> Self {
+        0
+    }
+}
+
 /// A fixed array of `T`, all zeros at first, in pages that exist once they are touched.
 pub struct ZeroedArray<T: Zeroable> {
     #[cfg(all(target_os = "linux", not(loom)))]
@@ -44,6 +60,22 @@ impl<T: Zeroable> ZeroedArray<T> {
         {
             Self { entries: (0..length).map(|_| T::zeroed()).collect() }
         }
+    }
+}
+
+impl<T: Zeroable> ZeroedArray<T> {
+    /// Makes the pages of entries `range` present, so that nobody who writes them waits for the kernel.
+    /// One system call on Linux, nothing elsewhere; a kernel that refuses makes them present when they
+    /// are touched.
+    ///
+    /// # Panics
+    /// If the range is not inside of the array.
+    pub fn prefault(&self, range: core::ops::Range<usize>) {
+        let entries = &self[range];
+        #[cfg(all(target_os = "linux", not(loom)))]
+        mapped::populate(entries);
+        #[cfg(not(all(target_os = "linux", not(loom))))]
+        let _ = entries;
     }
 }
 
@@ -75,6 +107,7 @@ mod mapped {
     use core::ptr::NonNull;
 
     const HUGE_PAGE_BYTES: usize = 2 << 20;
+    const PAGE_BYTES: usize = 4096;
 
     pub(super) struct Mapping<T> {
         base: NonNull<libc::c_void>,
@@ -127,6 +160,18 @@ mod mapped {
         }
     }
 
+    /// Has the kernel make the pages present in which `entries`, part of a mapping, lie.
+    pub(super) fn populate<T>(entries: &[T]) {
+        let start = entries.as_ptr().cast::<u8>();
+        let skip = start.addr() % PAGE_BYTES;
+        let bytes = size_of_val(entries) + skip;
+        // SAFETY: the first page of the entries lies in their mapping, too, whose beginning is that of a
+        // page. The call changes no content: pages that are present stay as they are. Advice only.
+        unsafe {
+            libc::madvise(start.sub(skip).cast_mut().cast(), bytes, libc::MADV_POPULATE_WRITE)
+        };
+    }
+
     impl<T> Deref for Mapping<T> {
         type Target = [T];
         #[inline]
@@ -164,14 +209,6 @@ mod mapped {
 mod tests {
     use super::*;
 
-    #[expect(unsafe_code, reason = "the promise is about bit patterns")]
-    // SAFETY: zero is a valid integer, and integers need no drop.
-    unsafe impl Zeroable for u64 {
-        fn zeroed() -> Self {
-            0
-        }
-    }
-
     #[test]
     fn starts_as_zeros_and_keeps_what_is_written() {
         let mut array = ZeroedArray::<u64>::new(1 << 20);
@@ -180,6 +217,18 @@ mod tests {
         assert_eq!(array[(1 << 20) - 1], 7);
         assert_eq!(array.len(), 1 << 20);
         assert_eq!(array.as_ptr() as usize % (2 << 20), 0);
+    }
+
+    #[test]
+    fn what_is_made_present_keeps_its_values() {
+        let mut array = ZeroedArray::<u32>::new(10_000);
+        array[5_000] = 7;
+        for range in [0..0, 4_999..5_001, 0..10_000] {
+            array.prefault(range);
+        }
+        assert!(
+            array.iter().enumerate().all(|(place, it)| *it == if place == 5_000 { 7 } else { 0 })
+        );
     }
 
     #[test]
