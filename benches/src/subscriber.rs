@@ -14,6 +14,7 @@ use deltaworks_pipeline::message::{
 use deltaworks_pipeline::port::{ControlAction, Sent, SessionFault, SessionPort};
 use deltaworks_runtime::clock::{Clock, Now, SystemClock};
 use deltaworks_runtime::prefetch::prefetch_entry;
+use deltaworks_runtime::zeroed::ZeroedArray;
 
 use crate::hash;
 use crate::plant::{PLANTED_IMAGE, Plant};
@@ -48,8 +49,8 @@ pub struct Heard {
 #[derive(Debug)]
 pub struct Subscriber {
     heard: Heard,
-    /// By home worker and place: the low half of the next sequence.
-    next: Vec<u32>,
+    /// By home worker and place: the low half of the last sequence; 0 before the first.
+    last: ZeroedArray<u32>,
     per_worker: usize,
     opened: u32,
     /// By handle of the writing session.
@@ -87,7 +88,7 @@ impl Subscriber {
     ) -> Self {
         Self {
             heard: Heard::default(),
-            next: vec![1; per_worker * workers],
+            last: ZeroedArray::new(per_worker * workers),
             per_worker,
             opened: 0,
             slots: vec![u32::MAX; documents as usize],
@@ -163,10 +164,10 @@ impl Subscriber {
         let slot = image.document().slot;
         let first = image.first_sequence();
         let place = self.place_of(slot);
-        match self.next.get_mut(place) {
-            Some(next) => {
-                self.heard.faults += u64::from(*next != first as u32);
-                *next = next.wrapping_add(image.count());
+        match self.last.get_mut(place) {
+            Some(last) => {
+                self.heard.faults += u64::from(last.wrapping_add(1) != first as u32);
+                *last = last.wrapping_add(image.count());
             }
             None => self.heard.faults += 1,
         }
@@ -218,13 +219,17 @@ impl Subscriber {
     fn take(&mut self, half: &[u8], parts: &[&[u8]]) -> Sent {
         self.heard.faults += u64::from(!half.is_empty());
         let mut parts_bytes = 0;
+        for part in parts.iter().take(2 * AHEAD) {
+            prefetch_entry(part, 0);
+            prefetch_entry(part, 64);
+        }
         for (place, part) in parts.iter().enumerate() {
             if let Some(ahead) = parts.get(place + 2 * AHEAD) {
                 prefetch_entry(ahead, 0);
                 prefetch_entry(ahead, 64);
             }
             if let Some(ahead) = parts.get(place + AHEAD).and_then(|it| Image::checked_before(it)) {
-                prefetch_entry(&self.next, self.place_of(ahead.document().slot));
+                prefetch_entry(&self.last, self.place_of(ahead.document().slot));
             }
             self.take_part(part);
             parts_bytes += part.len();
