@@ -92,18 +92,21 @@ pub const MODELS: &[Model] = &[
                 replacement: "            let range = self.nodes.node(at.block, at.index).range;\n            match &mut run {",
             },
             Mutant {
-                fault: "a reader of the newest image alone does not step over a block's end",
-                file: PROPAGATION,
-                text: "let mut after = self.nodes.normalise(at);",
-                replacement: "let mut after = at;",
-            },
-            Mutant {
                 fault: "a reader does not move its cursor over what was sent",
                 file: SETTLING,
                 text: "                self.move_cursor(group.subscription, group.after, group.live_bytes);\n",
                 replacement: "",
             },
         ],
+    },
+    Model {
+        name: "stream::models::the_newest_image_is_seen_behind_a_full_block",
+        mutants: &[Mutant {
+            fault: "a reader of the newest image alone does not step over a block's end",
+            file: PROPAGATION,
+            text: "let mut after = self.nodes.normalise(at);",
+            replacement: "let mut after = at;",
+        }],
     },
     Model {
         name: "stream::models::a_slow_reader_and_a_fast_one_see_the_same",
@@ -319,6 +322,22 @@ mod models {
             let [mut owner, reader]: [Core; 2] = all.try_into().ok().unwrap();
             let reader = reads(reader, reading, 4);
             assert!(owner.publish(writing, 0, 2));
+            append(&mut owner, writing, 3);
+            reader.join().unwrap();
+        });
+    }
+
+    /// All of the first block is read; the next image, alone, stands in the one behind it.
+    #[test]
+    fn the_newest_image_is_seen_behind_a_full_block() {
+        every_order(|| {
+            let (mut all, writing) = joined(1);
+            let reading = read(&mut all[1], From::Live);
+            settle(&mut all);
+            (1..=2).for_each(|number| append(&mut all[0], writing, number));
+            settle(&mut all);
+            let [mut owner, reader]: [Core; 2] = all.try_into().ok().unwrap();
+            let reader = reads(reader, reading, 4);
             append(&mut owner, writing, 3);
             reader.join().unwrap();
         });
