@@ -4,7 +4,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation bench bench-quick bench-full bench-guard results release-pgo sanitize test-wasm fuzz fuzz-corpus clean
+.PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation bench bench-peers bench-quick bench-full bench-guard results release-pgo sanitize test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,7 @@ test: needs fmt lint docs unit test-install loom sim ## Formatting, lints, docs,
 
 fmt:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path benches/peers/Cargo.toml --check
 
 lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -81,6 +82,10 @@ soak-isolation: ## Random publishers and subscribers of all policies against the
 
 bench: needs ## Every scenario, the limits and the peers, in turns, into bench-report/: about 45 minutes (OPTIONS="--only idle")
 	@scripts/bench standard $(OPTIONS)
+
+bench-peers: needs ## Lints and tests the rivals' programs, which the workspace leaves out
+	$(CARGO) clippy --release --locked --manifest-path benches/peers/Cargo.toml --all-targets -- -D warnings
+	$(CARGO) test --release --locked --manifest-path benches/peers/Cargo.toml
 
 bench-quick: needs ## The same with few cells and short samples: about 5 minutes
 	@scripts/bench quick $(OPTIONS)

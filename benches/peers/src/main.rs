@@ -77,7 +77,7 @@ pub struct Options {
     /// Sessions that are idle.
     #[arg(long, default_value_t = 10_000)]
     sessions: usize,
-    /// Few cells, and two samples of half a second.
+    /// Few cells, two samples of half a second at most, and 16 s for idle sessions: one ping.
     #[arg(long)]
     quick: bool,
     /// Only these peers.
@@ -155,6 +155,7 @@ fn main() -> ExitCode {
             if options.quick {
                 options.samples = options.samples.min(2);
                 options.seconds = options.seconds.min(0.5);
+                options.idle_seconds = options.idle_seconds.min(16.0);
             }
             measure(&options, &scenarios)
         }

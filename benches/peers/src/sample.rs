@@ -128,6 +128,16 @@ impl Teller {
         }));
     }
 
+    /// Writes that `peer` is there.
+    pub fn present(&mut self, peer: &str, version: &str) {
+        write(Some(if self.json {
+            json!({"schema": SCHEMA, "scenario": "list", "peer": peer, "version": version})
+                .to_string()
+        } else {
+            format!("{:<17} {peer:<20} {version}", "list")
+        }));
+    }
+
     /// Whether all samples were.
     pub fn is_verified(&self) -> bool {
         self.is_verified

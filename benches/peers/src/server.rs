@@ -114,7 +114,7 @@ pub fn peers(options: &Options, wanted: Wanted, scenario: &str, teller: &mut Tel
 /// Never today.
 pub fn list(options: &Options, teller: &mut Teller) -> Result<(), String> {
     for peer in peers(options, Wanted::Servers, "list", teller) {
-        println!("{} {} {}", peer.name, peer.version, peer.path.display());
+        teller.present(peer.name, &peer.version);
     }
     Ok(())
 }
