@@ -340,6 +340,10 @@ fn missing_section(results: &Results) -> String {
             count += 1;
         }
     }
+    for figure in FIGURES.iter().filter(|figure| figure.series(results).is_empty()) {
+        row(figure.title, "unknown", "not measured", "this run has no sample for this figure");
+        count += 1;
+    }
     for failure in &results.failures {
         let (class, verdict) =
             if failure.is_absent { ("unknown", "absent") } else { ("missed", "failed") };

@@ -19,7 +19,13 @@ fn the_page_is_well_formed_complete_and_alone() {
     std::fs::write(&to, &page).expect("a folder of cargo's");
     assert_eq!(faults(&page), Vec::<String>::new());
     assert_eq!(samples_missing(&page, &results), Vec::<String>::new());
-    for told in ["peers/mesh", "not packaged here", "signal: 9", "not verified: 3 images"] {
+    for told in [
+        "peers/mesh",
+        "Recovery after overload",
+        "not packaged here",
+        "signal: 9",
+        "not verified: 3 images",
+    ] {
         assert!(page.contains(told), "{told}");
     }
 }
