@@ -51,3 +51,5 @@ pub mod isolation;
 pub mod queues;
 
 pub mod soak;
+
+pub mod calibrate;

@@ -173,6 +173,8 @@ pub struct Report {
     pub recycled_chunks: u64,
     /// Times that reading paused for want of a chunk.
     pub paused_reads: u64,
+    /// Turns of all cores.
+    pub turns: u64,
     /// Images of one send on average.
     pub images_per_send: f64,
     /// The most that was live.
@@ -427,6 +429,7 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
         chunks_per_core: 0,
         recycled_chunks: sum(&|it| it.counts.recycled_chunks),
         paused_reads: sum(&|it| it.counts.reception.paused_reads),
+        turns: sum(&|it| it.times.turns),
         images_per_send: images as f64 / sum(&|it| it.counts.propagation.sends).max(1) as f64,
         live_bytes: live(outcomes),
         worst_case_bytes: 0,

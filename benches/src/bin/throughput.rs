@@ -1,6 +1,7 @@
 //! How fast the data path is: `throughput pipeline` runs all stages on pinned cores, `throughput tcp`
 //! a whole server over loopback TCP, against raw TCP; `throughput abuse` the daemon beside hostile
 //! connections, `throughput isolation` what the greedy, the slow and the hot cost others;
+//! `throughput calibrate` what its stages cost, and whether forecasts made from it come true;
 //! `throughput queues` what a worker's queue buys, and `throughput soak` accounts for every subscriber.
 //! `throughput bench` runs all that has figures to tell, in turns, and keeps every sample.
 
@@ -11,6 +12,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use deltaworks_benches::abuse::report::{Report as AbuseReport, TABLE_HEAD};
 use deltaworks_benches::abuse::{self, AbuseOptions};
+use deltaworks_benches::calibrate::check::TABLE_HEAD as CALIBRATE_TABLE_HEAD;
+use deltaworks_benches::calibrate::{self, CalibrateOptions};
 use deltaworks_benches::isolation::report::{
     MARKDOWN_HEAD, Report as IsolationReport, TABLE_HEAD as ISOLATION_TABLE_HEAD,
 };
@@ -41,6 +44,8 @@ enum Mode {
     Isolation(IsolationOptions),
     /// A worker's queue of every length, with messages of every size.
     Queues(QueuesOptions),
+    /// What each stage costs here, for forecasts of other machines; and whether these come true.
+    Calibrate(CalibrateOptions),
     /// Random publishers and subscribers of all policies, and an account of every subscriber.
     Soak(SoakOptions),
     #[command(flatten)]
@@ -60,6 +65,7 @@ fn main() -> ExitCode {
         Mode::Harness(command) => deltaworks_harness::command::run(&command).map(Verdict::from),
         Mode::Abuse(options) => run_abuse(&options),
         Mode::Isolation(options) => run_isolation(&options),
+        Mode::Calibrate(options) => run_calibrate(&options).map(Into::into),
         Mode::Soak(options) => soak::run(&options).map(|report| {
             tell(&report, options.json, soak::describe);
             report.verified.into()
@@ -112,6 +118,29 @@ fn run_isolation(options: &IsolationOptions) -> Result<Verdict, String> {
     }
     let json = options.playbill.json;
     isolation::run(options, move |report| tell(report, json, row))
+}
+
+fn run_calibrate(options: &CalibrateOptions) -> Result<bool, String> {
+    let calibrated = calibrate::run(options)?;
+    let mut text = String::new();
+    let json = |error: serde_json::Error| error.to_string();
+    match (options.json, options.check) {
+        (true, true) => {
+            for checked in &calibrated.checked {
+                text += &(serde_json::to_string(checked).map_err(json)? + "\n");
+            }
+        }
+        (true, false) => text = serde_json::to_string(&calibrated.costs).map_err(json)? + "\n",
+        (false, _) => {
+            text += &calibrate::describe(&calibrated.costs);
+            if options.check {
+                text += &format!("\n{CALIBRATE_TABLE_HEAD}\n");
+                text.extend(calibrated.checked.iter().map(calibrate::check::Checked::row));
+            }
+        }
+    }
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(calibrated.is_within())
 }
 
 /// Writes the report for whoever still reads.

@@ -19,7 +19,7 @@ const LINES_MAX: usize = 700;
 
 /// The layer of each crate; an arrow goes from a higher number to a lower one. Crates of the last layer
 /// see everything and nobody sees them.
-const LAYERS: [(&str, u32); 17] = [
+const LAYERS: [(&str, u32); 18] = [
     ("deltaworks-runtime", 0),
     ("deltaworks-image", 1),
     ("deltaworks-schema", 1),
@@ -27,6 +27,7 @@ const LAYERS: [(&str, u32); 17] = [
     ("deltaworks-protocol", 3),
     ("deltaworks-client", 4),
     ("deltaworks-server", 4),
+    ("deltaworks-capacity", 4),
     ("deltaworks", 5),
     ("deltaworksd", 5),
     ("deltaworks-mutants", 5),

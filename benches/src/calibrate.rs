@@ -1,0 +1,301 @@
+//! `throughput calibrate`: what each stage costs here, and whether a forecast made from it comes true.
+//!
+//! Question: what do turns, sends, batches, deltas, bytes, crossings and cold documents cost on this
+//! machine, with this code? The harness without sockets is run over cells, and its time is laid to
+//! what happened in each; sleeping, looks and bare sockets are timed by themselves. `--check` forecasts
+//! a grid of other cells by the simulation that plans machines, runs them, and tells both.
+//! Not measured: more than two cores, memory of another node, a network.
+//!
+//! ```text
+//!  cells ─▶ samples ─▶ fit ─▶ costs ─▶ simulation ─▶ foretold ┐
+//!  grid  ─▶ samples ────────────────────────────────▶ measured ┴─▶ table, lines of JSON
+//! ```
+
+pub mod cell;
+pub mod check;
+pub mod fit;
+pub mod memory;
+pub mod model;
+pub mod socket;
+pub mod wake;
+
+use std::path::{Path, PathBuf};
+
+use deltaworks_capacity::costs::{Costs, Origin, SocketCost, Stage, TurnBound};
+use deltaworks_pipeline::limits::{Limits, TurnBounds};
+use deltaworks_runtime::core::CoreConfig;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use cell::{Cell, READ_BYTES, Sample};
+use check::{Checked, Plant};
+
+/// What is run.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CalibrateOptions {
+    /// Writes the costs here, for `deltaworks plan --capacity --costs FILE`.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Forecasts a grid of batches and documents, runs it, and tells both.
+    #[arg(long)]
+    pub check: bool,
+    /// Takes these costs to check, and measures none.
+    #[arg(long, value_name = "FILE", requires = "check")]
+    pub costs: Option<PathBuf>,
+    /// Samples of each cell, of which the fastest counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub samples: u32,
+    /// How long each sample is measured.
+    #[arg(long, default_value_t = 0.25, value_parser = seconds)]
+    pub seconds: f64,
+    /// Checks only so many cores; may be given again.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=2))]
+    pub cores: Vec<u32>,
+    /// Checks only so many documents; may be given again.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub documents: Vec<u32>,
+    /// Checks only batches of so many deltas; may be given again.
+    #[arg(long, value_name = "DELTAS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: Vec<u32>,
+    /// Measures nothing with more documents: quicker, but what caches cost beyond is then not known.
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    pub documents_max: u32,
+    /// Lines of JSON in place of tables: one with the costs, or one for each cell that is checked.
+    #[arg(long)]
+    pub json: bool,
+    /// A fault to be planted: the check must then fail.
+    #[arg(long, value_enum, hide = true)]
+    pub plant: Option<Plant>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  throughput calibrate -o costs.json
+  throughput calibrate --check
+  throughput calibrate --check --json -o costs.json > check.jsonl
+  throughput calibrate --check --costs costs.json --cores 1 --documents 10000
+
+The costs go to `deltaworks plan --capacity --costs costs.json --workload FILE`.
+
+Exit codes:
+  0  measured; if checked, every cell came within 15 % of its forecast
+  1  one did not
+  2  it could not be run";
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    let range = 0.01..=60.0;
+    if range.contains(&seconds) { Ok(seconds) } else { Err("0.01 to 60".to_owned()) }
+}
+
+/// The cells that costs are fitted to; none of them is in the grid that is checked.
+pub fn cells() -> Vec<Cell> {
+    let mut cells: Vec<Cell> = [1, 30, 1000, 30_000, 300_000, 1_000_000]
+        .map(|documents| Cell::new(1, documents, 2))
+        .to_vec();
+    cells.extend([30, 30_000, 1_000_000].map(|documents| Cell::new(1, documents, 16)));
+    cells.extend([1, 4, 64, 512].map(|batch| Cell::new(1, 1000, batch)));
+    cells.extend([200, 1000].map(|delta_bytes| Cell { delta_bytes, ..Cell::new(1, 1000, 16) }));
+    for documents in [1, 1000] {
+        cells.extend(
+            [128, 2048].map(|read_bytes| Cell { read_bytes, ..Cell::new(1, documents, 1) }),
+        );
+    }
+    cells.extend([2, 16, 128].map(|batch| Cell::new(2, 2, batch)));
+    cells.extend([60, 2000, 60_000, 600_000].map(|documents| Cell::new(2, documents, 2)));
+    cells.extend([16, 128, 512].map(|batch| Cell::new(2, 2000, batch)));
+    cells.extend([16, 128].map(|batch| Cell::new(2, 600_000, batch)));
+    cells.push(Cell::new(2, 60_000, 16));
+    cells
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub struct Calibrated {
+    /// The costs.
+    pub costs: Costs,
+    /// What was checked, if anything.
+    pub checked: Vec<Checked>,
+}
+
+impl Calibrated {
+    /// Whether every cell came true.
+    pub fn is_within(&self) -> bool {
+        self.checked.iter().all(|it| it.within && it.verified)
+    }
+}
+
+/// Measures, and checks if that was asked for. Cells of both are run in turn, so that a machine that
+/// becomes slower meanwhile does so for both.
+///
+/// # Errors
+/// If something cannot be measured, read or written.
+pub fn run(options: &CalibrateOptions) -> Result<Calibrated, String> {
+    let cpus: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|it| it.id).collect();
+    let known = options.costs.as_deref().map(read_costs).transpose()?;
+    let mut fitted = if known.is_some() { Vec::new() } else { cells() };
+    fitted.retain(|cell| cell.cores <= cpus.len() && cell.documents <= options.documents_max);
+    let mut grid = if options.check { check::grid(options) } else { Vec::new() };
+    grid.retain(|cell| cell.cores <= cpus.len());
+    let samples = sample(&fitted, &grid, options)?;
+    let (of_fit, of_grid) = samples.split_at(fitted.len());
+    let mut costs = match known {
+        Some(costs) => costs,
+        None => measure(of_fit, &cpus)?,
+    };
+    if let Some(path) = &options.output {
+        let text = serde_json::to_string_pretty(&costs).map_err(|error| error.to_string())?;
+        std::fs::write(path, text + "\n")
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(plant) = options.plant {
+        plant.spoil(&mut costs);
+    }
+    let checked: Result<Vec<Checked>, String> =
+        of_grid.iter().map(|samples| check::check(&costs, samples)).collect();
+    Ok(Calibrated { costs, checked: checked? })
+}
+
+fn read_costs(path: &Path) -> Result<Costs, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+    Costs::parse(&text).map_err(|error| format!("{name}: {error}"))
+}
+
+/// All samples of each cell, those that are fitted first.
+fn sample(
+    fitted: &[Cell],
+    grid: &[Cell],
+    options: &CalibrateOptions,
+) -> Result<Vec<Vec<Sample>>, String> {
+    let cells: Vec<Cell> = fitted.iter().chain(grid).copied().collect();
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); cells.len()];
+    let bar = bar(cells.len() * options.samples as usize);
+    for _ in 0..options.samples {
+        for (cell, samples) in cells.iter().zip(&mut samples) {
+            samples.push(cell.sample(options.seconds)?);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(samples)
+}
+
+/// On standard error; nothing where that is no terminal.
+fn bar(samples: usize) -> ProgressBar {
+    let target = ProgressDrawTarget::stderr_with_hz(2);
+    let bar = ProgressBar::with_draw_target(Some(samples as u64), target);
+    let style = ProgressStyle::with_template("sample {pos} of {len} {wide_bar} {eta:>5}");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn measure(samples: &[Vec<Sample>], cpus: &[usize]) -> Result<Costs, String> {
+    let samples: Vec<Sample> =
+        samples.iter().filter_map(|of_cell| cell::fastest(of_cell)).cloned().collect();
+    let mut costs = Costs::nothing();
+    let fit_error_max = model::fit(&samples, &mut costs);
+    costs.memory = memory::fit(&samples);
+    costs.wake = wake::measure(cpus)?;
+    let look_ns = cpus.last().map_or(Ok(0.0), |cpu| wake::look_ns(*cpu))?;
+    let look_interval_ns = CoreConfig::new(None, "").io_interval_ns as f64;
+    costs.socket = SocketCost { look_ns, look_interval_ns, ..socket::measure()? };
+    costs.turn = turn_bound(&Limits::default().turn);
+    costs.origin = Origin {
+        cpu: of_proc("/proc/cpuinfo", "model name"),
+        cpus: cpus.len() as u32,
+        kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default(),
+        note: String::new(),
+        cpu_share_min: samples.iter().map(|it| it.cpu_share).fold(1.0, f64::min),
+        fit_error_max,
+    };
+    costs.check()?;
+    Ok(costs)
+}
+
+fn turn_bound(turn: &TurnBounds) -> TurnBound {
+    TurnBound {
+        read_bytes: READ_BYTES as f64,
+        reception_cost: f64::from(turn.reception_cost),
+        held_turns: HELD_TURNS,
+        messages: turn.messages_per_turn as u32,
+        sends: turn.sends_per_turn as u32,
+        sends_per_session: turn.sends_per_session as u32,
+        parts_per_send: PARTS_PER_SEND,
+        bytes: f64::from(turn.bytes_per_turn),
+        images_per_send: turn.images_per_send as u32,
+        bytes_per_send: f64::from(turn.bytes_per_send),
+    }
+}
+
+/// Turns that the stages hold back a session that uses up its share, at most, and byte ranges that they
+/// put into one send: their own constants.
+const HELD_TURNS: u32 = 16;
+const PARTS_PER_SEND: u32 = 64;
+
+/// The value of a key in a file of `key: value` lines; empty if it is not there.
+fn of_proc(path: &str, key: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.split_once(':'));
+    line.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+}
+
+/// The costs as a table.
+pub fn describe(costs: &Costs) -> String {
+    let mut text = format!(
+        "{}, {} CPUs, kernel {}; threads ran {:.0} % of the time at least; fit within {:.0} %\n\n",
+        costs.origin.cpu,
+        costs.origin.cpus,
+        costs.origin.kernel,
+        costs.origin.cpu_share_min * 100.0,
+        costs.origin.fit_error_max * 100.0
+    );
+    text += "ns            turn     send    visit    batch    first    delta     byte  crossing  and byte   cold at 10 k, 1 M\n";
+    for stage in Stage::ALL {
+        let it = costs.of(stage);
+        let cold = |documents: f64| -> f64 {
+            let law = deltaworks_capacity::workload::Law::Uniform;
+            let share = |near| deltaworks_capacity::popularity::cold_share(law, documents, near);
+            it.own.cold.iter().map(|it| it.batch_ns * share(it.documents)).sum()
+        };
+        text += &format!(
+            "{:<11} {:>6.0} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8.2} {:>8.3} {:>9.1} {:>9.3} {:>9.1} {:>7.1}\n",
+            stage.name(),
+            it.own.turn_ns,
+            it.own.send_ns,
+            it.own.visit_ns,
+            it.own.batch_ns,
+            it.own.first_ns,
+            it.own.delta_ns,
+            it.own.byte_ns,
+            it.crossing.batch_ns,
+            it.crossing.byte_ns,
+            cold(1e4),
+            cold(1e6),
+        );
+    }
+    let (wake, socket, memory) = (&costs.wake, &costs.socket, &costs.memory);
+    text += &format!(
+        "\nbeside   another busy core all takes {:.2} times as long\n\
+         wake   parked {:.1} µs, awake {:.2} µs, ringing {:.1} µs\n\
+         socket   send {:.0} ns + {:.3} a byte, read {:.0} ns + {:.3} a byte, look {:.1} µs\n\
+         memory   document {:.0} bytes, subscription {:.0}, session {:.0}, image in a window {:.1}, chunks {:.0} % full\n",
+        costs.beside,
+        wake.parked_ns / 1e3,
+        wake.spinning_ns / 1e3,
+        wake.ring_ns / 1e3,
+        socket.send_ns,
+        socket.send_byte_ns,
+        socket.read_ns,
+        socket.read_byte_ns,
+        socket.look_ns / 1e3,
+        memory.document_bytes,
+        memory.subscription_bytes,
+        memory.session_bytes,
+        memory.image_bytes,
+        memory.chunk_share * 100.0,
+    );
+    text
+}

@@ -1,0 +1,194 @@
+//! The forecast against the machine: a grid of cells, each foretold by the simulation and run.
+
+use deltaworks_capacity::costs::{Costs, Stage};
+use deltaworks_capacity::forecast::{Question, limit_of};
+use deltaworks_capacity::layout::Layout;
+use deltaworks_capacity::workload::{Ends, Workload};
+use serde::Serialize;
+
+use super::CalibrateOptions;
+use super::cell::{Cell, Sample, fastest};
+
+/// Batches of the grid.
+pub const BATCHES: [u32; 4] = [1, 8, 32, 256];
+/// Documents of the grid.
+pub const DOCUMENTS: [u32; 4] = [1, 100, 10_000, 1_000_000];
+/// How far a forecast may be off, as a share of what was measured.
+pub const ERROR_MAX: f64 = 0.15;
+
+/// A fault that is planted, to show that the check sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Plant {
+    /// All stages cost half.
+    HalfTheCosts,
+    /// A document takes ten times its bytes.
+    LargeDocuments,
+}
+
+impl Plant {
+    /// Puts the fault into costs.
+    pub fn spoil(self, costs: &mut Costs) {
+        match self {
+            Self::HalfTheCosts => {
+                for stage in Stage::ALL {
+                    let own = &mut costs.of_mut(stage).own;
+                    own.batch_ns /= 2.0;
+                    own.delta_ns /= 2.0;
+                    own.byte_ns /= 2.0;
+                    own.turn_ns /= 2.0;
+                    own.send_ns /= 2.0;
+                    own.visit_ns /= 2.0;
+                    own.first_ns /= 2.0;
+                }
+            }
+            Self::LargeDocuments => costs.memory.document_bytes *= 10.0,
+        }
+    }
+}
+
+/// The cells that were asked for. Two cores have a document each at least.
+pub fn grid(options: &CalibrateOptions) -> Vec<Cell> {
+    let or = |asked: &[u32], all: &[u32]| if asked.is_empty() { all } else { asked }.to_vec();
+    let mut grid = Vec::new();
+    for cores in or(&options.cores, &[1, 2]) {
+        for documents in or(&options.documents, &DOCUMENTS) {
+            for batch in or(&options.batch, &BATCHES) {
+                grid.push(Cell::new(cores as usize, documents.max(cores), batch));
+            }
+        }
+    }
+    grid
+}
+
+/// Foretold and measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// Of this line.
+    pub schema: u32,
+    /// What kind of line it is.
+    pub scenario: &'static str,
+    /// What was run.
+    pub cell: Cell,
+    /// Foretold.
+    pub predicted_deltas_per_second: f64,
+    /// The fastest sample, in time in which its threads ran.
+    pub measured_deltas_per_second: f64,
+    /// All samples.
+    pub samples: Vec<f64>,
+    /// What was foretold, over what was measured, less one.
+    pub error: f64,
+    /// Memory that was foretold.
+    pub predicted_bytes: f64,
+    /// The most that was live.
+    pub measured_bytes: f64,
+    /// The same for memory.
+    pub memory_error: f64,
+    /// The stage that is foretold to be full first.
+    pub saturates_first: Stage,
+    /// The stage that took most.
+    pub measured_first: Stage,
+    /// The part of the time in which the fastest sample's threads ran.
+    pub cpu_share: f64,
+    /// Both errors are small enough.
+    pub within: bool,
+    /// Each sample did what its account says.
+    pub verified: bool,
+}
+
+/// The head of the table.
+pub const TABLE_HEAD: &str = "\
+cores  documents  batch   M/s foretold  M/s measured   error   MiB foretold  MiB measured   error   most time";
+
+impl Checked {
+    /// A line of the table.
+    pub fn row(&self) -> String {
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        format!(
+            "{:>5} {:>10} {:>6} {:>14.2} {:>13.2} {:>6.1} % {:>13.1} {:>13.1} {:>6.1} %   {}{}\n",
+            self.cell.cores,
+            self.cell.documents,
+            self.cell.batch,
+            self.predicted_deltas_per_second / 1e6,
+            self.measured_deltas_per_second / 1e6,
+            self.error * 100.0,
+            mib(self.predicted_bytes),
+            mib(self.measured_bytes),
+            self.memory_error * 100.0,
+            self.saturates_first.name(),
+            if self.within { "" } else { "  NOT WITHIN" },
+        )
+    }
+}
+
+/// The workload that a cell is.
+pub fn workload(cell: &Cell, seconds: f64, chunks_per_core: u32) -> Workload {
+    Workload {
+        documents: cell.documents,
+        batch: cell.batch,
+        delta_bytes: cell.delta_bytes as u32,
+        ends: Ends::Harness,
+        publishers: cell.cores as u32,
+        subscribers: 1,
+        near: true,
+        crossing_share: Some(0.5),
+        seconds: Some(seconds),
+        chunks_per_core: Some(chunks_per_core),
+        ..Workload::default()
+    }
+}
+
+/// Foretells a cell, and compares with its samples.
+///
+/// # Errors
+/// If there are no samples, or the costs are none.
+pub fn check(costs: &Costs, samples: &[Sample]) -> Result<Checked, String> {
+    let sample = fastest(samples).ok_or("no sample")?;
+    let cell = sample.cell;
+    let chunks = (sample.chunks / cell.cores as f64) as u32;
+    let layout = Layout::fused(cell.cores);
+    let workload = workload(&cell, sample.seconds, chunks);
+    let (limit, memory) = limit_of(&layout, &workload, costs, Question::default())?;
+    let measured_bytes = sample.live.total as f64;
+    let predicted = limit.deltas_per_second;
+    let error = predicted / sample.deltas_per_second - 1.0;
+    let memory_error = memory.total_bytes / measured_bytes - 1.0;
+    let most = |one: &Stage, other: &Stage| {
+        sample.stage_ns[*one as usize].total_cmp(&sample.stage_ns[*other as usize])
+    };
+    Ok(Checked {
+        schema: 1,
+        scenario: "capacity",
+        cell,
+        predicted_deltas_per_second: predicted,
+        measured_deltas_per_second: sample.deltas_per_second,
+        samples: samples.iter().map(|it| it.deltas_per_second).collect(),
+        error,
+        predicted_bytes: memory.total_bytes,
+        measured_bytes,
+        memory_error,
+        saturates_first: limit.saturates_first.stage,
+        measured_first: Stage::ALL.into_iter().max_by(most).unwrap_or(Stage::Upkeep),
+        cpu_share: sample.cpu_share,
+        within: error.abs() <= ERROR_MAX && memory_error.abs() <= ERROR_MAX,
+        verified: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is checked was not measured to calibrate: a fit that only repeats its samples shows nothing.
+    #[test]
+    fn no_cell_of_the_grid_was_fitted_to() {
+        let fitted = super::super::cells();
+        for cores in [1, 2] {
+            for documents in DOCUMENTS {
+                for batch in BATCHES {
+                    let cell = Cell::new(cores, documents.max(cores as u32), batch);
+                    assert!(!fitted.contains(&cell), "{cell:?}");
+                }
+            }
+        }
+    }
+}

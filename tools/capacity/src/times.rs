@@ -1,0 +1,105 @@
+//! What a batch of one workload costs each stage: costs, put together once before the simulation.
+
+use crate::costs::{CROSSING_NEAR, Costs, Stage};
+use crate::layout::Layout;
+use crate::popularity::cold_share;
+use crate::workload::{Collection, Ends, Workload};
+
+/// Times of one stage, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct StageTimes {
+    /// Each turn.
+    pub turn_ns: f64,
+    /// Each send.
+    pub send_ns: f64,
+    /// Each document of a turn, or of a send.
+    pub visit_ns: f64,
+    /// Each batch, cold documents and first batches included.
+    pub batch_ns: f64,
+    /// Each batch that crosses between the two cores that were measured.
+    pub crossing_ns: f64,
+}
+
+/// Times of all stages.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Times {
+    stages: [StageTimes; Stage::ALL.len()],
+    /// Each read of a session.
+    pub read_ns: f64,
+    /// Each look at sockets.
+    pub look_ns: f64,
+    /// Time between two looks.
+    pub look_interval_ns: f64,
+}
+
+impl Times {
+    /// Those of a workload on a machine, when `first_share` of the batches are the first of their
+    /// documents.
+    pub fn of(costs: &Costs, workload: &Workload, layout: &Layout, first_share: f64) -> Self {
+        let mut times = Self::default();
+        for stage in Stage::ALL {
+            *times.stage_mut(stage) = stage_times(costs, workload, layout, stage, first_share);
+        }
+        if workload.ends == Ends::Tcp {
+            let it = &costs.socket;
+            let image_bytes = workload.image_bytes();
+            times.read_ns = it.read_ns;
+            times.look_ns = it.look_ns;
+            times.look_interval_ns = it.look_interval_ns;
+            times.stage_mut(Stage::Source).batch_ns = it.read_byte_ns * image_bytes;
+            let sink = times.stage_mut(Stage::Sink);
+            sink.send_ns = it.send_ns;
+            sink.batch_ns = it.send_byte_ns * image_bytes;
+        }
+        times
+    }
+
+    /// Those of one stage.
+    #[inline]
+    pub fn stage(&self, stage: Stage) -> &StageTimes {
+        &self.stages[stage as usize]
+    }
+
+    /// The same, to be changed.
+    pub fn stage_mut(&mut self, stage: Stage) -> &mut StageTimes {
+        &mut self.stages[stage as usize]
+    }
+}
+
+fn stage_times(
+    costs: &Costs,
+    workload: &Workload,
+    layout: &Layout,
+    stage: Stage,
+    first_share: f64,
+) -> StageTimes {
+    let is_end = matches!(stage, Stage::Source | Stage::Sink);
+    if is_end && workload.ends != Ends::Harness {
+        return StageTimes::default();
+    }
+    let (own, crossing) = (&costs.of(stage).own, &costs.of(stage).crossing);
+    let (deltas, bytes) = (f64::from(workload.batch), workload.image_bytes());
+    let sharing = match stage {
+        Stage::Validation => layout.cores(|seat| seat.owns_documents),
+        _ => layout.cores(|seat| seat.serves_sessions),
+    };
+    let documents = (f64::from(workload.documents) / sharing.len().max(1) as f64).max(1.0);
+    let cold_ns: f64 = own
+        .cold
+        .iter()
+        .map(|it| it.batch_ns * cold_share(workload.law, documents, it.documents))
+        .sum();
+    let looks_inside = stage != Stage::Validation || workload.collection == Collection::Cbor;
+    let inside_ns = if looks_inside { own.delta_ns * deltas + own.byte_ns * bytes } else { 0.0 };
+    let beside = if layout.seats.len() > 1 { costs.beside } else { 1.0 };
+    StageTimes {
+        turn_ns: own.turn_ns * beside,
+        send_ns: own.send_ns * beside,
+        visit_ns: own.visit_ns * beside,
+        batch_ns: (own.batch_ns + inside_ns + cold_ns + own.first_ns * first_share) * beside,
+        crossing_ns: crossing.batch_ns
+            + crossing.cold_ns * cold_share(workload.law, documents, CROSSING_NEAR)
+            + crossing.first_ns * first_share
+            + crossing.byte_ns * bytes,
+    }
+}
