@@ -51,7 +51,12 @@ fn what_is_written_is_read_again_and_checked() {
     let costs = all.costs;
     let text = std::fs::read_to_string(&path).expect("costs were written");
     std::fs::remove_file(&path).expect("they were there");
-    assert_eq!(Costs::parse(&text), Ok(costs.clone()));
+    let read = Costs::parse(&text).expect("costs that were written");
+    // The last bit of a number may change on its way through text.
+    let near = |one: f64, other: f64| (one - other).abs() <= other.abs() * 1e-12;
+    assert!(near(read.validation.own.batch_ns, costs.validation.own.batch_ns));
+    assert!(near(read.memory.document_bytes, costs.memory.document_bytes));
+    assert_eq!((read.turn, &read.origin.cpu), (costs.turn, &costs.origin.cpu));
     for stage in Stage::ALL {
         let own = &costs.of(stage).own;
         let all =
