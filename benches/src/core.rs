@@ -202,7 +202,7 @@ impl Core {
                 steps(self.steps_per_delta.saturating_mul(heard as u32));
             }
             if let Some(loss) = &mut loss {
-                loss.burn(now.monotonic_ns, clock.now().monotonic_ns);
+                loss.turned();
             }
             times.turns += 1;
             if times.turns.is_multiple_of(LOOKED) {

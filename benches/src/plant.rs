@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::cpu_time;
+
 /// What is planted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -23,43 +25,50 @@ pub const PLANTED_IMAGE: u64 = 100;
 const STEPS: u32 = 20_000;
 const TRIES: u32 = 20;
 
-/// A planted loss: after each turn so much work for nothing as makes the turn longer by some percent.
-/// What a step takes is measured when nothing disturbs it, and a turn in which somebody else had the CPU
-/// counts as twice the usual one at most, so that the loss is no larger on a busy machine.
+/// Turns from one look at the thread's time to the next.
+const LOOKED: u64 = 16;
+
+/// A planted loss: work for nothing until it is so many percent of the time that the thread has really
+/// run. What others had of the CPU does not count, so that the loss is no larger on a busy machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss {
     share: f64,
     step_ns: f64,
-    usual_ns: f64,
-    owed_ns: f64,
+    began_ns: u64,
+    burnt_ns: f64,
+    turns: u64,
 }
 
 impl Loss {
-    /// A loss of `percent`.
+    /// A loss of `percent`, from now on.
     pub fn new(percent: f64) -> Self {
         let try_once = |_| {
             let began = Instant::now();
             steps(STEPS);
             began.elapsed().as_nanos() as f64 / f64::from(STEPS)
         };
-        let step_ns = (0..TRIES).map(try_once).fold(f64::INFINITY, f64::min);
-        // What takes 1 / (1 - share) as long has lost so much of its rate.
-        let share = percent / (100.0 - percent).max(1.0);
-        Self { share, step_ns: step_ns.max(0.01), usual_ns: 0.0, owed_ns: 0.0 }
+        // The shortest try is the one that nobody disturbed.
+        let step_ns = (0..TRIES).map(try_once).fold(f64::INFINITY, f64::min).max(0.01);
+        let began_ns = cpu_time::of_this_thread_ns().unwrap_or(0);
+        Self { share: percent / 100.0, step_ns, began_ns, burnt_ns: 0.0, turns: 0 }
     }
 
-    /// Works for nothing after a turn from `began_ns` to `ended_ns`.
-    pub fn burn(&mut self, began_ns: u64, ended_ns: u64) {
-        let turn_ns = ended_ns.saturating_sub(began_ns) as f64;
-        if self.usual_ns == 0.0 {
-            self.usual_ns = turn_ns;
+    /// A turn has ended: works for nothing, if that is due.
+    pub fn turned(&mut self) {
+        self.turns += 1;
+        if self.turns.is_multiple_of(LOOKED) {
+            let ran_ns = cpu_time::of_this_thread_ns().unwrap_or(0).saturating_sub(self.began_ns);
+            steps(self.due(ran_ns));
         }
-        let turn_ns = turn_ns.min(2.0 * self.usual_ns);
-        self.usual_ns += (turn_ns - self.usual_ns) / 64.0;
-        self.owed_ns += turn_ns * self.share;
-        let count = (self.owed_ns / self.step_ns) as u32;
-        steps(count);
-        self.owed_ns -= f64::from(count) * self.step_ns;
+    }
+
+    /// Steps that are due when the thread has run for `ran_ns`, these included.
+    fn due(&mut self, ran_ns: u64) -> u32 {
+        // What is burnt now is part of the time, too.
+        let owed_ns = (ran_ns as f64 * self.share - self.burnt_ns) / (1.0 - self.share).max(0.01);
+        let count = (owed_ns / self.step_ns).max(0.0) as u32;
+        self.burnt_ns += f64::from(count) * self.step_ns;
+        count
     }
 }
 
@@ -78,14 +87,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_burnt_follows_the_turns_and_no_outlier() {
-        let mut loss = Loss { share: 0.1, step_ns: 1.0, usual_ns: 0.0, owed_ns: 0.0 };
-        for _ in 0..100 {
-            loss.burn(0, 1005);
+    fn what_is_burnt_is_its_share_of_the_time_that_the_thread_ran() {
+        let mut loss = Loss { share: 0.1, step_ns: 2.0, began_ns: 0, burnt_ns: 0.0, turns: 0 };
+        let mut ran_ns = 0;
+        for turn in 0..1000_u64 {
+            ran_ns += 900 + turn % 7;
+            ran_ns += u64::from(loss.due(ran_ns)) * 2;
         }
-        assert!((loss.usual_ns - 1005.0).abs() < 1e-6);
-        assert!((0.0..1.0).contains(&loss.owed_ns), "{loss:?}");
-        loss.burn(0, 1_000_000_000);
-        assert!(loss.usual_ns < 1100.0, "{loss:?}");
+        let share = loss.burnt_ns / ran_ns as f64;
+        assert!((share - 0.1).abs() < 0.001, "{share}");
+        assert_eq!(loss.due(ran_ns), 0, "nothing ran meanwhile");
     }
 }
