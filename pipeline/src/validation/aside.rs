@@ -66,6 +66,7 @@ impl Aside {
     }
 
     /// Places that are taken.
+    #[cfg(any(test, feature = "planted_faults", feature = "testing"))]
     pub fn used(&self) -> usize {
         self.used
     }
