@@ -7,7 +7,7 @@ CARGO ?= cargo
 .PHONY: help needs build install uninstall deb demo test fmt lint docs unit test-install test-systemd loom loom-deep sim sim-mutants stress stress-mutants soak-isolation bench bench-peers bench-quick bench-full bench-guard results release-pgo sanitize test-wasm fuzz fuzz-corpus clean
 
 help: ## Shows this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 needs: ## Installs what the build needs and this machine has not
 	@scripts/install-needs

@@ -1,6 +1,6 @@
 //! `throughput instructions`: what was counted, beside what was last recorded, as samples.
 //!
-//! The record is a file of the repository: who makes a loop longer sees it in a difference, not in noise.
+//! The record is a file to be kept with the source (`--record` writes it): who makes a loop longer sees it in a difference, not in noise.
 //! It holds for one compiler; with another the figures are told, and the difference means little.
 
 use std::collections::BTreeMap;

@@ -7,6 +7,8 @@
 use crate::program::{Form, Shape};
 use crate::words::{Words, short};
 
+/// The word of `null`, which only a nullable form has a class for.
+const NULL: u64 = 0xf6;
 /// Longest text of [`Words`].
 const WORD_TEXT_BYTES_MAX: usize = 7;
 /// Longest text whose head is one byte.
@@ -180,7 +182,7 @@ impl Scalar {
                 length < 9 || u16::from_be_bytes(exponent) & 0x7ff0 != 0x7ff0
             }
             Look::Word => match (&self.words, short(bytes, at, length)) {
-                (Some(words), Some(word)) => words.has(word) || length == 1,
+                (Some(words), Some(word)) => words.has(word) || word == NULL,
                 _ => false,
             },
         };

@@ -75,6 +75,81 @@ fn every_sample_that_is_long_enough_and_ascii_has_a_stencil() {
     assert!(count > 15, "{count}");
 }
 
+/// Enums of short texts, with other texts in place of theirs: of other lengths, empty, cut off, and with zeros
+/// behind them where the rest of a longer one was.
+#[test]
+fn a_text_that_an_enum_has_not_is_refused_whatever_its_length_and_what_stands_behind_it() {
+    // (the schema, what stands before the enum's text in a delta, and what behind it)
+    let cases: [(&str, &[u8], &[u8]); 5] = [
+        (
+            r#"{"properties":{"text":{"type":"string"},"op":{"enum":["ins","up"]}}}"#,
+            b"\xa2\x64text\x688letters\x62op",
+            b"",
+        ),
+        (
+            r#"{"properties":{"op":{"enum":["ins","up"]},"text":{"type":"string"}}}"#,
+            b"\xa2\x62op",
+            b"\x64text\x688letters",
+        ),
+        (
+            r#"{"properties":{"op":{"enum":["ins","del"]},"text":{"type":"string"}}}"#,
+            b"\xa2\x62op",
+            b"\x64text\x63abc",
+        ),
+        (
+            r#"{"properties":{"op":{"enum":["ins","delete"],"nullable":true},"n":{"type":"uint32"}}}"#,
+            b"\xa2\x62op",
+            b"\x61n\x1a\x01\x02\x03\x04",
+        ),
+        (
+            r#"{"properties":{"op":{"enum":["","update"]},"n":{"type":"uint32"}}}"#,
+            b"\xa2\x62op",
+            b"\x61n\x1a\x01\x02\x03\x04",
+        ),
+    ];
+    let names: [&[u8]; 12] = [
+        b"ins", b"up", b"del", b"delete", b"update", b"", b"u", b"in", b"upd", b"inserts", b"in\0",
+        b"up\0\0",
+    ];
+    for (schema, before, behind) in cases {
+        let schema = Schema::compile(Kind::Cbor, schema).unwrap();
+        let mut deltas = vec![];
+        for name in names {
+            for head in [vec![0x60 | name.len() as u8], vec![0x78, name.len() as u8]] {
+                for zeros in 0..5 {
+                    let delta = [before, &head, name, &vec![0; zeros], behind].concat();
+                    deltas.extend([delta.clone(), [&delta[..], &[0]].concat()]);
+                }
+            }
+        }
+        deltas.push([before, &[0xf6], behind].concat());
+        deltas.push([before, &[0xf7], behind].concat());
+        let mut other_ways = Machine::new();
+        let (mut accepted, mut refused) = (0, 0);
+        for first in &deltas {
+            let mut fresh = Machine::new();
+            let expected_first = expected(&mut other_ways, &schema, first);
+            assert_eq!(told(&mut fresh, &schema, first), expected_first, "{first:02x?}");
+            if expected_first.0 != Progress::Valid {
+                refused += 1;
+                continue;
+            }
+            accepted += 1;
+            for second in &deltas {
+                let mut primed = Machine::new();
+                told(&mut primed, &schema, first);
+                let expected = expected(&mut other_ways, &schema, second);
+                assert_eq!(
+                    told(&mut primed, &schema, second),
+                    expected,
+                    "{first:02x?} {second:02x?}"
+                );
+            }
+        }
+        assert!(accepted >= 4 && refused > 100, "{accepted} {refused}");
+    }
+}
+
 /// A stencil belongs to one schema: another one with the same keys judges for itself.
 #[test]
 fn a_stencil_is_of_one_schema() {
