@@ -5,7 +5,7 @@
 //! `validation::leaving`, `validation::coming` and [`routes`](crate::routes).
 //!
 //! ```text
-//! old owner                          every session core, the home        new owner
+//! old owner                          session cores, home, keepers        new owner
 //!  Prepare ─────────────────────────────────────────────────────────────▶ keeps room
 //!  Reroute ────────────────────────▶ goes elsewhere from now on ◀──────── Prepared (or CannotTake)
 //!     ◀───────────────────────────── Fence

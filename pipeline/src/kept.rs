@@ -19,7 +19,8 @@
 //! room that is about to come waits for it; an owner that gives documents waits for no other owner, so
 //! nobody waits in a circle. Bytes may go on as long as there is credit for it: a byte
 //! for each that was newly kept, and no more than all kept chunks hold. So there are at most two copies
-//! a byte and owner, and a share of which less than half is still among the newest loses nothing.
+//! a byte and owner, and a share of which less than half is still among the newest loses nothing
+//! of what did not move. What a moved document has kept goes where there is no room at once.
 
 use deltaworks_runtime::chunk_memory::{ChunkId, ChunkMemory};
 use deltaworks_runtime::sync::Arc;

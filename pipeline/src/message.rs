@@ -412,7 +412,8 @@ pub enum Message {
         /// Its generation.
         generation: u32,
     },
-    /// Old owner to session cores and to the home: go to another worker with it from now on.
+    /// Old owner to session cores, to the home and to owners of kept chunks: go to another worker with it from
+    /// now on.
     Reroute {
         /// The document.
         slot: u32,
@@ -525,7 +526,7 @@ pub enum Message {
         /// The worker to be answered.
         worker: u16,
     },
-    /// Owner to reception: nothing of this worker names the chunk any more.
+    /// Owner to reception, or to the owner of a kept chunk: nothing of this worker names the chunk any more.
     Freed {
         /// The chunk.
         chunk: ChunkId,

@@ -83,6 +83,8 @@ struct Handle {
     /// Of its producer's quota.
     used: Used,
     collection: u16,
+    /// Whether it stands in the list of those that something is withheld from; its place keeps that.
+    is_listed: bool,
 }
 
 const _: () = assert!(size_of::<Handle>() == 64);
@@ -113,6 +115,8 @@ struct Session {
     is_ending: bool,
     is_paused: bool,
     open_handles: u32,
+    /// Entries of that list that an earlier session of this place has left; they come before its own.
+    stale_entries: u32,
     handles: Vec<Handle>,
     free_handles: Vec<u32>,
     partial: Partial,
@@ -173,6 +177,8 @@ pub struct Reception {
     /// Of what is being taken.
     cost: Cost,
     withholding: VecDeque<(SessionId, u32)>,
+    /// Those of it that ended sessions have left.
+    stale_entries: usize,
     reserved_bytes: u64,
     carry_bytes: u64,
     /// Places for handles that the sessions have memory for.
@@ -215,6 +221,7 @@ impl Reception {
             turnstile: Turnstile::new(limits.turn.reception_cost, limits.turn.quantum_cost),
             cost: Cost::default(),
             withholding: VecDeque::new(),
+            stale_entries: 0,
             reserved_bytes: 0,
             carry_bytes: 0,
             open_handles: 0,
@@ -265,6 +272,12 @@ impl Reception {
         self.sessions.len()
     }
 
+    /// Entries of handles that credit is withheld from.
+    #[cfg(feature = "testing")]
+    pub(crate) fn withholding_entries(&self) -> usize {
+        self.withholding.len()
+    }
+
     /// Bytes of session state.
     pub fn session_bytes(&self) -> u64 {
         let handles = self.handle_places * size_of::<Handle>();
@@ -281,6 +294,7 @@ impl Reception {
                     is_ending: false,
                     is_paused: false,
                     open_handles: 0,
+                    stale_entries: 0,
                     handles: Vec::new(),
                     free_handles: Vec::new(),
                     partial: Partial::None,

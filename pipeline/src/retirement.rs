@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 
-use deltaworks_runtime::chunk_memory::ChunkId;
+use deltaworks_runtime::chunk_memory::{CHUNK_BYTES, ChunkId};
 
 use crate::document::{LEAVING, LIVE};
 use crate::kept::{Kept, KeptCounts, Newest, Room, Source, newest};
@@ -398,7 +398,7 @@ fn pass(
     let keep_bytes = registry.collections.get(document.collection).limits.keep_bytes;
     // Who keeps nothing counts what was kept elsewhere.
     if keep_bytes > 0 && (keeping.kept.is_some() || keeping.source != Source::Reception) {
-        let most = keeping.kept.as_ref().map_or(u64::MAX, Kept::bytes_max);
+        let most = keeping.kept.as_ref().map_or((CHUNK_BYTES / 2) as u64, Kept::bytes_max);
         let keep_bytes = u64::from(keep_bytes).min(most);
         let found = newest(nodes, document, (start, end), run_bytes, keep_bytes);
         cost += found.looked_at / NODES_PER_ENTRY + (found.bytes / BYTES_PER_ENTRY) as usize;

@@ -262,7 +262,7 @@ impl Validation {
     }
 
     /// What waits here behind batches in slices and in lanes, with those batches.
-    #[cfg(any(feature = "planted_faults", feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub(crate) fn set_aside_count(&self) -> usize {
         self.aside.used() + self.stalls.len()
     }

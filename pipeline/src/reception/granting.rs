@@ -19,6 +19,8 @@ use crate::quota::Quota;
 
 /// Time between two looks at what quotas allow by now.
 const GRANT_INTERVAL_NS: u64 = 2_000_000;
+/// Entries of ended sessions that stay until their turn comes, unless most entries are such.
+const STALE_ENTRIES_MAX: usize = 1_024;
 /// Handles that are looked at then, at most.
 const GRANTS_AT_ONCE: usize = 256;
 
@@ -47,7 +49,7 @@ impl Reception {
         let granted = self.grant(id, number, most, now);
         let handle = &self.sessions[id.0 as usize].handles[number as usize];
         if handle.withheld_bytes > 0 {
-            self.withholding.push_back((id, number));
+            self.list(id, number);
             self.counts.withheld_credits += u64::from(is_short);
         }
         granted
@@ -66,7 +68,33 @@ impl Reception {
         }
         ack.credit_bytes = self.grant(ack.session, ack.handle, withheld, now) as u32;
         if u64::from(ack.credit_bytes) < withheld {
-            self.withholding.push_back((ack.session, ack.handle));
+            self.list(ack.session, ack.handle);
+        }
+    }
+
+    /// Has a handle looked at when credit can be given; it stands in the list once.
+    pub(super) fn list(&mut self, id: SessionId, number: u32) {
+        let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
+        if !handle.is_listed {
+            handle.is_listed = true;
+            self.withholding.push_back((id, number));
+        }
+    }
+
+    /// Notes that a session that has ended leaves so many entries. They go when their turn comes, or when
+    /// most entries are such.
+    pub(super) fn leave_listed(&mut self, id: SessionId, listed: usize) {
+        self.sessions[id.0 as usize].stale_entries += listed as u32;
+        self.stale_entries += listed;
+        if self.stale_entries > STALE_ENTRIES_MAX.max(self.withholding.len() / 2) {
+            let sessions = &mut self.sessions;
+            self.withholding.retain(|(id, _)| {
+                let stale = &mut sessions[id.0 as usize].stale_entries;
+                let is_live = *stale == 0;
+                *stale = stale.saturating_sub(1);
+                is_live
+            });
+            self.stale_entries = 0;
         }
     }
 
@@ -84,14 +112,20 @@ impl Reception {
         for _ in 0..looks {
             let Some((id, number)) = self.withholding.pop_front() else { break };
             let session = &mut self.sessions[id.0 as usize];
+            if session.stale_entries > 0 {
+                session.stale_entries -= 1;
+                self.stale_entries -= 1;
+                continue;
+            }
             let Some(handle) = session.handles.get_mut(number as usize) else { continue };
+            handle.is_listed = false;
             if handle.state != State::Open || handle.withheld_bytes == 0 {
                 continue;
             }
             let withheld = handle.withheld_bytes;
             let bytes = self.grant(id, number, withheld, now);
             if bytes < withheld {
-                self.withholding.push_back((id, number));
+                self.list(id, number);
             }
             if bytes > 0 {
                 port.credit(id, number, bytes);

@@ -149,6 +149,7 @@ impl Reception {
             withheld_bytes: 0,
             used: Used::default(),
             collection: 0,
+            is_listed: false,
         };
         if self.open_handles >= self.limits.handles_per_core_max {
             around.port.open_refused(id, request.request, OpenRefusal::Budget);
@@ -158,6 +159,7 @@ impl Reception {
             Some(handle) => {
                 // What its last producer used of a quota is used.
                 entry.used = session.handles[handle as usize].used;
+                entry.is_listed = session.handles[handle as usize].is_listed;
                 session.handles[handle as usize] = entry;
                 handle
             }
@@ -264,9 +266,11 @@ impl Reception {
         if session.is_ending && session.open_handles == 0 && session.is_used {
             session.is_used = false;
             self.handle_places -= session.handles.capacity();
+            let listed = session.handles.iter().filter(|handle| handle.is_listed).count();
             session.handles = Vec::new();
             session.free_handles = Vec::new();
             session.is_paused = false;
+            self.leave_listed(id, listed);
             self.paused.retain(|paused| *paused != id.0);
             self.free_sessions.push(id.0);
             port.forgotten(id);
@@ -404,13 +408,17 @@ impl Reception {
             return;
         }
         if self.pool.is_short() && handle.balance_bytes > i64::from(CREDIT_FLOOR_BYTES) {
-            if handle.withheld_bytes == 0 && ack.credit_bytes > 0 {
-                self.withholding.push_back((ack.session, ack.handle));
-                self.counts.withheld_credits += 1;
-            }
+            let is_first = handle.withheld_bytes == 0 && ack.credit_bytes > 0;
             handle.withheld_bytes += u64::from(ack.credit_bytes);
             ack.credit_bytes = 0;
-        } else if self.has_quotas {
+            if is_first {
+                self.counts.withheld_credits += 1;
+                self.list(ack.session, ack.handle);
+            }
+            port.ack(&ack);
+            return;
+        }
+        if self.has_quotas {
             self.grant_of_ack(&mut ack, now);
             port.ack(&ack);
             return;

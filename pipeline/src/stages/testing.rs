@@ -59,6 +59,12 @@ impl CoreStages {
         self.validation.as_ref().map_or(0, crate::validation::Validation::set_aside_count)
     }
 
+    /// Entries of handles that credit is withheld from.
+    #[cfg(feature = "testing")]
+    pub fn withholding_entries(&self) -> usize {
+        self.sessions.as_ref().map_or(0, |side| side.reception.withholding_entries())
+    }
+
     /// Whether messages or marks wait for this core, or it owes an answer: it must not sleep then.
     #[cfg(feature = "testing")]
     pub fn has_unheard(&self) -> bool {

@@ -66,7 +66,7 @@ impl Aside {
     }
 
     /// Places that are taken.
-    #[cfg(any(test, feature = "planted_faults", feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub fn used(&self) -> usize {
         self.used
     }

@@ -119,6 +119,7 @@ scenarios! {
         a_quota_counts_deltas,
         closing_and_opening_again_refills_no_quota,
         credit_that_was_not_used_is_given_back,
+        who_waits_for_credit_waits_once,
         quotas_change_while_sessions_are_there,
     ],
     schema: [

@@ -296,6 +296,50 @@ pub(crate) fn credit_that_was_not_used_is_given_back() {
     }
 }
 
+/// However often handles are opened and closed, and sessions begun and ended, while a quota gives nothing:
+/// one entry a place waits, those of ended sessions go, and who comes later is given its credit.
+pub(crate) fn who_waits_for_credit_waits_once() {
+    let mut world = world(1, |config| {
+        config.limits.quotas = Quotas { address: of_bytes(RATE), ..Quotas::default() };
+    });
+    let address = Arc::new(SharedUse::default());
+    let used_up = world.connect(0).expect("room");
+    world.set_address(used_up, &address);
+    let mut writer = Writer::open(&mut world, used_up, "d", 1);
+    for _ in 0..40 {
+        writer.write(&mut world, &[&[1; 100]]);
+        world.run();
+        world.events(used_up).iter().for_each(|event| writer.hear(event));
+    }
+    let waiting = world.stages(0).withholding_entries();
+    assert!(waiting <= 1, "{waiting}");
+    for session in 0..2_000 {
+        let peer = world.connect(0).expect("room");
+        world.set_address(peer, &address);
+        for producer in 1..4 {
+            let writer = Writer::open(&mut world, peer, "d", 100 * (1 + session) + producer);
+            world.close(peer, writer.handle);
+            world.run();
+            world.events(peer);
+        }
+        world.disconnect(peer);
+        world.run();
+    }
+    let waiting = world.stages(0).withholding_entries();
+    assert!(waiting <= 1 + 1_024, "{waiting} entries wait");
+    // The place of the last session, whose entries are stale, serves another one.
+    let peer = world.connect(0).expect("room");
+    world.set_address(peer, &address);
+    let mut later = Writer::open(&mut world, peer, "d", 7);
+    for _ in 0..STEPS {
+        world.advance_ns(STEP_NS);
+        world.run();
+        world.events(peer).iter().for_each(|event| later.hear(event));
+    }
+    assert!(later.granted > 0, "credit comes");
+    assert!(world.stages(0).withholding_entries() <= 2, "and what nobody waits for is gone");
+}
+
 /// A quota that is lifted while the server runs holds nobody any more, and one that is set holds those
 /// who are there.
 pub(crate) fn quotas_change_while_sessions_are_there() {

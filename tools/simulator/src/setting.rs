@@ -346,8 +346,8 @@ fn roles(dice: &mut Dice) -> Vec<CoreRole> {
 
 fn limits(dice: &mut Dice, is_large: bool) -> Limits {
     let turn = TurnBounds {
-        reception_cost: dice.pick(&[1_500, 4_000, 40_000]),
-        quantum_cost: dice.pick(&[600, 2_000, 10_000]),
+        reception_cost: dice.pick(&[1_500, 4_000, 28_000]),
+        quantum_cost: dice.pick(&[600, 2_000, 7_000]),
         messages_per_turn: dice.pick(&[1, 3, 64, 1024]),
         marks_per_owner: dice.pick(&[1, 2, 64]),
         sends_per_turn: dice.pick(&[1, 2, 16]),
