@@ -233,6 +233,20 @@ impl Heat {
         heat
     }
 
+    /// Goes by other thresholds from now on. How long a document was hot or quiet by the ones before
+    /// counts no more.
+    pub fn tune(&mut self, thresholds: Thresholds) {
+        let before = core::mem::replace(&mut self.thresholds, thresholds);
+        if thresholds.promotion != before.promotion {
+            self.candidates.iter_mut().for_each(|it| it.temper.hot_spans = 0);
+            // Counted down from what a higher rate is worth, a lower one would be found late.
+            self.draw();
+        }
+        if thresholds.demotion != before.demotion {
+            self.candidates.iter_mut().for_each(|it| it.temper.quiet_since_ns = None);
+        }
+    }
+
     /// Begins the countdown anew, from another number each time: a rhythm among the documents must
     /// not hide one of them.
     fn draw(&mut self) {
@@ -572,6 +586,41 @@ mod tests {
         play.heat.set_elastic(2, 0, None);
         play.span();
         assert_eq!((play.span(), play.heat.wake_at_ns()), (None, u64::MAX));
+    }
+
+    /// A lower rate finds what it asks for at once, and nothing is hot or quiet by what was asked before.
+    #[test]
+    fn thresholds_change_and_what_was_judged_by_others_counts_no_more() {
+        let mut play = Play::new(2);
+        let of = |promotion, demotion| Thresholds { promotion, demotion, ..Thresholds::default() };
+        play.heat.tune(of(6_400, 100));
+        let units: i64 = (0..2_000).map(|_| i64::from(play.heat.accepts(1))).sum();
+        assert!(units > 1_000, "the countdown is that of the new rate");
+        play.heat.find(0, 0);
+        let mut wish = |thresholds, batches| {
+            play.heat.tune(thresholds);
+            (0..batches).for_each(|_| play.accept(0, 1));
+            let report = play.span().expect("there is load");
+            report.documents.iter().find(|it| it.slot == 0).map(|it| it.wish)
+        };
+        assert_eq!(wish(of(500, 100), 60), None, "it has not been measured over a span yet");
+        assert_eq!(wish(of(500, 100), 60), Some(Wish::Stay), "hot in one span");
+        assert_eq!(wish(of(400, 100), 60), Some(Wish::Stay), "the first by this rate");
+        assert_eq!(wish(of(400, 100), 60), Some(Wish::Promotion));
+        assert_eq!(wish(of(400, 50), 60), Some(Wish::Promotion), "the same rate");
+        play.heat.set_elastic(0, 0, Some(1));
+        let mut wishes = |thresholds: Thresholds, spans: usize| {
+            let mut wish = |_| {
+                play.heat.tune(thresholds);
+                (0..4).for_each(|_| play.accept(0, 1));
+                play.span().expect("there is load").documents[0].wish
+            };
+            (0..spans).map(&mut wish).collect::<Vec<_>>()
+        };
+        assert_eq!(wishes(of(400, 50), 49), vec![Wish::Stay; 49], "40 a second is quiet");
+        assert_eq!(wishes(of(400, 45), 49), vec![Wish::Stay; 49], "from the beginning");
+        assert_eq!(wishes(of(300, 45), 1), [Wish::Demotion], "another rate lets it be");
+        assert_eq!(wishes(of(300, 40), 60), vec![Wish::Stay; 60], "at the rate it is not quiet");
     }
 
     /// However many are found, those with an elastic worker and the hottest stay.

@@ -49,6 +49,40 @@ impl Default for PlacementLimits {
     }
 }
 
+impl PlacementLimits {
+    /// Goes by other numbers from now on.
+    pub fn tune(&mut self, tuning: PlacementTuning) {
+        let PlacementTuning { promotion, demotion, quiet_ns, .. } = tuning;
+        self.thresholds = Thresholds { promotion, demotion, quiet_ns, ..self.thresholds };
+        self.balance_percent = tuning.balance_percent;
+        self.moves_per_second = tuning.moves_per_second;
+    }
+}
+
+/// What of [`PlacementLimits`] can change while documents live; see there and [`Thresholds`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacementTuning {
+    /// Deltas a second above which a document is promoted; 0 promotes nothing.
+    pub promotion: u64,
+    /// Deltas a second below which it is quiet.
+    pub demotion: u64,
+    /// Nanoseconds on end that it must be quiet to be demoted.
+    pub quiet_ns: u64,
+    /// By how many percent of the least loaded worker's load the most loaded one's may be more.
+    pub balance_percent: u32,
+    /// Documents that change their worker in a second at most.
+    pub moves_per_second: u32,
+}
+
+impl PlacementTuning {
+    /// That of `limits`.
+    pub fn of(limits: &PlacementLimits) -> Self {
+        let PlacementLimits { thresholds, balance_percent, moves_per_second, .. } = *limits;
+        let Thresholds { promotion, demotion, quiet_ns, .. } = thresholds;
+        Self { promotion, demotion, quiet_ns, balance_percent, moves_per_second }
+    }
+}
+
 /// Where an elastic worker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ElasticPlace {

@@ -33,6 +33,7 @@ use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
 use crate::message::{Message, SessionId};
+use crate::placement::PlacementTuning;
 use crate::placement::coordinator::{Coordinator, PlacementCounts};
 use crate::port::{ControlAction, SessionFault, SessionPort};
 use crate::propagation::{Propagation, PropagationCounts};
@@ -97,13 +98,16 @@ pub struct Tuning {
     pub idle_unload_ns: u64,
     /// What sessions, producers and addresses may send from then on.
     pub quotas: Quotas,
+    /// When documents are placed elsewhere.
+    pub placement: PlacementTuning,
 }
 
 impl Tuning {
     /// That of `limits`.
     pub fn of(limits: &Limits) -> Self {
         let Limits { credit_bytes, message_deadline_ns, idle_unload_ns, quotas, .. } = *limits;
-        Self { credit_bytes, message_deadline_ns, idle_unload_ns, quotas }
+        let placement = PlacementTuning::of(&limits.placement);
+        Self { credit_bytes, message_deadline_ns, idle_unload_ns, quotas, placement }
     }
 }
 
@@ -329,7 +333,10 @@ impl CoreStages {
             side.reception.tune(tuning);
         }
         if let Some(validation) = &mut self.validation {
-            validation.registry.tune(tuning);
+            validation.tune(tuning);
+        }
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.tune(tuning.placement);
         }
     }
 

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 
 use super::{
-    Decision, ElasticPlace, ElasticWorker, KnownDocument, PlacementLimits, Reason, Situation,
-    WorkerLoad, decide, is_uneven,
+    Decision, ElasticPlace, ElasticWorker, KnownDocument, PlacementLimits, PlacementTuning, Reason,
+    Situation, WorkerLoad, decide, is_uneven,
 };
 use crate::heat::LoadReport;
 
@@ -110,6 +110,16 @@ impl Coordinator {
     /// What it goes by.
     pub fn limits(&self) -> &PlacementLimits {
         &self.limits
+    }
+
+    /// Goes by other numbers from now on, and looks again at what is known.
+    pub fn tune(&mut self, tuning: PlacementTuning) {
+        // Looks that found the workers uneven by another factor show nothing of this one.
+        if tuning.balance_percent != self.limits.balance_percent {
+            self.uneven_looks = 0;
+        }
+        self.limits.tune(tuning);
+        self.has_news = true;
     }
 
     /// Takes in what a worker tells of its last span.

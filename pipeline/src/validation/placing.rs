@@ -12,6 +12,7 @@ use crate::heat::{Mark, Work};
 use crate::mailbox::Mailboxes;
 use crate::message::Message;
 use crate::placement::Decision;
+use crate::stages::Tuning;
 
 /// Documents of a worker that is to be emptied that are looked at in a span.
 const SWEPT_AT_ONCE: usize = 16;
@@ -35,6 +36,13 @@ impl Validation {
     /// When this worker must turn at the latest although nothing comes.
     pub(crate) fn wake_at_ns(&self) -> u64 {
         self.heat.wake_at_ns().min(self.moves.wake_at_ns())
+    }
+
+    /// Goes by other numbers from now on.
+    pub(crate) fn tune(&mut self, tuning: Tuning) {
+        self.registry.tune(tuning);
+        self.limits.placement.tune(tuning.placement);
+        self.heat.tune(self.limits.placement.thresholds);
     }
 
     /// Tells nothing more: the worker ends, and nothing is placed elsewhere any more.

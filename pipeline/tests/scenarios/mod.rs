@@ -109,6 +109,8 @@ scenarios! {
         a_promotion_keeps_what_races_with_it_in_order,
         documents_are_spread_by_their_load,
         a_worker_can_be_emptied,
+        thresholds_change_while_documents_are_there,
+        how_even_workers_are_to_be_changes_while_they_work,
     ],
     quotas: [
         a_session_is_granted_no_more_than_its_quota,

@@ -293,3 +293,79 @@ pub(crate) fn a_worker_can_be_emptied() {
         assert_eq!(acknowledged(&events, document.handle).0, number + 1);
     }
 }
+
+/// A document whose rate was nothing special is hot by a lower threshold, and quiet by a higher one.
+pub(crate) fn thresholds_change_while_documents_are_there() {
+    let mut world = world(1, |config| {
+        with_a_spare_core(config);
+        config.limits.placement.thresholds = Thresholds::default();
+    });
+    let peer = world.connect(0).expect("room");
+    let reader = world.connect(0).expect("room");
+    let (warm, _) = open(&mut world, peer, writing("warm", 1));
+    open(&mut world, reader, reading("warm", From::Live, Policy::Gap));
+    let mut number = 0;
+    // 200 deltas a second, for so many spans, or until the cores own so much.
+    let mut publish = |world: &mut Inline, spans: usize, until: [u32; 2]| {
+        for span in 0..spans {
+            if owned(world, 2) == until {
+                return span;
+            }
+            for _ in 0..20 {
+                number += 1;
+                world.publish(peer, warm.handle, number, &[b"warm"]);
+                world.turn();
+            }
+            let_a_span_pass(world);
+        }
+        spans
+    };
+    publish(&mut world, 30, [0, 1]);
+    assert_eq!((owned(&world, 2), counts(&world).promotions), (vec![1, 0], 0));
+    let before = world.tuning();
+    let mut tuning = before;
+    tuning.placement.promotion = 100;
+    tuning.placement.demotion = 20;
+    world.tune(tuning);
+    // Found by its new worth: by the old one it would take more than eighty spans.
+    assert!(publish(&mut world, 40, [0, 1]) < 40, "it moves: {:?}", counts(&world));
+    publish(&mut world, 80, [1, 0]);
+    assert_eq!((owned(&world, 2), counts(&world).promoted), (vec![0, 1], 1), "it stays");
+    // By the thresholds before, a rate of 200 is below that of a quiet document, for ten spans on end.
+    world.tune(before);
+    assert_eq!(publish(&mut world, 20, [1, 0]), 20, "it was not quiet for five seconds yet");
+    let mut tuning = before;
+    tuning.placement.quiet_ns = 10 * SPAN_NS;
+    world.tune(tuning);
+    assert!(publish(&mut world, 5, [1, 0]) < 5, "it comes home: {:?}", counts(&world));
+    assert_eq!((counts(&world).promoted, counts(&world).demotions), (0, 1));
+    world.run();
+    assert_eq!(acknowledged(&world.events(peer), warm.handle).0, number);
+    assert_eq!(sequences(&world.events(reader)), (1..=number).collect::<Vec<_>>());
+}
+
+/// Uneven workers are left alone while that is switched off, and evened once it is not, as many at a
+/// time as there may be then.
+pub(crate) fn how_even_workers_are_to_be_changes_while_they_work() {
+    let (mut world, peer, documents) =
+        lopsided(12, |config| config.limits.placement.balance_percent = 0);
+    let mut number = play(&mut world, peer, &documents, 0, 30);
+    let before = world.tuning();
+    let mut tuning = before;
+    (tuning.placement.balance_percent, tuning.placement.moves_per_second) = (150, 0);
+    world.tune(tuning);
+    number = play(&mut world, peer, &documents, number, 30);
+    assert_eq!(counts(&world).moves, 0);
+    tuning.placement.moves_per_second = 2;
+    world.tune(tuning);
+    number = play(&mut world, peer, &documents, number, 10);
+    assert!((1..=4).contains(&counts(&world).moves), "two a second: {:?}", counts(&world));
+    world.tune(before);
+    let moves = counts(&world).moves;
+    number = play(&mut world, peer, &documents, number, 30);
+    assert_eq!(counts(&world).moves, moves, "switched off again");
+    world.tune(tuning);
+    play(&mut world, peer, &documents, number, 60);
+    let guests = world.stages(1).guest_count();
+    assert!((4..=6).contains(&guests), "about half of them: {guests}");
+}

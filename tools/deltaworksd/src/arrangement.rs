@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use deltaworks_pipeline::collection::Collections;
-use deltaworks_pipeline::heat::Thresholds;
 use deltaworks_pipeline::limits::Limits;
-use deltaworks_pipeline::placement::PlacementLimits;
 use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_server::sizing::{
@@ -65,24 +63,16 @@ impl Arrangement {
         inherited: Vec<(String, Inherited)>,
     ) -> ServerConfig {
         let sizing = self.sizing;
+        let mut placement = sizing.limits.placement;
+        placement.elastic_workers_max = config.max_elastic_workers;
+        placement.tune(config.placement());
         let limits = Limits {
             credit_bytes: config.credit_bytes,
             handles_per_session_max: config.documents_per_session,
             quotas: config.quotas(),
             message_deadline_ns: config.message_deadline_seconds * 1_000_000_000,
             idle_unload_ns: config.idle_unload_seconds * 1_000_000_000,
-            placement: PlacementLimits {
-                elastic_workers_max: config.max_elastic_workers,
-                thresholds: Thresholds {
-                    promotion: config.promotion_threshold,
-                    demotion: config.demotion_threshold,
-                    quiet_ns: config.idle_timeout * 1_000_000_000,
-                    ..sizing.limits.placement.thresholds
-                },
-                balance_percent: config.balance_percent,
-                moves_per_second: config.moves_per_second,
-                ..sizing.limits.placement
-            },
+            placement,
             ..sizing.limits
         };
         let mut protocol = ProtocolConfig::default();

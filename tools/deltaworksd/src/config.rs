@@ -18,6 +18,7 @@ pub mod print;
 pub mod source;
 pub mod value;
 
+use deltaworks_pipeline::placement::PlacementTuning;
 use deltaworks_pipeline::quota::{Quota, Quotas};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -111,6 +112,17 @@ impl Config {
             session: of(self.session_bytes_per_second, self.session_deltas_per_second),
             producer: of(self.producer_bytes_per_second, self.producer_deltas_per_second),
             address: of(self.address_bytes_per_second, self.address_deltas_per_second),
+        }
+    }
+
+    /// When documents are placed elsewhere.
+    pub fn placement(&self) -> PlacementTuning {
+        PlacementTuning {
+            promotion: self.promotion_threshold,
+            demotion: self.demotion_threshold,
+            quiet_ns: self.idle_timeout * 1_000_000_000,
+            balance_percent: self.balance_percent,
+            moves_per_second: self.moves_per_second,
         }
     }
 

@@ -164,6 +164,7 @@ fn settings(config: &Config) -> Settings {
             message_deadline_ns: config.message_deadline_seconds * 1_000_000_000,
             idle_unload_ns: config.idle_unload_seconds * 1_000_000_000,
             quotas: config.quotas(),
+            placement: config.placement(),
         },
     }
 }

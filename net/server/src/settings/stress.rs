@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use deltaworks_pipeline::placement::PlacementTuning;
 use deltaworks_stress_tests::{Random, rounds};
 
 use super::*;
@@ -14,6 +15,13 @@ fn settings(number: u32) -> Settings {
         message_deadline_ns: long << 32 | long,
         idle_unload_ns: long,
         quotas: Default::default(),
+        placement: PlacementTuning {
+            promotion: long,
+            demotion: long,
+            quiet_ns: long << 32 | long,
+            balance_percent: number,
+            moves_per_second: number,
+        },
     };
     Settings {
         hello_deadline_ms: number,

@@ -344,7 +344,7 @@ keys! {
             unit "deltas a second";
             range Whole(0, u64::MAX >> 1);
             memory "none";
-            Restart(TAKEN), Works;
+            Reload, Works;
 
         /// A document with an elastic worker and less deltas a second than this is quiet; see
         /// `idle_timeout`.
@@ -352,14 +352,14 @@ keys! {
             unit "deltas a second";
             range Whole(0, u64::MAX >> 1);
             memory "none";
-            Restart(TAKEN), Works;
+            Reload, Works;
 
         /// A document that was quiet for this long on end gives its elastic worker back.
         idle_timeout: u64 = 5;
             unit "seconds";
             range Whole(0, SECONDS_MAX);
             memory "none";
-            Restart(TAKEN), Works;
+            Reload, Works;
 
         /// From which load on, in percent of the least loaded worker's, documents move away from the
         /// most loaded one; 0 leaves them where they are. Workers that differ by less than a tenth of a
@@ -368,14 +368,14 @@ keys! {
             unit "percent";
             range Whole(0, 10_000);
             memory "none";
-            Restart(TAKEN), Works;
+            Reload, Works;
 
         /// Documents that may change their worker in a second, for whatever reason; 0 moves none unasked.
         moves_per_second: u32 = 10;
             unit "documents";
             range Whole(0, 1_000);
             memory "none beyond the guests of `core_workers`";
-            Restart(TAKEN), Works;
+            Reload, Works;
 
         /// How long a core stays awake without work.
         spin_us: u64 = 20;

@@ -13,6 +13,7 @@ mod moving;
 #[path = "../observe/openmetrics.rs"]
 mod openmetrics;
 mod owners;
+mod reloading;
 #[path = "../attack/wire.rs"]
 #[expect(dead_code, reason = "the attacks use the rest")]
 mod wire;
