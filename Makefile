@@ -96,9 +96,10 @@ bench-full: needs ## The same with every combination, for as long as it takes
 bench-guard: needs ## Compares the work tree with a commit in pairs, and fails beyond a loss: BASE=<commit> LOSS=5
 	@BASE="$(BASE)" LOSS="$(or $(LOSS),5)" scripts/bench-guard $(OPTIONS)
 
-results: ## RESULTS.md out of the last `make bench`
+results: ## RESULTS.md and the README's table out of the last `make bench`
 	@$(CARGO) run --quiet --locked -p deltaworks-harness --bin bench -- results bench-report/results.json > RESULTS.md.half
 	@mv RESULTS.md.half RESULTS.md
+	@$(CARGO) run --quiet --locked -p deltaworks-harness --bin bench -- results bench-report/results.json --readme README.md
 
 release-pgo: needs ## Builds with a profile of the harness's load, and compares with the ordinary release
 	@scripts/release-pgo

@@ -20,11 +20,13 @@ pub struct Left {
     pub complaint: String,
     /// How it ended, in words; `None` if well.
     pub fault: Option<String>,
+    /// Its exit code, if it ended by itself.
+    pub code: Option<i32>,
 }
 
 /// Runs `program` with `arguments` in `folder`, for `time` at most.
 pub fn run(program: &Path, arguments: &[String], folder: &Path, time: Duration) -> Left {
-    let mut left = Left { lines: Vec::new(), complaint: String::new(), fault: None };
+    let mut left = Left { lines: Vec::new(), complaint: String::new(), fault: None, code: None };
     let child = Command::new(program)
         .args(arguments)
         .current_dir(folder)
@@ -56,8 +58,10 @@ pub fn run(program: &Path, arguments: &[String], folder: &Path, time: Duration) 
     let began = Instant::now();
     left.fault = loop {
         match child.try_wait() {
-            Ok(Some(status)) if status.success() => break None,
-            Ok(Some(status)) => break Some(status.to_string()),
+            Ok(Some(status)) => {
+                left.code = status.code();
+                break (!status.success()).then(|| status.to_string());
+            }
             Ok(None) if began.elapsed() > time => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -99,6 +103,7 @@ mod tests {
         let ill = shell("echo half; echo why >&2; exit 3", long);
         assert_eq!(ill.lines, ["half"]);
         assert!(ill.fault.is_some_and(|told| told.contains('3')) && ill.complaint == "why");
+        assert_eq!(ill.code, Some(3));
         let endless = shell("echo begun; exec sleep 600", Duration::from_millis(300));
         assert_eq!(endless.lines, ["begun"]);
         assert!(endless.fault.is_some_and(|told| told.contains("limit")));

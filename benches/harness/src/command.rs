@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use crate::compare::{CalibrateOptions, CompareOptions, calibrate, compare};
-use crate::driver::{self, BenchOptions, Programs};
+use crate::driver::{self, BenchOptions, Moment, Programs};
 use crate::instructions::{self, InstructionsOptions};
 use crate::page::page;
 use crate::progress::duration;
+use crate::readme;
 use crate::results::Results;
 use crate::tables::tables;
 
@@ -30,6 +31,9 @@ pub enum Command {
     Results {
         /// Its `results.json`.
         results: PathBuf,
+        /// Puts the README's table, made of the same run, between its marks in this file, and prints nothing.
+        #[arg(long, value_name = "FILE")]
+        readme: Option<PathBuf>,
     },
     /// Instructions per delta of the hot loops, beside what was last recorded.
     Instructions(InstructionsOptions),
@@ -50,8 +54,15 @@ pub fn run(command: &Command) -> Result<bool, String> {
             let beside = results.with_file_name("report.html");
             report(&Results::read(results)?, out.as_ref().unwrap_or(&beside)).map(|()| true)
         }
-        Command::Results { results } => {
+        Command::Results { results, readme: None } => {
             write(&tables(&Results::read(results)?));
+            Ok(true)
+        }
+        Command::Results { results, readme: Some(to) } => {
+            let told = |error: std::io::Error| format!("{}: {error}", to.display());
+            let text = std::fs::read_to_string(to).map_err(told)?;
+            let text = readme::put(&text, &readme::block(&Results::read(results)?))?;
+            std::fs::write(to, text).map_err(told)?;
             Ok(true)
         }
         Command::Instructions(options) => {
@@ -69,8 +80,10 @@ fn write(text: &str) {
 
 fn bench(options: &BenchOptions) -> Result<bool, String> {
     let entries = options.chosen();
+    let rounds = options.samples.unwrap_or(options.extent.samples());
     if options.list {
         entries.iter().for_each(|entry| write(&format!("{}\n", entry.name)));
+        eprint!("{}", driver::plan(&entries, rounds, None));
         return Ok(true);
     }
     if entries.is_empty() {
@@ -79,10 +92,21 @@ fn bench(options: &BenchOptions) -> Result<bool, String> {
     let programs = Programs { throughput: throughput()?, peers: options.peers.clone() };
     std::fs::create_dir_all(&options.out)
         .map_err(|error| format!("{}: {error}", options.out.display()))?;
-    let rounds = options.samples.unwrap_or(options.extent.samples());
-    let keep = |results: &Results| keep(results, &options.out);
-    let extent = options.extent;
-    let results = driver::run(&entries, extent, rounds, &programs, Path::new("."), keep)?;
+    let kept = options.out.join("results.json");
+    let begun = match options.resume && kept.exists() {
+        true => Some(Results::read(&kept)?),
+        false => None,
+    };
+    eprint!("{}", driver::plan(&entries, rounds, begun.as_ref()));
+    let keep = |results: &Results, moment: Moment| match moment {
+        Moment::Child => results.write(&kept),
+        Moment::Round => {
+            results.write(&kept)?;
+            report(results, &options.out.join("report.html"))
+        }
+    };
+    let (extent, here) = (options.extent, Path::new("."));
+    let results = driver::run(&entries, extent, rounds, &programs, here, begun, keep)?;
     if options.json {
         let text = serde_json::to_string(&results).map_err(|error| error.to_string())?;
         write(&format!("{text}\n"));
@@ -95,11 +119,6 @@ fn bench(options: &BenchOptions) -> Result<bool, String> {
         options.out.join("report.html").display()
     );
     Ok(wrong == 0)
-}
-
-fn keep(results: &Results, folder: &Path) -> Result<(), String> {
-    results.write(&folder.join("results.json"))?;
-    report(results, &folder.join("report.html"))
 }
 
 fn report(results: &Results, to: &Path) -> Result<(), String> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::callgrind;
 use crate::pairs::{self, Rule, Side, Verdict};
+use crate::progress::duration;
 use crate::quantity::quantity;
 use crate::results::{Better, Results, Series};
 use crate::statistics::{median, span};
@@ -21,6 +22,20 @@ pub struct CompareOptions {
     pub old: PathBuf,
     /// The same of what is judged.
     pub new: PathBuf,
+    /// When something is lost.
+    #[command(flatten)]
+    pub rule: RuleOptions,
+    /// What the new program gets, too.
+    #[arg(long, value_name = "ARGUMENTS", hide = true)]
+    pub new_gets: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// When something is lost, and how hard it is looked.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RuleOptions {
     /// The loss that is too much, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     pub loss: f64,
@@ -33,15 +48,9 @@ pub struct CompareOptions {
     /// Judges by time alone.
     #[arg(long)]
     pub no_instructions: bool,
-    /// What the new program gets, too.
-    #[arg(long, value_name = "ARGUMENTS", hide = true)]
-    pub new_gets: Option<String>,
-    /// One JSON object a line.
-    #[arg(long)]
-    pub json: bool,
 }
 
-impl CompareOptions {
+impl RuleOptions {
     fn rule(&self) -> Rule {
         Rule {
             loss_percent: self.loss,
@@ -60,7 +69,7 @@ pub fn compare(options: &CompareOptions, mut tell: impl FnMut(String)) -> Result
     let is_kept = |path: &Path| path.extension().is_some_and(|it| it == "json");
     if is_kept(&options.old) && is_kept(&options.new) {
         let (old, new) = (Results::read(&options.old)?, Results::read(&options.new)?);
-        let changes = changes(&old, &new, options.loss);
+        let changes = changes(&old, &new, options.rule.loss);
         for change in &changes {
             tell(line(change, options.json, Change::row));
         }
@@ -78,8 +87,8 @@ pub fn compare(options: &CompareOptions, mut tell: impl FnMut(String)) -> Result
     };
     let old = side(&options.old, "");
     let new = side(&options.new, options.new_gets.as_deref().unwrap_or_default());
-    let rule = options.rule();
-    if !rule.counts_instructions && !options.no_instructions {
+    let rule = options.rule.rule();
+    if !rule.counts_instructions && !options.rule.no_instructions {
         tell("valgrind is not installed: judged by time alone\n".to_owned());
     }
     let verdicts =
@@ -157,21 +166,16 @@ fn change(old: &Series, new: &Series, limit_percent: f64) -> Option<Change> {
 pub struct CalibrateOptions {
     /// A built `throughput`; by default this one.
     pub program: Option<PathBuf>,
-    /// How often each way.
+    /// How often each way: so many comparisons with itself, and as many with a loss. One takes two
+    /// minutes or so, so 20 take an hour and a half.
     #[arg(long, default_value_t = 20)]
-    pub times: u32,
+    pub runs: u32,
     /// The loss that is planted, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
     pub planted: f64,
-    /// The loss that is too much, in percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
-    pub loss: f64,
-    /// Pairs of each scenario.
-    #[arg(long, default_value_t = 14)]
-    pub pairs: u32,
-    /// Seconds of each run.
-    #[arg(long, default_value_t = 0.35)]
-    pub seconds: f64,
+    /// When something is lost.
+    #[command(flatten)]
+    pub rule: RuleOptions,
 }
 
 /// Compares `own` with itself, and with itself and a planted loss, in turns; `false` unless every one is
@@ -188,15 +192,11 @@ pub fn calibrate(
     let side =
         |planted_percent| Side { program: program.to_owned(), more: Vec::new(), planted_percent };
     let (old, same, slower) = (side(0.0), side(0.0), side(options.planted));
-    let rule = Rule {
-        loss_percent: options.loss,
-        pairs: options.pairs,
-        seconds: options.seconds,
-        counts_instructions: callgrind::is_there(),
-    };
+    let rule = options.rule.rule();
+    let all_began = std::time::Instant::now();
     let (mut passed, mut found, mut found_by_time, mut found_by_instructions) = (0, 0, 0, 0);
     let mut longest_s = 0.0_f64;
-    for round in 1..=options.times {
+    for round in 1..=options.runs {
         for (name, new) in [("itself", &same), ("itself with a loss", &slower)] {
             let began = std::time::Instant::now();
             let verdicts = pairs::compare(&old, new, rule, |_| {})?;
@@ -217,8 +217,13 @@ pub fn calibrate(
             ));
             verdicts.iter().for_each(|it| tell(format!("    {}\n", it.row())));
         }
+        let each_s = all_began.elapsed().as_secs_f64() / f64::from(round);
+        let left_s = each_s * f64::from(options.runs - round);
+        if left_s > 0.0 {
+            eprintln!("{round} of {} each way, about {} left", options.runs, duration(left_s));
+        }
     }
-    let times = options.times;
+    let times = options.runs;
     tell(format!(
         "the same against itself passed {passed} of {times}; a planted loss of {} % was found {found} of {times} \
          (by time {found_by_time}, by instructions {found_by_instructions}); the longest took {longest_s:.0} s\n",

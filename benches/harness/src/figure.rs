@@ -59,7 +59,7 @@ const UNIFORM_CBOR: &[(&str, &[&str])] =
     &[("law", &["uniform"]), ("collection", &["cbor"]), ("delta_bytes", &["46"])];
 
 /// All figures, in the order of the page.
-pub const FIGURES: [Figure; 18] = [
+pub const FIGURES: [Figure; 23] = [
     Figure {
         id: "pipeline",
         title: "The data path, by batch and documents",
@@ -140,19 +140,66 @@ pub const FIGURES: [Figure; 18] = [
         ],
         panel: "cores × batch",
         shape: Shape::Strips { row: "documents × law" },
-        is_logarithmic: false,
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "two-cores",
+        title: "Two cores against one",
+        question: "What does a second core bring, if half of the batches are for documents of the other one?",
+        not_measured: "more cores than this machine has; documents that move.",
+        scenario: "pipeline",
+        metric: "deltas",
+        unit: "1/s",
+        fixed: &[
+            ("law", &["uniform"]),
+            ("collection", &["cbor"]),
+            ("delta_bytes", &["46"]),
+            ("documents", &["10000", "1000000"]),
+            ("batch", &["1", "32"]),
+        ],
+        panel: "documents × batch",
+        shape: Shape::Strips { row: "cores" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "capacity",
+        title: "Foretold and measured: rates",
+        question: "Does the simulation that plans larger machines foretell this one, from what its stages cost in the same run?",
+        not_measured: "machines that are not here. Foretold are other cells than those that the costs were fitted to; rates are of \
+            threads that run, samples are short, and the fastest one is what counts.",
+        scenario: "capacity",
+        metric: "deltas",
+        unit: "1/s",
+        fixed: &[],
+        panel: "cores × documents",
+        shape: Shape::Lines { x: "batch", line: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "capacity-memory",
+        title: "Foretold and measured: memory",
+        question: "And how many bytes are live, as against what is foretold?",
+        not_measured: "the program itself, and what the allocator keeps.",
+        scenario: "capacity",
+        metric: "live",
+        unit: "bytes",
+        fixed: &[],
+        panel: "cores × documents",
+        shape: Shape::Lines { x: "batch", line: "system" },
+        is_logarithmic: true,
     },
     Figure {
         id: "in-process",
         title: "Between two threads",
-        question: "How many messages a second go from one core to another inside of a process?",
-        not_measured: "what a message means: the rings and channels of the others move bytes and check nothing.",
+        question: "How many messages a second go from one core to another inside of a process? “deltaworks-checked” is the whole data \
+            path on two cores: checked, numbered, appended, delivered, and half of it crosses.",
+        not_measured: "what a message means: rings and channels move bytes and check nothing. Ours rings its doorbell behind each batch.",
         scenario: "in-process",
         metric: "messages",
         unit: "1/s",
         fixed: &[],
-        panel: "payload_bytes × batch",
-        shape: Shape::Strips { row: "system" },
+        panel: "payload_bytes",
+        shape: Shape::Strips { row: "system × batch" },
         is_logarithmic: true,
     },
     Figure {
@@ -223,13 +270,15 @@ pub const FIGURES: [Figure; 18] = [
     Figure {
         id: "latency",
         title: "Latency",
-        question: "How late is the slowest hundredth of deliveries, counted from when each was due?",
-        not_measured: "a network. The load is open: who falls behind is not waited for, so waiting counts.",
+        question: "How late is the slowest hundredth of deliveries of 64 bytes to 8 subscribers, counted from when each was due? At half of what \
+            the slowest server can, the same for all; and at a tenth, half and nine tenths of what each one can.",
+        not_measured: "a network. The load is open: who falls behind is not waited for, so waiting counts. Each one's own capacity is \
+            measured with 32 messages a write; single messages cost more, so at nine tenths of it some fall behind.",
         scenario: "latency",
         metric: "p99",
         unit: "us",
         fixed: &[],
-        panel: "load × subscribers × payload_bytes",
+        panel: "load",
         shape: Shape::Strips { row: "system" },
         is_logarithmic: true,
     },
@@ -288,27 +337,56 @@ pub const FIGURES: [Figure; 18] = [
     Figure {
         id: "memory",
         title: "Memory",
-        question: "How many bytes of the process does a document take, and how many each subscription of it?",
-        not_measured: "chunks and nodes: what was sent lies in a pool whose size is configured.",
+        question: "How many bytes does a server's process grow by with each document that is opened, each first delta of one, and each subscription?",
+        not_measured: "the kernel's part. Sessions have a thousand names each, a thousandth of one is in the figure. A first delta makes \
+            the document's stream, and lies in a chunk. The others keep nothing for a name that nobody subscribes to.",
         scenario: "memory",
         metric: "bytes-each",
         unit: "bytes",
         fixed: &[],
         panel: "what",
-        shape: Shape::Strips { row: "count" },
-        is_logarithmic: false,
+        shape: Shape::Strips { row: "system × count" },
+        is_logarithmic: true,
     },
     Figure {
         id: "recovery",
         title: "Recovery after overload",
-        question: "How long after an overload is the last waiting batch delivered, as against the time that its queue needs at the least?",
-        not_measured: "subscribers that drop: here nothing is lost, everything waits.",
+        question: "A server is offered twice what it can, then half of it. How many times as long as its queue needs at the least is it until \
+            nothing waits?",
+        not_measured: "subscribers that drop: here nothing is lost, what waits does so with its publisher. Below one, a server was faster \
+            than when its capacity was measured.",
         scenario: "recovery",
-        metric: "recovery",
-        unit: "ms",
+        metric: "times_the_least",
+        unit: "×",
         fixed: &[],
         panel: "",
-        shape: Shape::Strips { row: "overload" },
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: false,
+    },
+    Figure {
+        id: "limits",
+        title: "What the machine moves",
+        question: "How many bytes a second does a core, or do both, move through memory, and one connection from one core to the other?",
+        not_measured: "anything that deltaworks does: these are the bounds that stand in the other pictures.",
+        scenario: "limits",
+        metric: "bandwidth",
+        unit: "bytes/s",
+        fixed: &[],
+        panel: "",
+        shape: Shape::Strips { row: "system × cores × payload_bytes × write_bytes" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "disk",
+        title: "What the disk syncs",
+        question: "How many writes a second, one after the other, are on the disk for sure?",
+        not_measured: "deltaworks: it writes nothing yet. This is what a log will have to live with.",
+        scenario: "limits",
+        metric: "syncs",
+        unit: "1/s",
+        fixed: &[],
+        panel: "",
+        shape: Shape::Strips { row: "system × write_bytes" },
         is_logarithmic: false,
     },
 ];
@@ -329,7 +407,10 @@ impl Figure {
         let has_figure = self.metric == series.metric
             || self.metric == "stages"
             || series.samples.iter().any(|it| it.more.contains_key(self.metric));
-        self.scenario == series.scenario
+        let is_of = [self.scenario, self.id].contains(&series.scenario.as_str());
+        let is_drawn = !series.is_bound || !matches!(self.shape, Shape::Stages { .. });
+        is_of
+            && is_drawn
             && series.absent.is_none()
             && has_figure
             && !series.values().is_empty()
@@ -351,14 +432,20 @@ impl Figure {
     }
 }
 
-/// What names a series by `key`: its system, or values of its cell, several joined by `×`.
+/// What names a series by `key`: its system, or values of its cell, several joined by `×`. What bounds all
+/// values of the cell alike is named by its system.
 pub fn name_by(series: &Series, key: &str) -> String {
+    if series.is_bound
+        && key.split(" × ").all(|key| key != "system" && !series.cell.contains_key(key))
+    {
+        return series.system.clone();
+    }
     let of = |key: &str| match key {
         "" => String::new(),
         "system" => series.system.clone(),
         _ => match (series.number_of_cell(key), series.of_cell(key)) {
             (Some(number), _) => told(key, &crate::quantity::count(number), number),
-            (None, Some(text)) => text,
+            (None, Some(text)) => text.replace('-', " "),
             (None, None) => String::new(),
         },
     };
@@ -378,6 +465,8 @@ fn told(key: &str, number: &str, value: f64) -> String {
         "publishers" => format!("{number} {}", if one { "publisher" } else { "publishers" }),
         "subscribers" => format!("{number} {}", if one { "subscriber" } else { "subscribers" }),
         "sessions" => format!("{number} sessions"),
+        "count" => format!("of {number}"),
+        "write_bytes" => format!("writes of {number} B"),
         _ => number.to_owned(),
     }
 }

@@ -29,6 +29,8 @@ pub mod statistics;
 
 pub mod quantity;
 
+pub mod bound;
+
 pub mod figure;
 
 pub mod goal;
@@ -38,6 +40,8 @@ pub mod plot;
 pub mod page;
 
 pub mod tables;
+
+pub mod readme;
 
 pub mod callgrind;
 

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::bound::with_bounds;
 use crate::figure::{FIGURES, Figure, Placed, name_by};
 use crate::goal::{Goal, goals};
 use crate::plot::{draw, escaped};
@@ -17,6 +18,8 @@ const STYLE: &str = include_str!("page.css");
 
 /// The page.
 pub fn page(results: &Results) -> String {
+    let measured = results;
+    let results = &with_bounds(measured);
     let mut out =
         String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
     out += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n";
@@ -24,7 +27,7 @@ pub fn page(results: &Results) -> String {
         out,
         "<title>deltaworks, measured</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>"
     );
-    out += &head(results);
+    out += &head(measured);
     let mut shown = vec![false; results.series.len()];
     let mut links = String::new();
     let mut body = String::new();
@@ -80,7 +83,7 @@ fn head(results: &Results) -> String {
         ("Built as", machine.flags.clone()),
         ("Threads that wanted to run", load),
         ("Taken by the host", stolen),
-        ("Locked memory at most", machine.memlock.clone()),
+        ("Locked memory at most", bytes(&machine.memlock)),
         (
             "Extent",
             format!("{}, {} samples each, {samples} in all", results.extent, results.samples_each),
@@ -89,9 +92,15 @@ fn head(results: &Results) -> String {
     ];
     out += "<section>\n<h2>What it was measured on</h2>\n<dl class=\"facts\">\n";
     for (name, value) in facts {
-        let _ = writeln!(out, "<div><dt>{name}</dt><dd>{}</dd></div>", escaped(&value));
+        let class = if name == "Command" { " class=\"whole\"" } else { "" };
+        let _ = writeln!(out, "<div{class}><dt>{name}</dt><dd>{}</dd></div>", escaped(&value));
     }
     out + "</dl>\n</section>\n"
+}
+
+/// A number of bytes as one reads it; other words stay.
+fn bytes(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), |bytes: f64| quantity(bytes, "bytes"))
 }
 
 /// What makes the figures doubtful, if anything does.
@@ -184,7 +193,7 @@ fn goal_section(goals: &[Goal]) -> String {
         out,
         "<div class=\"tally\"><span class=\"chip reached\">{} reached</span><span class=\"chip missed\">{} not reached</span>\
          <span class=\"chip unknown\">{} not measured in this run</span></div>\n<div class=\"scroll\"><table>\n\
-         <tr><th>what</th><th>goal</th><th>measured (medians)</th><th></th></tr>",
+         <tr><th>what</th><th>goal</th><th>measured (medians)</th><th></th><th>by how much</th><th>the nearest limit of this run</th></tr>",
         count("reached"),
         count("not reached"),
         count("not measured")
@@ -197,11 +206,14 @@ fn goal_section(goals: &[Goal]) -> String {
         };
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td class=\"w\">{}</td><td>{}</td><td><span class=\"chip {class}\">{}</span></td></tr>",
+            "<tr><td>{}</td><td class=\"w\">{}</td><td>{}</td><td><span class=\"chip {class}\">{}</span></td>\
+             <td class=\"w\">{}</td><td>{}</td></tr>",
             escaped(&goal.what),
             escaped(&goal.wanted),
             escaped(goal.measured.as_deref().unwrap_or("–")),
-            goal.verdict()
+            goal.verdict(),
+            goal.by_how_much(),
+            escaped(goal.roofline.as_deref().unwrap_or("–"))
         );
     }
     out + "</table></div>\n</section>\n"
@@ -268,9 +280,29 @@ fn ahead_section(results: &Results) -> String {
         let _ = writeln!(out, "<p>{told}</p>");
         return out + "</section>\n";
     }
-    out += "<p>Every cell of this run in which somebody else's median is better than ours.</p>\n<div class=\"scroll\"><table>\n\
-        <tr><th>what</th><th>ours</th><th>the peer</th><th></th></tr>\n";
-    for row in all {
+    let _ = writeln!(
+        out,
+        "<p>Every cell of this run in which somebody else's median is better than ours: {}, the furthest first.</p>",
+        all.len()
+    );
+    let (first, rest) = all.split_at(all.len().min(AHEAD_SHOWN));
+    out += &ahead_table(first);
+    if !rest.is_empty() {
+        let _ = writeln!(out, "<details><summary>{} more</summary>", rest.len());
+        out += &ahead_table(rest);
+        out += "</details>\n";
+    }
+    out + "</section>\n"
+}
+
+/// Rows that are seen without asking.
+const AHEAD_SHOWN: usize = 12;
+
+fn ahead_table(rows: &[Ahead]) -> String {
+    let mut out = String::from(
+        "<div class=\"scroll\"><table>\n<tr><th>what</th><th>ours</th><th>the peer</th><th></th></tr>\n",
+    );
+    for row in rows {
         let _ = writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td><span class=\"chip lost\">{:.2} × better</span></td></tr>",
@@ -280,7 +312,7 @@ fn ahead_section(results: &Results) -> String {
             row.times
         );
     }
-    out + "</table></div>\n</section>\n"
+    out + "</table></div>\n"
 }
 
 /// What no figure shows: in a table, with every sample.
@@ -290,7 +322,8 @@ fn rest_section(results: &Results, shown: &[bool]) -> String {
          every sample.</p>\n<div class=\"scroll\"><table>\n<tr><th>scenario</th><th>what</th><th>cell</th>\
          <th class=\"n\">median</th><th class=\"n\">spread</th><th>samples</th></tr>\n",
     );
-    let rest = results.series.iter().enumerate().filter(|(place, _)| !shown[*place]);
+    let rest = results.series.iter().enumerate();
+    let rest = rest.filter(|(place, series)| !shown[*place] && !series.is_bound);
     let mut count = 0;
     for (place, series) in rest.filter(|(_, series)| !series.samples.is_empty()) {
         count += 1;

@@ -1,11 +1,15 @@
-//! How far a run is, and how long it will still take: a bar on a terminal, a line a round elsewhere.
+//! How far a run is, and how long it will still take: a bar on a terminal, a line now and then elsewhere.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::entry::Entry;
+use crate::results::Results;
+
+/// Where there is no terminal, a line so often at most.
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where a run stands.
 #[derive(Debug)]
@@ -13,13 +17,17 @@ pub struct Progress {
     bar: ProgressBar,
     expected_s: BTreeMap<String, f64>,
     rounds_left: BTreeMap<String, u32>,
+    told: Option<Instant>,
 }
 
 impl Progress {
-    /// Before the first of `rounds` rounds over `entries`.
-    pub fn new(entries: &[Entry], rounds: u32) -> Self {
+    /// Before what is left of `rounds` rounds over `entries`, some of which were `begun`.
+    pub fn new(entries: &[Entry], rounds: u32, begun: &Results) -> Self {
         let target = ProgressDrawTarget::stderr();
-        let rounds_of = |entry: &Entry| if entry.is_once { rounds.min(1) } else { rounds };
+        let rounds_of = |entry: &Entry| {
+            let is_left = |round: &u32| !begun.has_run(&entry.name, *round);
+            (0..entry.rounds(rounds)).filter(is_left).count() as u32
+        };
         let all = entries.iter().map(|entry| u64::from(rounds_of(entry))).sum();
         let bar = ProgressBar::with_draw_target(Some(all), target);
         let template = "{bar:30} {pos}/{len}  {msg}";
@@ -27,19 +35,28 @@ impl Progress {
             ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
         );
         bar.enable_steady_tick(Duration::from_millis(500));
-        let of = |entry: &Entry| (entry.name.clone(), entry.expected_s);
+        let of = |entry: &Entry| {
+            (entry.name.clone(), begun.took_s(&entry.name).unwrap_or(entry.expected_s))
+        };
         let rounds_of = |entry: &Entry| (entry.name.clone(), rounds_of(entry));
         Self {
             bar,
             expected_s: entries.iter().map(of).collect(),
             rounds_left: entries.iter().map(rounds_of).collect(),
+            told: None,
         }
     }
 
     /// An entry begins.
-    pub fn begins(&self, entry: &Entry, round: u32) {
+    pub fn begins(&mut self, entry: &Entry, round: u32) {
         let left = duration(self.left_s());
-        self.bar.set_message(format!("about {left} left  round {}: {}", round + 1, entry.name));
+        let told = format!("about {left} left  round {}: {}", round + 1, entry.name);
+        if self.bar.is_hidden() && self.told.is_none_or(|at| at.elapsed() >= LINE_INTERVAL) {
+            self.told = Some(Instant::now());
+            let (place, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            eprintln!("{place}/{all}  {told}");
+        }
+        self.bar.set_message(told);
     }
 
     /// It has ended after `took_s`, which is what the next round is expected to take.
@@ -98,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_left_follows_what_was_seen() {
         let entries = &entries(Extent::Quick, 0.5)[..2];
-        let mut progress = Progress::new(entries, 3);
+        let mut progress = Progress::new(entries, 3, &Results::default());
         let first = progress.left_s();
         assert!((first - 3.0 * (entries[0].expected_s + entries[1].expected_s)).abs() < 1e-9);
         progress.ended(&entries[0], 10.0);

@@ -32,6 +32,7 @@ pub fn read(entry: &Entry, command: &str, line: &str) -> Result<Vec<Told>, Strin
     let mut told = match entry.reader {
         Reader::Pipeline => pipeline(entry, line)?,
         Reader::Samples => sample(line)?,
+        Reader::Capacity => capacity(line)?,
     };
     for it in &mut told {
         command.clone_into(&mut it.series.command);
@@ -78,7 +79,86 @@ fn pipeline(entry: &Entry, line: &str) -> Result<Vec<Told>, String> {
         more,
         ..Sample::default()
     };
-    Ok(vec![Told { series, sample: Some(sample), faults: line.differences }])
+    // With the peers' payload it stands beside them as well.
+    let beside = (entry.cell.get("delta_bytes") == Some(&Value::from(64))).then(|| Series {
+        scenario: "in-process".to_owned(),
+        system: "deltaworks-checked".to_owned(),
+        cell: [("payload_bytes", Value::from(64)), ("batch", entry.cell["batch"].clone())]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+        metric: "messages".to_owned(),
+        ..series.clone()
+    });
+    let beside =
+        beside.map(|series| Told { series, sample: Some(sample.clone()), faults: Vec::new() });
+    let told = Told { series, sample: Some(sample), faults: line.differences };
+    Ok([Some(told), beside].into_iter().flatten().collect())
+}
+
+#[derive(Deserialize)]
+struct CapacityLine {
+    cell: BTreeMap<String, Value>,
+    predicted_deltas_per_second: f64,
+    samples: Vec<f64>,
+    error: f64,
+    predicted_bytes: f64,
+    measured_bytes: f64,
+    memory_error: f64,
+    saturates_first: String,
+    cpu_share: f64,
+    within: bool,
+    verified: bool,
+}
+
+/// What was foretold is one sample, and what came of it are those that it was foretold for.
+fn capacity(line: &str) -> Result<Vec<Told>, String> {
+    let line: CapacityLine = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    if line.samples.is_empty() {
+        return Err("a forecast without a measurement".to_owned());
+    }
+    let names = ["cores", "documents", "batch"];
+    let cell: BTreeMap<String, Value> =
+        line.cell.into_iter().filter(|(name, _)| names.contains(&name.as_str())).collect();
+    let told = |(system, role, version): (&str, Role, &str),
+                (metric, unit, better): (&str, &str, Better),
+                value: f64,
+                more: &[(&str, f64)]| {
+        let series = Series {
+            scenario: "capacity".to_owned(),
+            system: system.to_owned(),
+            version: version.to_owned(),
+            role,
+            cell: cell.clone(),
+            metric: metric.to_owned(),
+            unit: unit.to_owned(),
+            better,
+            ..Series::default()
+        };
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let sample = Sample { value, verified: line.verified, more, ..Sample::default() };
+        Told { series, sample: Some(sample), faults: Vec::new() }
+    };
+    let foretold = ("foretold", Role::Limit, "");
+    let measured = ("measured", Role::Ours, "");
+    let deltas = ("deltas", "1/s", Better::Higher);
+    let bytes = ("live", "bytes", Better::Lower);
+    let within = f64::from(u8::from(line.within));
+    let errors =
+        [("error", line.error), ("memory_error", line.memory_error), ("is_within", within)];
+    let saturates = format!("{} first", line.saturates_first);
+    let share = [("cpu_share", line.cpu_share)];
+    let mut all = vec![
+        told(
+            ("foretold", Role::Limit, &saturates),
+            deltas,
+            line.predicted_deltas_per_second,
+            &errors,
+        ),
+        told(foretold, bytes, line.predicted_bytes, &[]),
+        told(measured, bytes, line.measured_bytes, &[]),
+    ];
+    all.extend(line.samples.iter().map(|value| told(measured, deltas, *value, &share)));
+    Ok(all)
 }
 
 #[derive(Deserialize)]
@@ -144,7 +224,8 @@ fn sample(line: &str) -> Result<Vec<Told>, String> {
 fn role_of(scenario: &str, system: &str) -> Role {
     match system {
         _ if system.starts_with("deltaworks") => Role::Ours,
-        "last recorded" | "relay" | "relay-single" | "bare-socket" | "bare-eventfd" => Role::Limit,
+        "foretold" | "last recorded" | "relay" | "relay-single" | "bare-socket"
+        | "bare-eventfd" => Role::Limit,
         "rtrb" => Role::Limit,
         _ if scenario == "limits" => Role::Limit,
         _ => Role::Peer,
@@ -177,6 +258,29 @@ mod tests {
         let absent = r#"{"scenario":"fan-out","peer":"centrifugo","absent":"not packaged"}"#;
         let told = read(&of(Program::Peers), "", absent).expect("a reason");
         assert!(told[0].sample.is_none() && told[0].series.absent.is_some());
+    }
+
+    #[test]
+    fn a_forecast_and_its_measurement_are_series_of_one_cell() {
+        let line = r#"{"schema":1,"scenario":"capacity",
+            "cell":{"cores":1,"documents":100,"batch":8,"delta_bytes":46,"read_bytes":65536},
+            "predicted_deltas_per_second":31.2e6,"measured_deltas_per_second":30.1e6,
+            "samples":[29.8e6,30.1e6],"error":0.036,"predicted_bytes":5e6,"measured_bytes":6e6,
+            "memory_error":-0.167,"saturates_first":"validation","measured_first":"validation",
+            "cpu_share":0.99,"within":false,"verified":true}"#;
+        let mut entries = entries(Extent::Quick, 1.0).into_iter();
+        let entry = entries.find(|entry| entry.reader == Reader::Capacity).expect("it is run");
+        let told = read(&entry, "throughput calibrate", line).expect("a forecast");
+        let of = |system: &str, metric: &str| -> Vec<f64> {
+            let is_it = |it: &&Told| it.series.system == system && it.series.metric == metric;
+            told.iter().filter(is_it).filter_map(|it| Some(it.sample.as_ref()?.value)).collect()
+        };
+        assert_eq!((of("foretold", "deltas"), of("foretold", "live")), (vec![31.2e6], vec![5e6]));
+        assert_eq!(of("measured", "deltas"), [29.8e6, 30.1e6]);
+        let foretold = &told[0];
+        assert_eq!(foretold.sample.as_ref().map(|it| it.more["is_within"]), Some(0.0));
+        assert_eq!(foretold.series.cell.len(), 3, "the same cell on every machine");
+        assert!(read(&entry, "", &line.replace("29.8e6,30.1e6", "")).is_err());
     }
 
     #[test]

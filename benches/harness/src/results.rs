@@ -31,10 +31,28 @@ pub struct Results {
     pub seconds: f64,
     /// Every scenario was run as often as asked.
     pub is_whole: bool,
+    /// Which child ran in which round, in the order in which they ended.
+    #[serde(default)]
+    pub runs: Vec<Run>,
     /// The figures, in the order in which they first came.
     pub series: Vec<Series>,
     /// What did not run, or ran wrongly.
     pub failures: Vec<Failure>,
+}
+
+/// One child process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The entry.
+    pub entry: String,
+    /// Which round.
+    pub round: u32,
+    /// When it began, in seconds since the run began.
+    pub at_s: f64,
+    /// How long it took.
+    pub seconds: f64,
+    /// How many samples it told.
+    pub samples: u32,
 }
 
 /// Whose figure it is.
@@ -88,6 +106,9 @@ pub struct Series {
     pub absent: Option<String>,
     /// The samples, in the order in which they were taken.
     pub samples: Vec<Sample>,
+    /// Made from a limit of the same run, for the pictures alone: never kept.
+    #[serde(skip)]
+    pub is_bound: bool,
 }
 
 /// One look.
@@ -170,6 +191,49 @@ impl Results {
         self.series[place].samples.extend(sample);
     }
 
+    /// Whether an entry has told samples in a round.
+    pub fn has_run(&self, entry: &str, round: u32) -> bool {
+        self.runs.iter().any(|it| it.entry == entry && it.round == round && it.samples > 0)
+    }
+
+    /// The longest that an entry took, if it ran.
+    pub fn took_s(&self, entry: &str) -> Option<f64> {
+        self.runs.iter().filter(|it| it.entry == entry).map(|it| it.seconds).reduce(f64::max)
+    }
+
+    /// Makes this run the first part of another one, which has `of` to tell of itself: what had no
+    /// samples is forgotten, because it runs again.
+    ///
+    /// # Errors
+    /// If it was another program's, another machine's, or other samples: they cannot be one series.
+    pub fn resume(mut self, of: &Self) -> Result<Self, String> {
+        let facts = |it: &Self| {
+            let machine = &it.machine;
+            [
+                ("commit", machine.commit.clone()),
+                ("changes", machine.is_changed.to_string()),
+                ("CPU", machine.cpu.clone()),
+                ("kernel", machine.kernel.clone()),
+                ("flags", machine.flags.clone()),
+                ("extent", it.extent.clone()),
+                ("samples", it.samples_each.to_string()),
+            ]
+        };
+        for ((name, old), (_, new)) in facts(&self).into_iter().zip(facts(of)) {
+            if old != new {
+                return Err(format!("the run cannot be resumed: {name} was {old}, and is {new}"));
+            }
+        }
+        let has_run = |runs: &[Run], failure: &Failure| {
+            let is_its = |it: &Run| it.entry == failure.entry && it.round == failure.round;
+            runs.iter().any(|it| is_its(it) && it.samples > 0)
+        };
+        self.runs.retain(|it| it.samples > 0);
+        let runs = &self.runs;
+        self.failures.retain(|failure| has_run(runs, failure));
+        Ok(self)
+    }
+
     /// Reads a file.
     ///
     /// # Errors
@@ -210,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_go_to_their_series_and_come_back_from_a_file() {
+    fn samples_go_to_their_series_and_come_back_from_a_file_to_be_resumed() {
         let mut results = Results { format: FORMAT, ..Results::default() };
         for value in [1.0, 2.0] {
             results.add(series(1), Some(Sample { value, verified: true, ..Sample::default() }));
@@ -224,6 +288,19 @@ mod tests {
         let path = std::env::temp_dir().join(name);
         results.write(&path).expect("a temporary file");
         assert_eq!(Results::read(&path), Ok(results.clone()));
+        let run = |round, samples| Run { round, samples, ..Run::default() };
+        let failure = |round| Failure { round, ..Failure::default() };
+        let begun = Results {
+            runs: vec![run(0, 2), run(1, 0)],
+            failures: vec![failure(0), failure(1)],
+            ..results.clone()
+        };
+        let resumed = begun.clone().resume(&results).expect("it is the same run");
+        assert!(resumed.has_run("", 0) && !resumed.has_run("", 1));
+        assert_eq!((resumed.runs.len(), resumed.failures.len()), (1, 1), "the rest runs again");
+        let other = Machine { commit: "another".to_owned(), ..Machine::default() };
+        let other = Results { machine: other, ..results.clone() };
+        assert!(begun.resume(&other).is_err_and(|told| told.contains("commit")));
         Results { format: 0, ..results }.write(&path).expect("a temporary file");
         assert!(Results::read(&path).is_err_and(|told| told.contains("format 0")));
         std::fs::remove_file(path).expect("it is there");

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use crate::bound::with_bounds;
 use crate::figure::FIGURES;
 use crate::goal::goals;
 use crate::page::{ahead, cell, system};
@@ -13,6 +14,7 @@ use crate::statistics::{median, span};
 
 /// The tables.
 pub fn tables(results: &Results) -> String {
+    let results = &with_bounds(results);
     let mut out = String::from("# Results\n\n");
     out += "Made by `throughput results` from one run's `results.json`; not written by hand. Medians of the verified samples, \
         the least and the greatest beside them. `report.html` of the same run shows each sample, each figure's question, and \
@@ -42,7 +44,7 @@ pub fn tables(results: &Results) -> String {
         .series
         .iter()
         .enumerate()
-        .filter(|(place, it)| !shown.contains(place) && !it.samples.is_empty())
+        .filter(|(place, it)| !shown.contains(place) && !it.samples.is_empty() && !it.is_bound)
         .map(|(_, series)| series)
         .collect();
     if !rest.is_empty() {
@@ -93,16 +95,20 @@ fn machine(results: &Results) -> String {
 }
 
 fn goal_table(results: &Results) -> String {
-    let mut out = String::from("## Goals\n\n| what | goal | measured | |\n|---|---|---|---|\n");
+    let mut out = String::from(
+        "## Goals\n\n| what | goal | measured | | by how much | the nearest limit of this run |\n|---|---|---|---|---|---|\n",
+    );
     for goal in goals(results) {
         let measured = goal.measured.clone().unwrap_or_else(|| "–".to_owned());
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             goal.what,
             goal.wanted,
             plain(&measured),
-            goal.verdict()
+            goal.verdict(),
+            goal.by_how_much(),
+            plain(goal.roofline.as_deref().unwrap_or("–"))
         );
     }
     out + "\n"
@@ -190,39 +196,4 @@ fn missing(results: &Results) -> String {
 /// Text that breaks no table.
 fn plain(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
-}
-
-/// Figures that `readme` says are measured and that stand nowhere in `results`: a figure is what stands
-/// in a table's column `measured`, with its unit.
-pub fn not_in_results(readme: &str, results: &str) -> Vec<String> {
-    let mut missing = Vec::new();
-    let mut column = None;
-    for line in readme.lines() {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        if !line.starts_with('|') {
-            column = None;
-        } else if let Some(column) = column {
-            let cell: &str = cells.get(column).copied().unwrap_or_default();
-            let is_rule = cell.starts_with("--") || cell.starts_with(":-");
-            if !is_rule && !cell.is_empty() && !results.contains(cell) {
-                missing.push(cell.to_owned());
-            }
-        } else {
-            column = cells.iter().position(|cell| *cell == "measured");
-        }
-    }
-    missing
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_figure_that_nobody_measured_is_found() {
-        let readme = "text 99 M/s\n\n| what | measured | goal |\n|---|---|---|\n| a | 4.7 M/s | 5 |\n| b | 9.9 M/s | 5 |\n\n\
-            | measured elsewhere | x |\n|---|---|\n| 1 | 2 |\n";
-        assert_eq!(not_in_results(readme, "| x | y | 4.7 M/s |"), ["9.9 M/s"]);
-        assert!(not_in_results(readme, "4.7 M/s 9.9 M/s").is_empty());
-    }
 }

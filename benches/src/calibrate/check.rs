@@ -1,6 +1,6 @@
 //! The forecast against the machine: a grid of cells, each foretold by the simulation and run.
 
-use deltaworks_capacity::costs::{Costs, Stage};
+use deltaworks_capacity::costs::{Costs, Stage, StageCost};
 use deltaworks_capacity::forecast::{Question, limit_of};
 use deltaworks_capacity::layout::Layout;
 use deltaworks_capacity::workload::{Ends, Workload};
@@ -32,13 +32,8 @@ impl Plant {
             Self::HalfTheCosts => {
                 for stage in Stage::ALL {
                     let own = &mut costs.of_mut(stage).own;
-                    own.batch_ns /= 2.0;
-                    own.delta_ns /= 2.0;
-                    own.byte_ns /= 2.0;
-                    own.turn_ns /= 2.0;
-                    own.send_ns /= 2.0;
-                    own.visit_ns /= 2.0;
-                    own.first_ns /= 2.0;
+                    let cold = std::mem::take(&mut own.cold);
+                    *own = StageCost::of_plain(own.plain().map(|ns| ns / 2.0), cold);
                 }
             }
             Self::LargeDocuments => costs.memory.document_bytes *= 10.0,

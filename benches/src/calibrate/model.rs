@@ -14,8 +14,6 @@ use super::fit::Rows;
 /// are measured, so that each has a measurement on both of its sides. That of one document is what it
 /// costs when a batch is not of the document of the batch before it.
 const STEPS: [f64; 7] = [1.0, 8.0, 128.0, 4096.0, 32_768.0, 131_072.0, 524_288.0];
-/// Counts of a row before those of the steps: turns, sends, visits, batches, first ones, deltas, bytes.
-const PLAIN: usize = 7;
 
 /// Puts stage costs into `costs`; how far the fit is from a sample at most, as a share.
 pub fn fit(samples: &[Sample], costs: &mut Costs) -> f64 {
@@ -25,21 +23,11 @@ pub fn fit(samples: &[Sample], costs: &mut Costs) -> f64 {
             rows.add(&counts(stage, sample), sample.stage_ns[stage as usize], sample.total_ns());
         }
         let found = rows.costs();
-        let [turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns] =
-            std::array::from_fn(|at| found.get(at).copied().unwrap_or_default());
-        let cold = STEPS.iter().zip(found.iter().skip(PLAIN));
+        let plain = std::array::from_fn(|at| found.get(at).copied().unwrap_or_default());
+        let cold = STEPS.iter().zip(found.iter().skip(StageCost::PLAIN));
         let cold = cold.filter(|(_, ns)| **ns > 0.0);
         let cold = cold.map(|(documents, ns)| Cold { documents: *documents, batch_ns: *ns });
-        costs.of_mut(stage).own = StageCost {
-            turn_ns,
-            send_ns,
-            visit_ns,
-            batch_ns,
-            first_ns,
-            delta_ns,
-            byte_ns,
-            cold: cold.collect(),
-        };
+        costs.of_mut(stage).own = StageCost::of_plain(plain, cold.collect());
     }
     costs.beside = beside(costs, samples);
     for stage in Stage::ALL {
@@ -50,9 +38,8 @@ pub fn fit(samples: &[Sample], costs: &mut Costs) -> f64 {
             rows.add(&crossings(sample), more_ns, sample.total_ns());
         }
         let found = rows.nearest();
-        let [batch_ns, cold_ns, first_ns, byte_ns] =
-            std::array::from_fn(|at| found.get(at).copied().unwrap_or_default());
-        costs.of_mut(stage).crossing = CrossingCost { batch_ns, cold_ns, first_ns, byte_ns };
+        let all = std::array::from_fn(|at| found.get(at).copied().unwrap_or_default());
+        costs.of_mut(stage).crossing = CrossingCost::of_all(all);
     }
     samples.iter().map(|it| error(costs, it).abs()).fold(0.0, f64::max)
 }
@@ -81,8 +68,7 @@ pub fn error(costs: &Costs, sample: &Sample) -> f64 {
 
 fn crossing_ns(costs: &Costs, stage: Stage, sample: &Sample) -> f64 {
     let it = &costs.of(stage).crossing;
-    let costs = [it.batch_ns, it.cold_ns, it.first_ns, it.byte_ns];
-    crossings(sample).iter().zip(costs).map(|(count, ns)| count * ns).sum()
+    crossings(sample).iter().zip(it.all()).map(|(count, ns)| count * ns).sum()
 }
 
 /// What crosses: batches, those of cold documents, first ones, bytes.
@@ -95,16 +81,8 @@ fn crossings(sample: &Sample) -> [f64; 4] {
 
 fn own_ns(costs: &Costs, stage: Stage, sample: &Sample) -> f64 {
     let own = &costs.of(stage).own;
-    let plain = [
-        own.turn_ns,
-        own.send_ns,
-        own.visit_ns,
-        own.batch_ns,
-        own.first_ns,
-        own.delta_ns,
-        own.byte_ns,
-    ];
-    let plain_ns: f64 = counts(stage, sample).iter().zip(plain).map(|(count, ns)| count * ns).sum();
+    let counts = counts(stage, sample);
+    let plain_ns: f64 = counts.iter().zip(own.plain()).map(|(count, ns)| count * ns).sum();
     let documents = documents(sample);
     let cold_ns = |it: &Cold| it.batch_ns * cold_share(Law::Uniform, documents, it.documents);
     plain_ns + own.cold.iter().map(cold_ns).sum::<f64>()

@@ -82,6 +82,24 @@ pub struct StageCost {
     pub cold: Vec<Cold>,
 }
 
+impl StageCost {
+    /// How many costs there are that do not depend on caches.
+    pub const PLAIN: usize = 7;
+
+    /// Those costs, in the order of the fields.
+    pub fn plain(&self) -> [f64; Self::PLAIN] {
+        let Self { turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns, cold: _ } =
+            self;
+        [turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns].map(|ns| *ns)
+    }
+
+    /// The same the other way, with what caches cost.
+    pub fn of_plain(plain: [f64; Self::PLAIN], cold: Vec<Cold>) -> Self {
+        let [turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns] = plain;
+        Self { turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns, cold }
+    }
+}
+
 /// What a batch costs a stage more when its owner is on another core than its session.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +112,22 @@ pub struct CrossingCost {
     pub first_ns: f64,
     /// Each byte of it.
     pub byte_ns: f64,
+}
+
+impl CrossingCost {
+    /// How many costs there are.
+    pub const ALL: usize = 4;
+
+    /// All of them, in the order of the fields.
+    pub fn all(&self) -> [f64; Self::ALL] {
+        let Self { batch_ns, cold_ns, first_ns, byte_ns } = *self;
+        [batch_ns, cold_ns, first_ns, byte_ns]
+    }
+
+    /// The same the other way.
+    pub fn of_all([batch_ns, cold_ns, first_ns, byte_ns]: [f64; Self::ALL]) -> Self {
+        Self { batch_ns, cold_ns, first_ns, byte_ns }
+    }
 }
 
 /// Documents that are near when a batch crosses.
@@ -260,21 +294,7 @@ impl Costs {
         for stage in Stage::ALL {
             let StageCosts { own, crossing } = self.of(stage);
             let cold = own.cold.iter().flat_map(|it| [it.documents, it.batch_ns]);
-            let all = [
-                own.turn_ns,
-                own.send_ns,
-                own.visit_ns,
-                own.batch_ns,
-                own.first_ns,
-                own.delta_ns,
-                own.byte_ns,
-            ];
-            let all = all.into_iter().chain(cold).chain([
-                crossing.batch_ns,
-                crossing.cold_ns,
-                crossing.first_ns,
-                crossing.byte_ns,
-            ]);
+            let all = own.plain().into_iter().chain(cold).chain(crossing.all());
             proper(stage.name(), all)?;
             let is_sorted = own.cold.is_sorted_by(|one, next| one.documents < next.documents);
             if !is_sorted || own.cold.first().is_some_and(|it| it.documents < 1.0) {

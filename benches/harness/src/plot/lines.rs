@@ -40,7 +40,9 @@ pub fn draw(figure: &Figure, series: &[Placed<'_>], x: &str, line: &str) -> Stri
         series.iter().filter_map(|(_, series)| series.number_of_cell(x)).collect();
     ticks.sort_by(f64::total_cmp);
     ticks.dedup();
-    let names: Vec<String> = groups(series, line).into_iter().map(|(name, _)| name).collect();
+    let of_systems: Vec<Placed<'_>> =
+        series.iter().copied().filter(|(_, it)| !it.is_bound).collect();
+    let names: Vec<String> = groups(&of_systems, line).into_iter().map(|(name, _)| name).collect();
     let across = panels.len().clamp(1, ACROSS);
     let width = WIDTH / across as f64;
     let row_height = TOP + HEIGHT + BOTTOM;
@@ -72,7 +74,7 @@ impl Panel<'_> {
     fn grid(&self, name: &str) -> String {
         let (left, right) = (self.at.0, self.at.0 + self.width);
         let mut out = text((left - 8.0, self.at.1 - 16.0), "panel", name);
-        for mark in self.scale.marks() {
+        for mark in self.scale.marks_of(self.figure.unit) {
             let y = self.y_of(mark);
             let _ = writeln!(
                 out,
@@ -97,6 +99,7 @@ impl Panel<'_> {
         for (name, series) in &groups {
             let place = self.names.iter().position(|it| it == name).unwrap_or(0);
             let class = match self.line {
+                _ if series[0].1.is_bound => "limit".to_owned(),
                 "system" => colour_of(&series[0].1.system, series[0].1.role).to_owned(),
                 _ => format!("s{}", place.min(4)),
             };

@@ -31,6 +31,22 @@ impl Scale {
         ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
     }
 
+    /// The same for values of `unit`: bytes are round where they are powers of two.
+    pub fn marks_of(&self, unit: &str) -> Vec<f64> {
+        if !unit.starts_with("bytes") {
+            return self.marks();
+        }
+        let most = if self.is_logarithmic { 10_f64.powf(self.to) } else { self.to };
+        let prefix = (0..4).map(|power| 1024_f64.powi(power)).rfind(|it| *it <= most);
+        let prefix = prefix.unwrap_or(1.0);
+        let (from, to) = match self.is_logarithmic {
+            true => (self.from - prefix.log10(), self.to - prefix.log10()),
+            false => (self.from / prefix, self.to / prefix),
+        };
+        let marks = Self { from, to, ..*self }.marks();
+        marks.into_iter().map(|mark| mark * prefix).collect()
+    }
+
     /// Values that get a line: round ones, three to eight of them.
     pub fn marks(&self) -> Vec<f64> {
         if !self.is_logarithmic {
@@ -73,5 +89,12 @@ mod tests {
             }
         }
         assert_eq!(Scale::of(&[], true).place(0.5), 0.5);
+        let mib = 1_048_576.0;
+        for is_logarithmic in [false, true] {
+            let scale = Scale::of(&[mib, 40.0 * mib], is_logarithmic);
+            let marks = scale.marks_of("bytes");
+            assert!(marks.contains(&(20.0 * mib)) && marks.len() <= 9, "{marks:?}");
+            assert_eq!(scale.marks_of("1/s"), scale.marks());
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::results::{Better, Role};
 use crate::statistics::{median, span};
 
 /// Pixels of a letter at most, on average, in the names of rows.
-const LETTER: f64 = 7.8;
+const LETTER: f64 = 8.6;
 const RIGHT: f64 = 118.0;
 const ROW: f64 = 25.0;
 const HEAD: f64 = 34.0;
@@ -28,13 +28,13 @@ pub fn draw(figure: &Figure, series: &[Placed<'_>], row: &str) -> String {
     let mut y = 0.0;
     for (name, series) in panels(figure, series) {
         let mut rows = groups(&series, row);
-        if row == "system" {
+        if row.starts_with("system") {
             sort_by_median(figure, &mut rows);
         }
         let head = if name.is_empty() { 12.0 } else { HEAD };
         content += &text((0.0, y + 22.0), "panel", &name);
         let (top, bottom) = (y + head - 4.0, y + head + rows.len() as f64 * ROW);
-        for mark in scale.marks() {
+        for mark in scale.marks_of(figure.unit) {
             let x = x_of(mark);
             let _ = writeln!(
                 content,

@@ -6,8 +6,9 @@ mod reader;
 
 use deltaworks_harness::goal::goals;
 use deltaworks_harness::page::{ahead, page};
+use deltaworks_harness::readme::{BEGIN, block, not_in_results, put};
 use deltaworks_harness::results::Results;
-use deltaworks_harness::tables::{not_in_results, tables};
+use deltaworks_harness::tables::tables;
 use reader::{faults, samples_missing};
 
 #[test]
@@ -120,15 +121,28 @@ fn the_tables_tell_the_machine_the_commands_and_every_figure() {
     assert!(tables.matches(" to ").count() >= medians, "a row a series at least");
 }
 
-/// What the README says is measured stands in RESULTS.md, once there is one.
+/// The README's table says nothing that the tables do not say.
+#[test]
+fn the_readmes_block_quotes_the_tables() {
+    let results = fixture::results();
+    let (block, tables) = (block(&results), tables(&results));
+    assert!(block.contains("2026-11-28") && block.lines().count() > 20);
+    assert_eq!(not_in_results(&block, &tables), Vec::<String>::new());
+    let measured = goals(&results).into_iter().find_map(|goal| goal.measured).expect("a figure");
+    let other = block.replacen(&measured, "77.77 M/s", 1);
+    assert_eq!(not_in_results(&other, &tables), ["77.77 M/s"]);
+}
+
+/// What the README says is measured stands in RESULTS.md, once there is one; and there is a place for it.
 #[test]
 fn the_readme_quotes_results_only() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |name: &str| std::fs::read_to_string(root.join(name));
+    let readme = read("README.md").expect("it stands at the top");
+    assert!(put(&readme, "").is_ok() && readme.matches(BEGIN).count() == 1);
     let Ok(results) = read("RESULTS.md") else {
         eprintln!("skipped: there is no RESULTS.md yet");
         return;
     };
-    let readme = read("README.md").expect("it stands at the top");
     assert_eq!(not_in_results(&readme, &results), Vec::<String>::new());
 }
