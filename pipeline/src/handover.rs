@@ -62,6 +62,16 @@ pub enum CannotTake {
     Ending,
 }
 
+impl CannotTake {
+    /// Whether another document will hardly be taken soon either: what is busy is not for long.
+    pub(crate) fn is_for_want_of_room(self) -> bool {
+        match self {
+            Self::Guests | Self::Producers | Self::Owed | Self::Nodes => true,
+            Self::Busy | Self::Ending => false,
+        }
+    }
+}
+
 /// What became of a move that was begun.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MoveOutcome {

@@ -245,11 +245,6 @@ impl Kept {
         }
         copy
     }
-
-    /// Counts what went although it was among the newest.
-    pub fn let_go(&mut self, bytes: u64) {
-        self.counts.let_go_bytes += bytes;
-    }
 }
 
 /// What of the run from `start` to `end`, of `run_bytes`, is among the newest `keep_bytes` of its

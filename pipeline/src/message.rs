@@ -366,6 +366,11 @@ pub enum Message {
     // Owner to the first owner, and back.
     /// What the worker has had to do.
     Load(Box<LoadReport>),
+    /// The worker had no room for a document.
+    Full {
+        /// The worker.
+        worker: u16,
+    },
     /// Where a document of yours is to go.
     Place(Box<Decision>),
     /// Whether all your documents are to go: then tell of all of them, some at a time.

@@ -125,6 +125,15 @@ pub struct WorkerLoad {
     pub may_take: bool,
     /// It is to have none.
     pub is_emptied: bool,
+    /// It had no room for a document not long ago, and is given none.
+    pub is_full: bool,
+}
+
+impl WorkerLoad {
+    /// Whether documents may go there now.
+    pub fn takes(&self) -> bool {
+        self.may_take && !self.is_emptied && !self.is_full
+    }
 }
 
 /// A measured document, at one time.
@@ -206,7 +215,7 @@ pub fn is_uneven(situation: &Situation, limits: &PlacementLimits) -> bool {
 fn are_uneven(workers: &[WorkerLoad], loads: &[u64], limits: &PlacementLimits) -> bool {
     let homes = || workers.iter().zip(loads).filter(|(it, _)| it.is_home && !it.is_emptied);
     let most = homes().map(|(_, load)| *load).max();
-    let least = homes().filter(|(worker, _)| worker.may_take).map(|(_, load)| *load).min();
+    let least = homes().filter(|(worker, _)| worker.takes()).map(|(_, load)| *load).min();
     most.zip(least).is_some_and(|(most, least)| differ(most, least, limits.balance_percent, limits))
 }
 
@@ -263,8 +272,7 @@ impl Decider<'_> {
     }
 
     fn takes(&self, worker: u16) -> bool {
-        let worker = self.situation.workers.get(usize::from(worker));
-        worker.is_some_and(|worker| worker.may_take && !worker.is_emptied)
+        self.situation.workers.get(usize::from(worker)).is_some_and(WorkerLoad::takes)
     }
 
     fn place(&mut self, document: usize, to: u16, elastic: Option<u16>, reason: Reason) -> bool {
@@ -300,6 +308,13 @@ impl Decider<'_> {
                 self.situation.workers.get(usize::from(worker)).is_some_and(|it| it.is_home)
             };
             let home = home(slot) as u16;
+            // Quiet, it can wait with its elastic worker: from elsewhere it would not come home again.
+            let is_full = |worker: u16| {
+                self.situation.workers.get(usize::from(worker)).is_some_and(|it| it.is_full)
+            };
+            if home != worker && is_full(home) {
+                continue;
+            }
             let stays = is_home(worker) && !self.situation.workers[usize::from(worker)].is_emptied;
             let to = if home == worker || self.takes(home) {
                 Some(home)

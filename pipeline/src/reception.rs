@@ -85,6 +85,8 @@ struct Handle {
     collection: u16,
     /// Whether it stands in the list of those that something is withheld from; its place keeps that.
     is_listed: bool,
+    /// The number of the quotas by which its balance was granted, all of it; an older one if not.
+    quotas_at: u16,
 }
 
 const _: () = assert!(size_of::<Handle>() == 64);
@@ -190,6 +192,8 @@ pub struct Reception {
     collections: std::sync::Arc<Collections>,
     /// Some quota has been a bound.
     has_quotas: bool,
+    /// Counts changes of the quotas.
+    quotas_number: u16,
     /// When what quotas have withheld is looked at.
     next_grant_ns: u64,
     image_limits: image::Limits,
@@ -227,6 +231,7 @@ impl Reception {
             open_handles: 0,
             worker_cores,
             has_quotas: limits.quotas.is_some() || collections.have_quotas(),
+            quotas_number: 0,
             next_grant_ns: 0,
             collections,
             homes,
@@ -321,6 +326,9 @@ impl Reception {
     pub(crate) fn tune(&mut self, tuning: Tuning) {
         self.limits.message_deadline_ns = tuning.message_deadline_ns;
         self.limits.credit_bytes = tuning.credit_bytes;
+        if self.limits.quotas != tuning.quotas {
+            self.quotas_number = self.quotas_number.wrapping_add(1);
+        }
         self.limits.quotas = tuning.quotas;
         // Once there is a quota, what is withheld is given at its pace, also if it is lifted.
         self.has_quotas |= tuning.quotas.is_some();

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 
 use deltaworks_runtime::chunk_memory::{CHUNK_BYTES, ChunkId};
 
+use crate::chunk::ImageRange;
 use crate::document::{LEAVING, LIVE};
 use crate::kept::{Kept, KeptCounts, Newest, Room, Source, newest};
 use crate::registry::Registry;
@@ -86,7 +87,7 @@ pub(crate) struct Retirements {
     pub kept: Option<Kept>,
     /// Chunks from this one on are some owner's kept ones.
     kept_from: u32,
-    /// Bytes that were among the newest, of documents that are with an owner that keeps nothing.
+    /// Bytes that were among the newest, and went.
     let_go_bytes: u64,
     /// Runs of images that were kept since the lists were last looked at, by chunk.
     new_touches: Vec<(u32, Touch)>,
@@ -160,7 +161,7 @@ impl Retirements {
     /// What was counted of kept images.
     pub fn kept_counts(&self) -> KeptCounts {
         let mut counts = self.kept.as_ref().map(Kept::counts).unwrap_or_default();
-        counts.let_go_bytes += self.let_go_bytes;
+        counts.let_go_bytes = self.let_go_bytes;
         counts
     }
 
@@ -199,9 +200,15 @@ impl Retirements {
 
     /// Whether nothing can be done before an agent answers.
     pub fn only_waits(&self) -> bool {
+        let mut waiting = false;
         let only_waits = |job: &Job| match job.stage {
             Stage::Answers(missing) => missing != 0,
-            Stage::Walk(_) => job.waits,
+            Stage::Walk(_) => {
+                // As in `advance`: behind one that waits for room, chunks of reception wait, too.
+                let waits_behind = waiting && job.chunk.0 < self.kept_from;
+                waiting |= job.waits;
+                job.waits || waits_behind
+            }
             Stage::Free(_) => false,
         };
         self.jobs.iter().all(only_waits)
@@ -404,6 +411,11 @@ fn pass(
         cost += found.looked_at / NODES_PER_ENTRY + (found.bytes / BYTES_PER_ENTRY) as usize;
         let to = leaver.map(|it| it.to);
         window = keep(registry, touch.first, end, found, keeping, to)?;
+        if found.bytes > 0 && window.node == end.node {
+            cost += let_go(registry, touch.first as usize, window, keep_bytes, keeping);
+        }
+    } else if registry.cold[touch.first as usize].as_ref().is_some_and(|it| it.kept_bytes > 0) {
+        cost += let_go(registry, touch.first as usize, window, u64::from(keep_bytes), keeping);
     }
     if keep_bytes > 0 && window.node != node {
         let looked_at = forget_kept(registry, touch.first as usize, window, keeping.kept_from);
@@ -437,17 +449,11 @@ fn keep(
         return Some(end);
     }
     let source = keeping.source;
-    let Some(kept) = keeping.kept else {
-        *keeping.let_go_bytes += found.bytes;
-        return Some(end);
-    };
+    let Some(kept) = keeping.kept else { return Some(end) };
     match kept.room(found.bytes, source) {
         Room::Now => {}
         Room::Later => return None,
-        Room::None => {
-            kept.let_go(found.bytes);
-            return Some(end);
-        }
+        Room::None => return Some(end),
     }
     let (mut at, mut chunk) = (found.from, None);
     while at.node < end.node {
@@ -468,6 +474,39 @@ fn keep(
     Some(found.from)
 }
 
+/// Counts what goes of a document's newest bytes when its window moves to `window` for want of room, with all
+/// that lies before; of an owner that keeps nothing, what was kept elsewhere. Returns the cost in entries.
+fn let_go(
+    registry: &Registry,
+    place: usize,
+    window: Place,
+    keep_bytes: u64,
+    keeping: &mut Keeping<'_>,
+) -> usize {
+    let document = &registry.documents[place];
+    let nodes = registry.blocks.memory();
+    let start = document.window_place();
+    let sum = |from: Place, counts: &dyn Fn(ImageRange) -> bool| {
+        let (mut at, mut bytes) = (from, 0);
+        while at.node < window.node {
+            at = nodes.normalise(at);
+            let range = nodes.node(at.block, at.index).range;
+            bytes += if counts(range) { u64::from(range.bytes()) } else { 0 };
+            at.node += 1;
+            at.index += 1;
+        }
+        bytes
+    };
+    let found = newest(nodes, document, (start, window), sum(start, &|_| true), keep_bytes);
+    let keeps = keeping.kept.is_some();
+    let kept_from = keeping.kept_from;
+    *keeping.let_go_bytes += match keeps {
+        true => found.bytes,
+        false => sum(found.from, &|range| range.chunk().0 >= kept_from),
+    };
+    (2 * window.node.saturating_sub(start.node) as usize + found.looked_at) / NODES_PER_ENTRY
+}
+
 /// Counts out what the window leaves behind of a document's kept images; returns the nodes looked at.
 fn forget_kept(registry: &mut Registry, place: usize, window: Place, kept_from: u32) -> usize {
     let document = &registry.documents[place];
@@ -484,4 +523,33 @@ fn forget_kept(registry: &mut Registry, place: usize, window: Place, kept_from: 
         at.index += 1;
     }
     at.node.saturating_sub(first) as usize
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Of chunks that wait for room, and of reception's behind them, nothing can be done; a kept chunk
+    /// behind them makes room.
+    #[test]
+    fn who_is_behind_one_that_waits_for_room_keeps_no_core_awake() {
+        const KEPT_FROM: u32 = 2;
+        let mut retirements = Retirements::new(4, KEPT_FROM, 8, 8);
+        assert!(retirements.only_waits());
+        retirements.begin(ChunkId(0));
+        retirements.begin(ChunkId(1));
+        assert!(!retirements.only_waits(), "the first can be walked");
+        retirements.jobs[0].waits = true;
+        assert!(retirements.only_waits());
+        retirements.begin(ChunkId(KEPT_FROM));
+        assert!(!retirements.only_waits(), "it is walked although others wait");
+        retirements.jobs[2].waits = true;
+        assert!(retirements.only_waits());
+        retirements.jobs[2].stage = Stage::Answers(1);
+        assert!(retirements.only_waits());
+        retirements.look_again();
+        assert!(!retirements.only_waits());
+        retirements.jobs[0].stage = Stage::Answers(1);
+        assert!(!retirements.only_waits(), "nothing is before the second any more");
+    }
 }

@@ -25,6 +25,9 @@ const UNEVEN_LOOKS: u32 = 5;
 /// A promotion that does not show in any report for so many spans has failed.
 const UNSEEN_SPANS: u64 = 20;
 
+/// A worker that had no room for a document is given none for so many spans.
+pub const FULL_SPANS: u64 = 50;
+
 /// What was decided since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlacementCounts {
@@ -36,6 +39,8 @@ pub struct PlacementCounts {
     pub moves: u64,
     /// Elastic workers that have a document now.
     pub promoted: u64,
+    /// Documents that a worker had no room for.
+    pub full: u64,
 }
 
 #[derive(Debug)]
@@ -45,9 +50,17 @@ struct Worker {
     is_emptied: bool,
     /// That has changed, and the worker does not know yet.
     must_hear: bool,
+    /// Until then it has no room for documents.
+    full_until_ns: u64,
     /// Smoothed over some reports.
     load_ppm: u64,
     report: LoadReport,
+}
+
+impl Worker {
+    fn has_room(&self, now_ns: u64) -> bool {
+        now_ns >= self.full_until_ns
+    }
 }
 
 /// The document of an elastic worker.
@@ -89,6 +102,7 @@ impl Coordinator {
             may_take: true,
             is_emptied: false,
             must_hear: false,
+            full_until_ns: 0,
             load_ppm: 0,
             report: LoadReport::default(),
         };
@@ -131,6 +145,15 @@ impl Coordinator {
         }
         worker.report = report;
         self.has_news = true;
+    }
+
+    /// A worker had no room for a document: it is left alone for [`FULL_SPANS`].
+    pub fn handle_full(&mut self, worker: u16, now_ns: u64) {
+        let until_ns = now_ns + FULL_SPANS * self.span_ns();
+        if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
+            worker.full_until_ns = until_ns;
+            self.counts.full += 1;
+        }
     }
 
     /// Lets a worker be given documents or not. `is_emptied`: it is to give away those that it has.
@@ -179,6 +202,7 @@ impl Coordinator {
             is_home: worker.is_home,
             may_take: worker.may_take,
             is_emptied: worker.is_emptied,
+            is_full: !worker.has_room(now_ns),
         });
         let documents = self.workers.iter().flat_map(|worker| {
             worker.report.documents.iter().map(|it| KnownDocument {
@@ -232,6 +256,10 @@ impl Coordinator {
         }
         let moves_max = (self.budget / 1_000_000_000) as usize;
         for decision in decide(&situation, &self.limits, moves_max) {
+            debug_assert!(
+                !decision.is_move() || self.workers[usize::from(decision.to)].has_room(now_ns),
+                "a worker without room is left alone"
+            );
             self.note(&decision, now_ns);
             decisions.push(decision);
         }
@@ -444,6 +472,27 @@ mod tests {
             quiet.handle_report(report(0, load_ppm, documents));
             assert_eq!(quiet.decide(look * 100 * MS), []);
         }
+    }
+
+    #[test]
+    fn a_worker_that_had_no_room_is_left_alone_for_a_while() {
+        let mut coordinator = coordinator(moving());
+        let hot = report(0, 500_000, vec![load(7, Wish::Promotion, None)]);
+        coordinator.handle_report(hot.clone());
+        assert_eq!(placed(&coordinator.decide(1_000 * MS)), [(7, 0, 2, Some(0))]);
+        coordinator.handle_full(2, 1_000 * MS);
+        coordinator.handle_full(9, 1_000 * MS);
+        let mut later = vec![];
+        for look in 1..=FULL_SPANS {
+            coordinator.handle_report(report(0, 500_000, vec![load(8, Wish::Promotion, None)]));
+            let decisions = coordinator.decide((1_000 + 100 * look) * MS);
+            let news = decisions.iter().filter(|it| it.slot == 8 && it.elastic == Some(0));
+            later.extend(news.map(|_| look));
+            coordinator.release(8, 0);
+            coordinator.resting.clear();
+        }
+        assert_eq!(later, [FULL_SPANS], "from then on, and not before");
+        assert_eq!(coordinator.counts().full, 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::registry::mix;
 const CORE: u64 = 1_000_000;
 
 fn worker(load_ppm: u64) -> WorkerLoad {
-    WorkerLoad { load_ppm, is_home: true, may_take: true, is_emptied: false }
+    WorkerLoad { load_ppm, is_home: true, may_take: true, is_emptied: false, is_full: false }
 }
 
 fn own_core(load_ppm: u64) -> WorkerLoad {
@@ -153,7 +153,8 @@ fn drawn(seed: u64) -> Situation {
         let may_take = draw(8) > 0;
         let base = draw(200_000);
         let is_emptied = draw(16) == 0;
-        situation.workers.push(WorkerLoad { may_take, is_emptied, ..worker(base) });
+        let is_full = draw(8) == 0;
+        situation.workers.push(WorkerLoad { may_take, is_emptied, is_full, ..worker(base) });
     }
     situation.workers.extend((0..owning).map(|_| own_core(0)));
     situation.elastic.extend((homes..homes + owning).map(alone));
@@ -175,7 +176,7 @@ fn drawn(seed: u64) -> Situation {
 /// Load of the most and of the least loaded worker that evening looks at.
 fn extremes(situation: &Situation) -> (u64, u64) {
     let loads = || situation.workers.iter().filter(|worker| worker.is_home && !worker.is_emptied);
-    let least = loads().filter(|it| it.may_take).map(|it| it.load_ppm).min();
+    let least = loads().filter(|it| it.takes()).map(|it| it.load_ppm).min();
     let most = loads().map(|it| it.load_ppm).max();
     (most.unwrap_or(0), least.unwrap_or(0))
 }
@@ -199,7 +200,7 @@ fn never_more_moves_than_there_may_be_and_never_twice_the_same() {
                 let rests = |it: &KnownDocument| it.slot == decision.slot && it.rests;
                 assert!(!situation.documents.iter().any(rests), "seed {seed}: it rests");
                 let to = situation.workers[usize::from(decision.to)];
-                let may = !decision.is_move() || (to.may_take && !to.is_emptied);
+                let may = !decision.is_move() || (to.may_take && !to.is_emptied && !to.is_full);
                 assert!(may, "seed {seed}: worker {} takes nothing", decision.to);
             }
             apply(&mut situation.clone(), &decisions);
@@ -289,4 +290,47 @@ fn what_can_be_evened_is_evened_by_the_fewest() {
     assert_eq!(decide(&at, &limits, 100), []);
     let above = Situation { workers: vec![worker(600_001), worker(400_000)], ..at };
     assert_eq!(decide(&above, &limits, 100).len(), 1);
+}
+
+#[test]
+fn a_worker_without_room_is_given_nothing() {
+    let full = |load_ppm| WorkerLoad { is_full: true, ..worker(load_ppm) };
+    let limits = PlacementLimits::default();
+    let mut situation = Situation {
+        workers: vec![worker(900_000), full(0), worker(100_000)],
+        documents: (0..8).map(|number| document(number, 0, 100_000)).collect(),
+        elastic: vec![],
+        may_even: true,
+    };
+    let decisions = decide(&situation, &limits, 100);
+    assert!(decisions.len() > 2 && decisions.iter().all(|it| it.to == 2), "{decisions:?}");
+    // The only other one has no room: that they are uneven is not news.
+    situation.workers[2].is_full = true;
+    assert!(!is_uneven(&situation, &limits));
+    assert_eq!(decide(&situation, &limits, 100), []);
+    situation.workers[0].is_emptied = true;
+    assert_eq!(decide(&situation, &limits, 100), [], "emptied later");
+
+    // A hot document gets another core, or a lane where it is, which needs no room.
+    let elastic = vec![alone(1), alone(2), shared(0)];
+    let own = |is_full| WorkerLoad { is_full, ..own_core(0) };
+    let mut situation = Situation {
+        workers: vec![worker(500_000), own(true), own(false)],
+        documents: vec![hot(1, 0, 300_000)],
+        elastic,
+        may_even: true,
+    };
+    assert_eq!(short(&decide(&situation, &limits, 9)), [(1, 2, Some(1))]);
+    situation.workers[2].is_full = true;
+    assert_eq!(short(&decide(&situation, &limits, 9)), [(1, 0, Some(2))]);
+
+    // A quiet one whose home has no room waits with what it has.
+    let quiet =
+        KnownDocument { worker: 2, elastic: Some(1), wish: Wish::Demotion, ..document(7, 0, 0) };
+    situation.documents = vec![quiet];
+    situation.elastic[1].is_free = false;
+    situation.workers[0].is_full = true;
+    assert_eq!(decide(&situation, &limits, 9), []);
+    situation.workers[0].is_full = false;
+    assert_eq!(short(&decide(&situation, &limits, 9)), [(slot(0, 7), 0, None)]);
 }

@@ -140,6 +140,9 @@ impl Reception {
         let bytes = if self.has_quotas { self.allowed(id, number, most, now) } else { most };
         let handle = &mut self.sessions[id.0 as usize].handles[number as usize];
         handle.withheld_bytes -= bytes;
+        if handle.balance_bytes <= 0 {
+            handle.quotas_at = self.quotas_number;
+        }
         handle.balance_bytes += bytes as i64;
         bytes
     }
@@ -196,17 +199,21 @@ impl Reception {
         }
     }
 
-    /// Gives back the credit that a handle has not used and never will.
+    /// Gives back the credit that a handle has not used and never will. Some of it was taken at another
+    /// rate if quotas have changed since: at a lower one it would be worth more than was taken, so
+    /// nothing of it is given back to these.
     #[cold]
     pub(super) fn give_back(&mut self, id: SessionId, number: u32) {
         let quotas = &self.limits.quotas;
         let Session { handles, used, address, .. } = &mut self.sessions[id.0 as usize];
         let handle = &mut handles[number as usize];
         let bytes = core::mem::take(&mut handle.balance_bytes).max(0) as u64;
-        used.give_back(bytes, &quotas.session);
-        handle.used.give_back(bytes, &quotas.producer);
-        if let Some(address) = address {
-            address.give_back(bytes, &quotas.address);
+        if handle.quotas_at == self.quotas_number {
+            used.give_back(bytes, &quotas.session);
+            handle.used.give_back(bytes, &quotas.producer);
+            if let Some(address) = address {
+                address.give_back(bytes, &quotas.address);
+            }
         }
         if let Some((used, quota)) = self.collections.used(handle.collection) {
             used.give_back(bytes, quota);

@@ -150,6 +150,7 @@ impl Reception {
             used: Used::default(),
             collection: 0,
             is_listed: false,
+            quotas_at: 0,
         };
         if self.open_handles >= self.limits.handles_per_core_max {
             around.port.open_refused(id, request.request, OpenRefusal::Budget);

@@ -144,6 +144,11 @@ fn deliver<P: SessionPort>(
                 coordinator.handle_report(*report);
             }
         }
+        Message::Full { worker } => {
+            if let Some(coordinator) = coordinator {
+                coordinator.handle_full(worker, now.monotonic_ns);
+            }
+        }
         Message::Reroute { slot, generation, from, to } => {
             // All in one step: what is sent from here on goes the new way.
             if let Some(side) = sessions {

@@ -152,8 +152,23 @@ impl Validation {
         }
     }
 
-    /// The new owner has no room.
-    pub(super) fn cannot_take(&mut self, slot: u32, generation: u32, reason: CannotTake) {
+    /// The new owner does not take the document. If it has no room, who places documents is told; a
+    /// word that finds no room itself is not missed: the next document is refused, too.
+    pub(super) fn cannot_take(
+        &mut self,
+        slot: u32,
+        generation: u32,
+        reason: CannotTake,
+        boxes: &mut Mailboxes,
+    ) {
+        if let Some(worker) = self.leaving(slot, generation).map(|it| it.to)
+            && reason.is_for_want_of_room()
+        {
+            let mailbox = boxes.to(self.coordinator_core);
+            if mailbox.room() > 0 {
+                mailbox.send(Message::Full { worker });
+            }
+        }
         self.stays(slot, generation, MoveOutcome::Refused(reason));
     }
 

@@ -129,7 +129,7 @@ impl Validation {
                 self.prepared(slot, generation, boxes, now);
             }
             Message::CannotTake { slot, generation, reason } => {
-                self.cannot_take(slot, generation, reason);
+                self.cannot_take(slot, generation, reason, boxes);
             }
             Message::Cancel { slot, generation } => self.cancel(slot, generation, boxes, now),
             Message::Fence { slot, generation } => self.fence(core, slot, generation),

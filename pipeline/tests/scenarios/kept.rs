@@ -6,6 +6,7 @@ use super::world::{open, reading, received, world, world_of, writing};
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
+use deltaworks_pipeline::handover::{MOVES_AT_ONCE, MoveOutcome};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, Peer, batch, deltas};
 use deltaworks_pipeline::kept::KeptCounts;
 use deltaworks_pipeline::message::{From, Policy};
@@ -476,4 +477,160 @@ pub(crate) fn kept_images_leave_with_their_documents() {
     assert_eq!(all[49].last(), Some(&(KEPT_IMAGES, delta(49, KEPT_IMAGES))));
     let newest = KEPT_IMAGES + 3_000;
     assert_eq!(all[0].last(), Some(&(newest, delta(0, newest))));
+}
+
+/// Each byte that was to be kept is there or counted as let go, also what goes because it lies before one for
+/// which there is no room.
+pub(crate) fn what_goes_is_counted_to_the_byte() {
+    const QUIET: u64 = 900;
+    let mut world = keeping_world(1, 4, KEEP_BYTES);
+    let mut quiet = Quiet::open(&mut world, 0, "q", QUIET);
+    let mut hot = Hot::open(&mut world, 0, "hot");
+    quiet.publish_all(&mut world, KEPT_IMAGES);
+    hot.turn_over(&mut world, 0, 3);
+    let all = history(&mut world, 0, "q", QUIET);
+    let there: u64 = all.iter().map(|got| got.len() as u64 * IMAGE_BYTES).sum();
+    let counts = sum(&world, 1);
+    assert!(there > 0 && counts.let_go_bytes > 0, "{there} {counts:?}");
+    assert_eq!(there + counts.let_go_bytes, QUIET * KEPT_IMAGES * IMAGE_BYTES, "{counts:?}");
+}
+
+/// Documents leave while their images are copied, a few of them a turn, into chunks that are begun
+/// meanwhile: who has them by then is asked when these go, and no byte is another one's.
+pub(crate) fn images_are_kept_while_their_documents_leave() {
+    const QUIET: u64 = 60;
+    let mut world = world_of(2, keeping(KEEP_BYTES), |config: &mut InlineConfig| {
+        config.chunk_bytes = CHUNK_BYTES / 4;
+        config.kept_chunks = 8;
+        config.node_blocks = 1 << 12;
+        config.limits.turn.retirement_entries = 4;
+    });
+    world.poison_recycled(0xee);
+    let mut quiet = Quiet::open(&mut world, 0, "q", QUIET);
+    let mut hot = Hot::open(&mut world, 0, "hot");
+    let mut owned: BTreeMap<(u32, u32), usize> = BTreeMap::new();
+    for core in 0..2 {
+        let stages = world.stages(core);
+        stages.documents(0, 1_000, |it| {
+            if it.name.starts_with('q') {
+                owned.insert((it.slot, it.generation), core);
+            }
+        });
+    }
+    assert_eq!(owned.len() as u64, QUIET);
+    let documents: Vec<(u32, u32)> = owned.keys().copied().collect();
+    let (mut next, mut moved) = (0, 0);
+    // Half of them say nothing more: what they keep goes on from chunk to chunk.
+    quiet.publish_all(&mut world, KEPT_IMAGES);
+    for _ in 0..16 {
+        quiet.publish_first(&mut world, QUIET / 2, KEPT_IMAGES / 2);
+        for turn in 0..400 {
+            if turn % 3 == 0 {
+                hot.number += 1;
+                let delta = [hot.number as u8; 3_000];
+                world.publish(hot.writer, hot.handle, hot.number, &[&delta]);
+            }
+            if turn % 2 == 0 {
+                let document = documents[next % documents.len()];
+                next += 1;
+                let from = owned[&document];
+                let to = 1 - from;
+                let asked = world.move_document(from, document.0, document.1, to as u16);
+                moved += usize::from(asked.is_ok());
+            }
+            world.turn();
+            for core in 0..2 {
+                while let Some(ended) = world.take_moved(core) {
+                    if ended.outcome == MoveOutcome::Moved {
+                        owned.insert((ended.slot, ended.generation), usize::from(ended.to));
+                    }
+                }
+            }
+            world.events(hot.writer);
+        }
+        world.run();
+        world.events(quiet.writer);
+        world.events(hot.writer);
+        for (document, got) in history(&mut world, 0, "q", QUIET).into_iter().enumerate() {
+            let last = quiet.handles[document].1;
+            let first = last + 1 - got.len() as u64;
+            let all: Vec<_> =
+                (first..=last).map(|number| (number, delta(document as u64, number))).collect();
+            let numbers: Vec<u64> = got.iter().map(|it| it.0).collect();
+            assert!(got == all, "document {document}, up to {last}: {numbers:?}");
+        }
+    }
+    let counts = sum(&world, 2);
+    let with_kept: u64 = (0..2).map(|core| world.stages(core).move_counts().with_kept).sum();
+    assert!(moved > 500 && with_kept > 300, "{moved} moved, {with_kept} with kept images");
+    assert!(counts.taken_over_bytes > 0 && counts.copied_on_bytes > 0, "{counts:?}");
+}
+
+/// Documents leave while their images are copied into chunks that were not there when all were told: who has
+/// them by then is asked all the same when those go, although nothing is moved any more.
+pub(crate) fn chunks_that_are_begun_while_documents_leave_ask_their_new_owner() {
+    const QUIET: u64 = 40;
+    const KEPT_CHUNKS: u32 = 10;
+    /// Less than a chunk, so that none goes before they leave.
+    const IMAGES: u64 = 3;
+    let mut world = world_of(2, keeping(KEEP_BYTES), |config: &mut InlineConfig| {
+        config.chunk_bytes = CHUNK_BYTES / 8;
+        config.limits.image_bytes_max = 4 << 10;
+        config.kept_chunks = KEPT_CHUNKS;
+        config.node_blocks = 1 << 12;
+        config.limits.turn.retirement_entries = 3;
+    });
+    world.poison_recycled(0xee);
+    let mut quiet = Quiet::open(&mut world, 0, "q", QUIET);
+    let is_here = |world: &Inline, name: &str| world.stages(0).document_of_name(name);
+    let here: Vec<(u64, (u32, u32))> = (0..QUIET)
+        .filter_map(|document| Some((document, is_here(&world, &format!("q{document}"))?)))
+        .take(MOVES_AT_ONCE)
+        .collect();
+    assert_eq!(here.len(), MOVES_AT_ONCE);
+    let mut hot = (0..)
+        .map(|number| format!("hot{number}"))
+        .map(|name| (Hot::open(&mut world, 0, &name), is_here(&world, &name)))
+        .find_map(|(hot, is_here)| is_here.map(|_| hot))
+        .expect("one of them is there");
+    for _ in 0..IMAGES {
+        here.iter().for_each(|(document, _)| quiet.publish(&mut world, *document));
+        world.run();
+        world.events(quiet.writer);
+    }
+    for (_, (slot, generation)) in &here {
+        assert_eq!(world.move_document(0, *slot, *generation, 1), Ok(()));
+    }
+    // Room is kept for them, all are told, and the other core does not answer.
+    world.turn_core(0);
+    world.turn_core(1);
+    let before = world.counts(0).kept.bytes;
+    for _ in 0..200 {
+        hot.number += 1;
+        world.publish(hot.writer, hot.handle, hot.number, &[&[hot.number as u8; 3_000]]);
+        world.turn_core(0);
+        world.events(hot.writer);
+    }
+    let copied = world.counts(0).kept.bytes;
+    assert!(before == 0 && copied > 0, "copied while they leave, and not before: {copied}");
+    assert_eq!(world.stages(0).move_counts().with_kept, 0, "they are still on their way");
+    world.run();
+    assert_eq!(world.stages(0).move_counts().with_kept, here.len() as u64);
+    // The old owner's kept chunks come round.
+    let mut fillers = Quiet::open(&mut world, 0, "f", 16);
+    let share = u64::from(KEPT_CHUNKS) * (CHUNK_BYTES / 8) as u64;
+    let before = world.counts(0).kept.bytes;
+    while world.counts(0).kept.bytes - before < 2 * share {
+        fillers.publish_all(&mut world, KEPT_IMAGES);
+        hot.turn_over(&mut world, 0, 1);
+    }
+    let counts = world.counts(1).kept;
+    assert!(counts.taken_over_bytes >= copied, "its own by now: {counts:?}");
+    let all = history(&mut world, 0, "q", QUIET);
+    for (document, _) in here {
+        let numbers: Vec<u64> = all[document as usize].iter().map(|it| it.0).collect();
+        assert_eq!(numbers, (1..=IMAGES).collect::<Vec<_>>(), "document {document}");
+        let is_its = |(number, bytes): &(u64, Vec<u8>)| *bytes == delta(document, *number);
+        assert!(all[document as usize].iter().all(is_its), "document {document}");
+    }
 }

@@ -53,6 +53,9 @@ scenarios! {
         a_document_moves_with_its_kept_images,
         who_keeps_nothing_counts_what_its_document_has_kept,
         kept_images_leave_with_their_documents,
+        what_goes_is_counted_to_the_byte,
+        images_are_kept_while_their_documents_leave,
+        chunks_that_are_begun_while_documents_leave_ask_their_new_owner,
     ],
     lanes: [
         a_hot_document_is_promoted_and_the_others_go_first,
@@ -109,6 +112,7 @@ scenarios! {
         a_promotion_keeps_what_races_with_it_in_order,
         documents_are_spread_by_their_load,
         a_worker_can_be_emptied,
+        a_worker_without_room_is_left_alone,
         thresholds_change_while_documents_are_there,
         how_even_workers_are_to_be_changes_while_they_work,
     ],
@@ -123,6 +127,7 @@ scenarios! {
         credit_that_was_not_used_is_given_back,
         who_waits_for_credit_waits_once,
         quotas_change_while_sessions_are_there,
+        credit_of_another_rate_is_not_given_back,
     ],
     schema: [
         one_bad_delta_refuses_the_whole_batch,

@@ -369,3 +369,36 @@ pub(crate) fn how_even_workers_are_to_be_changes_while_they_work() {
     let guests = world.stages(1).guest_count();
     assert!((4..=6).contains(&guests), "about half of them: {guests}");
 }
+
+/// A worker that had no room for a document is asked for none for a while, and then again; nobody is
+/// harmed.
+pub(crate) fn a_worker_without_room_is_left_alone() {
+    let (mut world, peer, documents) = lopsided(20, |config| {
+        config.limits.placement.moves_per_second = 10;
+        config.limits.guests_per_worker_max = 1;
+    });
+    world.coordinator_mut().expect("a coordinator").set_worker(0, false, true);
+    let refused = |world: &Inline| world.stages(0).move_counts().refused;
+    let spans_until = |world: &mut Inline, refusals: u64| {
+        let mut spans = 0;
+        while refused(world) < refusals {
+            let_a_span_pass(world);
+            spans += 1;
+            assert!(spans < 100, "{} refusals of {refusals}", refused(world));
+        }
+        spans
+    };
+    spans_until(&mut world, 1);
+    let (first, told) = (refused(&world), counts(&world).full);
+    assert!(told > 0 && told <= first, "{told} of {first}: who places documents knows it");
+    assert!(first <= 10, "what was on its way, no more than in a second: {first}");
+    assert_eq!(world.stages(1).guest_count(), 1);
+    let spans = spans_until(&mut world, first + 1);
+    assert_eq!(world.stages(1).guest_count(), 1);
+    assert!(spans >= 45, "left alone for {spans} spans only");
+    let number = play(&mut world, peer, &documents, 0, 2);
+    let told = world.events(peer);
+    for document in &documents {
+        assert_eq!(acknowledged(&told, document.handle).0, number);
+    }
+}

@@ -357,3 +357,32 @@ pub(crate) fn quotas_change_while_sessions_are_there() {
     let lifted = write_all(&mut world, &mut writers, &[&[1; 100]]) - granted;
     assert!(lifted > 4 * most(RATE, BURST), "{lifted}");
 }
+
+/// What a handle was granted at a higher rate is worth more time at a lower one than it took: it is not given
+/// back, or the others of the session would get theirs back, too.
+pub(crate) fn credit_of_another_rate_is_not_given_back() {
+    let mut world = world(1, |config| {
+        config.limits.quotas.session = of_bytes(RATE);
+        config.limits.credit_bytes = (BURST / 2) as u32;
+    });
+    let peer = world.connect(0).expect("room");
+    let unused = Writer::open(&mut world, peer, "a", 1);
+    let other = Writer::open(&mut world, peer, "b", 1);
+    assert_eq!((unused.granted, other.granted), (BURST / 2, BURST / 2));
+    let mut tuning = world.tuning();
+    tuning.quotas.session = of_bytes(RATE / 10);
+    world.tune(tuning);
+    world.close(peer, unused.handle);
+    world.run();
+    let early = Writer::open(&mut world, peer, "c", 1);
+    assert_eq!(early.granted, 0, "both have been granted theirs");
+    world.close(peer, early.handle);
+    world.run();
+    // What is granted at one rate and not used is given back at it.
+    world.advance_ns(500_000_000);
+    let later = Writer::open(&mut world, peer, "d", 1);
+    assert_eq!(later.granted, BURST / 10);
+    world.close(peer, later.handle);
+    world.run();
+    assert_eq!(Writer::open(&mut world, peer, "e", 1).granted, BURST / 10);
+}
