@@ -1,10 +1,11 @@
 //! Latency in an open loop: from the time at which a message was due until each subscriber has it.
 //!
-//! Question: how long does a delivery take at a rate that everybody can bear, and at half of what
-//! each can? One publisher, eight subscribers, 64 bytes. A message that is due while the publisher
+//! Question: how long does a delivery take at a rate that everybody can bear, and at a tenth, half and
+//! nine tenths of what each can? One publisher, eight subscribers, 64 bytes. A message that is due while the publisher
 //! is held up counts from when it was due, so no wait is left out. What each can is measured first,
 //! in the same run, in a closed loop with 32 messages a write. Publisher and subscribers share a
-//! thread, which is in every peer's figure alike.
+//! thread, which is in every peer's figure alike. With the same capacities it is looked how long each
+//! feels an overload: see `recovery`.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde_json::json;
 use crate::Options;
 use crate::fan;
 use crate::load::{Crowd, Sizes, Span};
+use crate::recovery;
 use crate::sample::{Metric, Sample, Teller};
 use crate::server::{Peer, Server, Wanted, peers};
 use crate::system::{self, Cpus};
@@ -21,7 +23,13 @@ use crate::system::{self, Cpus};
 const SUBSCRIBERS: usize = 8;
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// Measures capacities, then latencies at two rates, the samples interleaved.
+/// Rates, as a share of what a peer can.
+const OF_OWN: [(&str, f64); 3] =
+    [("tenth-of-own", 0.1), ("half-of-own", 0.5), ("nine-tenths-of-own", 0.9)];
+/// Looks at what a peer can, of which the best counts.
+const LOOKS: u32 = 2;
+
+/// Measures capacities, then latencies at four rates and recovery, the samples interleaved.
 ///
 /// # Errors
 /// If the load cannot be pinned.
@@ -39,20 +47,20 @@ pub fn run(options: &Options, cpus: Cpus, teller: &mut Teller) -> Result<(), Str
     let slowest = capacities.iter().copied().filter(|it| *it > 0.0).fold(f64::MAX, f64::min);
     for number in 0..options.samples {
         for (peer, capacity) in peers.iter().zip(&capacities) {
-            for (load, rate) in
-                [("half-of-slowest", slowest / 2.0), ("half-of-own", capacity / 2.0)]
-            {
+            let of_own = OF_OWN.map(|(load, share)| (load, capacity * share));
+            for (load, rate) in [("half-of-slowest", slowest / 2.0)].into_iter().chain(of_own) {
                 teller.tell(&measure(peer, sizes, (load, rate, *capacity), number, options, cpus));
             }
+            teller.tell(&recovery::measure(peer, sizes, *capacity, number, options, cpus));
         }
     }
     Ok(())
 }
 
-/// Messages that `peer` takes from one publisher in a second: the best of three samples.
+/// Messages that `peer` takes from one publisher in a second: the best of some samples.
 fn capacity(peer: &Peer, sizes: Sizes, options: &Options, cpus: Cpus) -> f64 {
     let time = Duration::from_secs_f64(options.seconds.min(0.5));
-    let spans = (0..3).filter_map(|_| fan::carry(peer, sizes, time, false, cpus).ok());
+    let spans = (0..LOOKS).filter_map(|_| fan::carry(peer, sizes, time, false, cpus).ok());
     let rates = spans
         .filter(|span| span.faults.is_empty())
         .map(|span| span.deliveries as f64 / span.seconds / sizes.subscribers as f64);

@@ -82,6 +82,26 @@ pub struct Sizes {
     pub window_bytes: usize,
 }
 
+/// What is offered: too much for a time, then less.
+#[derive(Clone, Copy, Debug)]
+pub struct Overload {
+    /// Messages a second that are too many.
+    pub per_second: f64,
+    /// How long.
+    pub time: Duration,
+    /// Messages a second afterwards.
+    pub after_per_second: f64,
+}
+
+/// How an overload was got over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recovered {
+    /// Messages that were due and not read by everybody when the overload ended.
+    pub waited: u64,
+    /// From the overload's end until no more waited than come in a millisecond.
+    pub seconds: f64,
+}
+
 /// What a span of time brought.
 #[derive(Clone, Debug)]
 pub struct Span {
@@ -169,6 +189,51 @@ impl Crowd {
             latencies = schedule.latencies;
         }
         (span, latencies)
+    }
+
+    /// Offers too much, then less, until nothing waits that need not; then reads the rest.
+    pub fn overload(&mut self, pid: u32, overload: Overload) -> (Span, Recovered) {
+        let mut recovered = Recovered::default();
+        let fault = self.turn_for(Duration::from_millis(200), Self::fill_window).err();
+        let span = self.span(pid, fault, |crowd| {
+            recovered = crowd.get_over(overload)?;
+            Ok(())
+        });
+        (span, recovered)
+    }
+
+    fn get_over(&mut self, overload: Overload) -> Result<Recovered, String> {
+        let Overload { per_second, time, after_per_second } = overload;
+        let over_s = time.as_secs_f64();
+        let (began, first) = (Instant::now(), self.published);
+        let few = (after_per_second / 1000.0).max(2.0 * PIPELINED as f64) as u64;
+        let mut waited = None;
+        loop {
+            let at_s = began.elapsed().as_secs_f64();
+            let after_s = (at_s - over_s).max(0.0);
+            let all = at_s.min(over_s) * per_second + after_s * after_per_second;
+            let due = first + all as u64;
+            let slowest = self.subscribers.iter().map(|it| it.reader.read).min().unwrap_or(0);
+            if at_s > over_s {
+                let waits = due - slowest.min(due);
+                let waited = *waited.get_or_insert(waits);
+                if waits <= few {
+                    return Ok(Recovered { waited, seconds: after_s });
+                }
+                if after_s > REST.as_secs_f64() {
+                    return Err(format!("{waits} messages wait {after_s:.0} s after the overload"));
+                }
+            }
+            let may = due.min(slowest + self.window);
+            while self.published < may && self.may_publish(0)? {
+                let count = (may - self.published).min(PIPELINED as u64);
+                self.publish(0, count);
+                self.published += count;
+                self.flush(0)?;
+            }
+            self.flush(0)?;
+            self.read_ready(0)?;
+        }
     }
 
     /// Reads the rest, lets `work` publish, and reads the rest again.

@@ -27,7 +27,11 @@ mod fan;
 
 mod latency;
 
+mod recovery;
+
 mod idle;
+
+mod memory;
 
 mod start_up;
 
@@ -121,10 +125,12 @@ enum Scenario {
     FanIn,
     /// Many publishers, many subscribers.
     Mesh,
-    /// Open loop, from the scheduled time.
+    /// Open loop, from the scheduled time; and how long an overload is felt.
     Latency,
     /// Sessions that do nothing.
     Idle,
+    /// Bytes of a document and of a subscription.
+    Memory,
     /// From starting the process to the first delivery.
     StartUp,
     /// A delta after a pause.
@@ -133,7 +139,7 @@ enum Scenario {
     All,
 }
 
-const ALL: [Scenario; 10] = [
+const ALL: [Scenario; 11] = [
     Scenario::Limits,
     Scenario::InProcess,
     Scenario::BetweenProcesses,
@@ -141,6 +147,7 @@ const ALL: [Scenario; 10] = [
     Scenario::FanIn,
     Scenario::Mesh,
     Scenario::Latency,
+    Scenario::Memory,
     Scenario::StartUp,
     Scenario::Parked,
     Scenario::Idle,
@@ -207,6 +214,7 @@ fn run(
             fan::run(shape, options, cpus, teller)
         }
         Scenario::Latency => latency::run(options, cpus, teller),
+        Scenario::Memory => memory::run(options, cpus, teller),
         Scenario::Idle => idle::run(options, cpus, teller),
         Scenario::StartUp => start_up::run(options, cpus, teller),
         Scenario::Parked => parked::run(options, cpus, teller),

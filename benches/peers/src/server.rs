@@ -49,6 +49,18 @@ pub struct Peer {
     path: PathBuf,
 }
 
+impl Peer {
+    /// Whether each of its batches is one delta, though it knows larger ones.
+    pub fn is_single(&self) -> bool {
+        matches!(self.wire, Wire::Image { batch: 1, .. })
+    }
+
+    /// Whether it only passes on, and knows no names.
+    pub fn is_relay(&self) -> bool {
+        self.program == Program::Relay
+    }
+}
+
 /// What of the peers is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
@@ -159,16 +171,32 @@ impl Server {
     /// # Errors
     /// If it does not start; what it wrote is told.
     pub fn start(peer: &Peer, cpu: usize, sessions: usize) -> Result<Self, String> {
-        let mut server = Self::spawn(peer, cpu, sessions)?;
+        Self::spawn(peer, cpu, sessions)?.accepting(peer)
+    }
+
+    /// Starts `peer` on `cpu` for so many names, a thousand a session.
+    ///
+    /// # Errors
+    /// If it does not start; what it wrote is told.
+    pub fn start_for_names(peer: &Peer, cpu: usize, names: usize) -> Result<Self, String> {
+        let more = match peer.program {
+            Program::Daemon => format!("--documents {} --budget-mib 1024", names + 1000),
+            _ => String::new(),
+        };
+        let more: Vec<String> = more.split_whitespace().map(str::to_owned).collect();
+        Self::spawn_with(peer, cpu, 1 + names / 500, &more)?.accepting(peer)
+    }
+
+    fn accepting(mut self, peer: &Peer) -> Result<Self, String> {
         let began = Instant::now();
-        while TcpStream::connect(server.address).is_err() {
-            let ended = server.child.try_wait().map_err(|error| error.to_string())?;
+        while TcpStream::connect(self.address).is_err() {
+            let ended = self.child.try_wait().map_err(|error| error.to_string())?;
             if ended.is_some() || began.elapsed() > PATIENCE {
-                return Err(format!("{} did not start ({ended:?}): {}", peer.name, server.log()));
+                return Err(format!("{} did not start ({ended:?}): {}", peer.name, self.log()));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(server)
+        Ok(self)
     }
 
     /// Starts `peer` and does not wait until it accepts connections.
@@ -176,13 +204,22 @@ impl Server {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(peer: &Peer, cpu: usize, sessions: usize) -> Result<Self, String> {
+        Self::spawn_with(peer, cpu, sessions, &[])
+    }
+
+    fn spawn_with(
+        peer: &Peer,
+        cpu: usize,
+        sessions: usize,
+        more: &[String],
+    ) -> Result<Self, String> {
         let folder = new_folder().map_err(|error| error.to_string())?;
         let told = |error: std::io::Error| format!("{}: {error}", peer.path.display());
         let port = free_port().map_err(told)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let log = fs::File::create(folder.join("log")).map_err(told)?;
         let mut command = Command::new(&peer.path);
-        command.args(arguments(peer.program, port, sessions, &folder).map_err(told)?);
+        command.args(arguments(peer.program, port, sessions, &folder).map_err(told)?).args(more);
         command.current_dir(&folder).stdin(Stdio::null()).stderr(log.try_clone().map_err(told)?);
         let is_relay = peer.program == Program::Relay;
         if is_relay {

@@ -6,10 +6,13 @@
 
 mod image;
 
+mod names;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+pub use self::names::Names;
 use crate::payload::Payloads;
 
 /// How long a greeting may take.

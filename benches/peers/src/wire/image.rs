@@ -99,7 +99,8 @@ pub fn part(
     Ok(Part::Delivery { at: HEADER_BYTES + 2 * deltas, payloads: deltas, bytes: whole })
 }
 
-fn control(message: &[u8]) -> Result<ServerMessage<'_>, String> {
+/// The message of control that these bytes are.
+pub fn control(message: &[u8]) -> Result<ServerMessage<'_>, String> {
     let (kind, body): (Kind, _) =
         split_control(message, &Limits::DEFAULT).map_err(|error| format!("{error:?}"))?;
     ServerMessage::decode(kind, body).map_err(|code| format!("{code:?}"))
