@@ -192,6 +192,16 @@ fn typed() -> String {
     words.join(" ")
 }
 
+/// The same without the folders that belong to this machine alone.
+fn without_places(text: &str) -> String {
+    let here = std::env::current_dir().map(|it| format!("{}/", it.display())).unwrap_or_default();
+    let text = if here.len() > 1 { text.replace(&here, "") } else { text.to_owned() };
+    match std::env::var("HOME") {
+        Ok(home) if home.len() > 1 => text.replace(&format!("{home}/"), "~/"),
+        _ => text,
+    }
+}
+
 /// One child, whose samples go to `results`; what went wrong comes back, and how many samples came.
 fn play(
     entry: &Entry,
@@ -208,7 +218,7 @@ fn play(
         command: command.clone(),
         round,
         is_absent,
-        reason,
+        reason: without_places(&reason),
     };
     if !program.exists() {
         return (vec![failure(true, format!("{name} is not built: see `make bench`"))], 0);
@@ -320,6 +330,9 @@ mod tests {
         assert_eq!(["misses", "misses all"].map(of), [0, 2], "a miss has a figure");
         assert_eq!(values("six"), (vec![6.0, 6.0], 2));
         let ends = results.failures.iter().find(|it| it.entry == "ends").expect("it failed");
+        let here = std::env::current_dir().expect("there is one");
+        let told = without_places(&format!("{}/target/x broke", here.display()));
+        assert_eq!(told, "target/x broke");
         assert!(ends.reason.contains("why") && ends.reason.contains('7'), "{}", ends.reason);
         assert!(results.is_whole);
     }

@@ -442,6 +442,10 @@ pub fn name_by(series: &Series, key: &str) -> String {
     }
     let of = |key: &str| match key {
         "" => String::new(),
+        // Their versions say what has changed, and since when.
+        "system" if series.scenario == "instructions" => {
+            format!("{} {}", series.system, series.version)
+        }
         "system" => series.system.clone(),
         _ => match (series.number_of_cell(key), series.of_cell(key)) {
             (Some(number), _) => told(key, &crate::quantity::count(number), number),

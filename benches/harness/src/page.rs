@@ -99,7 +99,7 @@ fn head(results: &Results) -> String {
 }
 
 /// A number of bytes as one reads it; other words stay.
-fn bytes(text: &str) -> String {
+pub fn bytes(text: &str) -> String {
     text.parse().map_or_else(|_| text.to_owned(), |bytes: f64| quantity(bytes, "bytes"))
 }
 

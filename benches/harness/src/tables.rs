@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::bound::with_bounds;
 use crate::figure::FIGURES;
 use crate::goal::goals;
-use crate::page::{ahead, cell, system};
+use crate::page::{ahead, bytes, cell, system};
 use crate::quantity::quantity;
 use crate::results::{Results, Role, Series};
 use crate::statistics::{median, span};
@@ -74,7 +74,7 @@ fn machine(results: &Results) -> String {
         ("hypervisor", machine.hypervisor.clone()),
         ("frequency governor", machine.governor.clone()),
         ("transparent huge pages", machine.huge_pages.clone()),
-        ("locked memory at most", machine.memlock.clone()),
+        ("locked memory at most", bytes(&machine.memlock)),
         (
             "commit",
             format!("{}{}", machine.commit, if machine.is_changed { ", with changes" } else { "" }),

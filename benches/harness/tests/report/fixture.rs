@@ -115,6 +115,7 @@ pub fn results() -> Results {
     let mut making = Making { results, noise: Noise(7) };
     pipeline(&mut making);
     instructions(&mut making);
+    capacity(&mut making);
     rings(&mut making);
     sockets(&mut making);
     quiet(&mut making);
@@ -196,6 +197,21 @@ fn instructions(making: &mut Making) {
         making.add("instructions", of, cell.clone(), metric, count, &[]);
         let of = ("last recorded", "0123456", Role::Limit);
         making.add("instructions", of, cell, metric, count * 1.03, &[]);
+    }
+}
+
+fn capacity(making: &mut Making) {
+    for (batch, rate, error, is_within) in [(1, 5e6, 0.04, 1.0), (32, 31e6, -0.22, 0.0)] {
+        let cell = json!({"cores": 1, "documents": 10_000, "batch": batch});
+        let foretold = ("foretold", "validation first", Role::Limit);
+        let more = [("error", error), ("memory_error", 0.1), ("is_within", is_within)];
+        let deltas = ("deltas", "1/s", HIGHER);
+        let bytes = ("live", "bytes", LOWER);
+        making.add("capacity", foretold, cell.clone(), deltas, rate * (1.0 + error), &more);
+        making.add("capacity", foretold, cell.clone(), bytes, 2e7, &[]);
+        let measured = ("measured", "", Role::Ours);
+        making.add("capacity", measured, cell.clone(), deltas, rate, &[]);
+        making.add("capacity", measured, cell, bytes, 2.1e7, &[]);
     }
 }
 

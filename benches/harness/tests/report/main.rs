@@ -89,6 +89,16 @@ fn who_is_ahead_is_told_and_goals_are_judged() {
     assert_eq!(of("10,000 documents, batches of 1"), "not reached");
     assert_eq!(of("64 B to 64, against nats-debian"), "reached");
     assert_eq!(of("against Aeron"), "not measured");
+    let forecasts = goals.iter().find(|it| it.what.starts_with("forecasts")).expect("a goal");
+    assert!(
+        !forecasts.is_reached()
+            && forecasts
+                .measured
+                .as_deref()
+                .is_some_and(|it| { it.starts_with("1 of 2 cells") && it.contains("-2") })
+    );
+    let rate = goals.iter().find(|it| it.what.contains("10,000 documents")).expect("a goal");
+    assert!(rate.roofline.is_none(), "no bound without the limit: {rate:?}");
 }
 
 #[test]
