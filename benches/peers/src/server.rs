@@ -106,7 +106,7 @@ pub fn peers(options: &Options, wanted: Wanted, scenario: &str, teller: &mut Tel
         if !is_asked(name) || is_again {
             continue;
         }
-        let found = path.filter(|path| path.exists());
+        let found = path.and_then(|path| found(&path));
         match found.and_then(|path| version(program, &path).map(|version| (path, version))) {
             Some((path, version)) => there.push(Peer { name, version, wire, program, path }),
             None => teller.absent(scenario, name, why),
@@ -118,6 +118,11 @@ pub fn peers(options: &Options, wanted: Wanted, scenario: &str, teller: &mut Tel
         }
     }
     there
+}
+
+/// Where a program is, if it is there: from the root on, because it is started in another folder.
+fn found(path: &Path) -> Option<PathBuf> {
+    std::path::absolute(path).ok().filter(|path| path.exists())
 }
 
 /// Tells what is there.
@@ -333,6 +338,14 @@ fn is_roots(metadata: &fs::Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_named_from_here_is_found_from_elsewhere() {
+        // Tests run in the crate's folder.
+        let path = found(Path::new("src/server.rs")).expect("it is there");
+        assert!(path.is_absolute() && path.exists());
+        assert_eq!(found(Path::new("src/nobody.rs")), None);
+    }
 
     #[test]
     fn versions_are_found_in_what_programs_say() {

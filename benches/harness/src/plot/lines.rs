@@ -12,12 +12,14 @@ const TOP: f64 = 34.0;
 const HEIGHT: f64 = 270.0;
 const BOTTOM: f64 = 46.0;
 const LEFT: f64 = 74.0;
-/// For the names at the lines' ends.
-const LABELS: f64 = 118.0;
+/// Pixels of a letter at most, on average, in the names at the lines' ends.
+const LETTER: f64 = 7.7;
 /// Between names that stand below each other.
 const LABEL_STEP: f64 = 14.5;
-/// Panels beside each other.
+/// Panels beside each other, and if their names are longer than so many letters.
 const ACROSS: usize = 3;
+const ACROSS_LONG: usize = 2;
+const LONG: usize = 14;
 
 struct Panel<'a> {
     figure: &'a Figure,
@@ -43,14 +45,18 @@ pub fn draw(figure: &Figure, series: &[Placed<'_>], x: &str, line: &str) -> Stri
     let of_systems: Vec<Placed<'_>> =
         series.iter().copied().filter(|(_, it)| !it.is_bound).collect();
     let names: Vec<String> = groups(&of_systems, line).into_iter().map(|(name, _)| name).collect();
-    let across = panels.len().clamp(1, ACROSS);
+    let bounds = series.iter().filter(|(_, it)| it.is_bound).map(|(_, it)| &it.system);
+    let longest = names.iter().chain(bounds).map(|it| it.chars().count()).max().unwrap_or(0);
+    let most = if longest > LONG { ACROSS_LONG } else { ACROSS };
+    let across = panels.len().clamp(1, most);
+    let labels = longest as f64 * LETTER + 8.0;
     let width = WIDTH / across as f64;
     let row_height = TOP + HEIGHT + BOTTOM;
     let mut content = String::new();
     for (place, (name, series)) in panels.iter().enumerate() {
         let at =
             ((place % across) as f64 * width + LEFT, (place / across) as f64 * row_height + TOP);
-        let width = width - LEFT - LABELS;
+        let width = width - LEFT - labels;
         let panel =
             Panel { figure, scale: &scale, ticks: &ticks, at, width, x, line, names: &names };
         content += &panel.grid(name);
