@@ -122,7 +122,7 @@ pub const FIGURES: [Figure; 23] = [
         ],
         panel: "cores × batch",
         shape: Shape::Strips { row: "collection" },
-        is_logarithmic: false,
+        is_logarithmic: true,
     },
     Figure {
         id: "laws",
@@ -408,7 +408,10 @@ impl Figure {
             || self.metric == "stages"
             || series.samples.iter().any(|it| it.more.contains_key(self.metric));
         let is_of = [self.scenario, self.id].contains(&series.scenario.as_str());
-        let is_drawn = !series.is_bound || !matches!(self.shape, Shape::Stages { .. });
+        // What bounds belongs to panels that it names; stages are told of what ran.
+        let has = |key: &str| key.is_empty() || series.cell.contains_key(key);
+        let is_drawn = !series.is_bound
+            || (!matches!(self.shape, Shape::Stages { .. }) && self.panel.split(" × ").all(has));
         is_of
             && is_drawn
             && series.absent.is_none()
@@ -472,5 +475,31 @@ fn told(key: &str, number: &str, value: f64) -> String {
         "count" => format!("of {number}"),
         "write_bytes" => format!("writes of {number} B"),
         _ => number.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Sample;
+    use serde_json::Value;
+
+    #[test]
+    fn a_bound_stands_only_where_it_bounds() {
+        let of = |id: &str| FIGURES.iter().find(|it| it.id == id).expect("a figure");
+        let series = |is_bound: bool, names: &[(&str, u32)]| Series {
+            scenario: "pipeline".to_owned(),
+            metric: "deltas".to_owned(),
+            cell: names.iter().map(|(name, it)| ((*name).to_owned(), Value::from(*it))).collect(),
+            samples: vec![Sample { value: 1.0, verified: true, ..Sample::default() }],
+            is_bound,
+            ..Series::default()
+        };
+        let bound = series(true, &[("cores", 1), ("batch", 32), ("delta_bytes", 46)]);
+        let figures = ["pipeline", "forms", "two-cores", "stages"];
+        let shown = figures.map(|id| of(id).shows(&bound));
+        assert_eq!(shown, [true, true, false, false], "panels of documents are not its own");
+        let cell = [("cores", 1), ("batch", 32), ("delta_bytes", 46), ("documents", 10_000)];
+        assert!(figures.iter().all(|id| of(id).shows(&series(false, &cell))));
     }
 }

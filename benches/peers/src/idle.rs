@@ -66,8 +66,7 @@ struct Rested {
 fn rest(peer: &Peer, sessions: usize, options: &Options, cpus: Cpus) -> Result<Rested, String> {
     let server = Server::start(peer, cpus.server, sessions)?;
     let pid = server.pid();
-    std::thread::sleep(Duration::from_millis(300));
-    let before = (system::resident_bytes(pid), system::slab_bytes());
+    let before = (system::settled_bytes(pid), system::slab_bytes());
     let sizes =
         Sizes { publishers: 1, subscribers: sessions, payload_bytes: 64, window_bytes: 1 << 16 };
     let mut crowd = Crowd::connect(server.address, peer.wire, sizes, options.plant)?;

@@ -7,7 +7,6 @@
 //! subscribed to; what is sent lies in chunks that are in memory from the beginning or come with it.
 
 use std::net::TcpStream;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -19,8 +18,6 @@ use crate::wire::{Names, Wire};
 
 /// Names that one session has.
 const EACH: usize = 1000;
-/// Until what was allocated has been touched.
-const SETTLING: Duration = Duration::from_millis(300);
 
 /// Measures every server, the samples interleaved.
 ///
@@ -64,10 +61,7 @@ fn tell(
 
 fn grow(peer: &Peer, count: usize, cpus: Cpus) -> Result<Vec<Grown>, String> {
     let server = Server::start_for_names(peer, cpus.server, count)?;
-    let resident = || {
-        std::thread::sleep(SETTLING);
-        system::resident_bytes(server.pid()) as f64
-    };
+    let resident = || system::settled_bytes(server.pid()) as f64;
     let mut before = resident();
     let mut each = |what: &'static str| {
         let now = resident();

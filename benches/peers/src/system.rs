@@ -113,6 +113,24 @@ pub fn resident_bytes(pid: u32) -> u64 {
     pages.unwrap_or(0) * 4096
 }
 
+/// The same once they have ceased to change: a server may touch its memory for some time after it has
+/// begun to accept. Waits for ten seconds at most.
+pub fn settled_bytes(pid: u32) -> u64 {
+    let began = Instant::now();
+    let (mut last, mut same) = (resident_bytes(pid), 0);
+    while same < SETTLED_LOOKS && began.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = resident_bytes(pid);
+        same = if now.abs_diff(last) <= SETTLED_BYTES { same + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
+/// Looks in a row that see about the same, and how much that is.
+const SETTLED_LOOKS: u32 = 4;
+const SETTLED_BYTES: u64 = 64 << 10;
+
 /// Bytes that the kernel has in its slabs, which is where sockets and what belongs to them are.
 pub fn slab_bytes() -> u64 {
     let told = fs::read_to_string("/proc/meminfo").unwrap_or_default();
