@@ -390,6 +390,7 @@ impl Reception {
         let deltas = if self.has_quotas { count_deltas(self.pool.memory(), &landed) } else { 0 };
         let range = landed.range();
         handle.balance_bytes -= i64::from(range.bytes());
+        debug_assert!(handle.balance_bytes > -i64::from(range.bytes()), "below zero by one batch");
         self.counts.received_images += 1;
         let message = if handle.routed_at == boxes.routes.version() {
             Message::Batch { landed, session: id, producer: handle.producer }

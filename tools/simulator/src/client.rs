@@ -110,6 +110,8 @@ pub struct Client {
     has_hello: bool,
     /// It has asked for the end of its session.
     is_leaving: bool,
+    /// It has sent a batch although it knew of no credit; some may have been on its way.
+    has_overdrawn: bool,
     /// The number that the server has ended its session with.
     pub ended_by: Option<u16>,
     next_request: u32,
@@ -138,6 +140,7 @@ impl Client {
             framing: Framing::new(ImageLimits::HARD),
             has_hello: false,
             is_leaving: false,
+            has_overdrawn: false,
             ended_by: None,
             next_request: 1,
             asked: BTreeMap::new(),
@@ -160,6 +163,7 @@ impl Client {
         self.wire = Some(wire);
         self.framing = Framing::new(ImageLimits::HARD);
         (self.has_hello, self.is_leaving, self.ended_by) = (false, false, None);
+        self.has_overdrawn = false;
         self.asked.clear();
         self.handles.clear();
         self.dead.clear();
@@ -329,7 +333,11 @@ impl Client {
                 if self.handles[&number].answered >= self.handles[&number].sent {
                     around.coverage.count(Event::CreditWaits);
                 }
-                break;
+                if !self.conduct.overdraws || !around.dice.says(20) {
+                    break;
+                }
+                self.has_overdrawn = true;
+                around.coverage.count(Event::Overdrawn);
             }
             self.send(number, around);
             count += 1;

@@ -191,7 +191,7 @@ impl World {
         for client in &self.clients {
             assert!(client.wire.is_none(), "client {}: is told its end", client.place);
             if let Some(ended_by) = client.ended_by {
-                let before = [207, 212, 213, 214, 500];
+                let before = [207, 211, 212, 213, 214, 500];
                 let is_right = ended_by == code || before.contains(&ended_by);
                 assert!(is_right, "client {} was ended for {ended_by}, not {code}", client.place);
             }
@@ -268,10 +268,12 @@ impl World {
             coverage.add(Event::Promoted, counts.placement.promotions);
             coverage.add(Event::Demoted, counts.placement.demotions);
             coverage.add(Event::PlacedElsewhere, counts.placement.moves);
+            coverage.add(Event::WorkerFull, counts.placement.full);
             coverage.add(Event::Laned, counts.validation.laned_batches);
             coverage.add(Event::LaneOverrun, counts.validation.lane_overruns);
             coverage.add(Event::Kept, counts.kept.images);
             coverage.add(Event::CopiedOn, counts.kept.copied_on_bytes);
+            coverage.add(Event::KeptTakenOver, counts.kept.taken_over_bytes);
             coverage.add(Event::KeptLetGo, counts.kept.let_go_bytes);
             if self.setting.waits > 0 && !self.setting.conflates {
                 coverage.add(Event::SpilledForWait, counts.propagation.spilled_images);

@@ -84,6 +84,8 @@ pub struct Conduct {
     pub room: usize,
     /// How often, of a hundred, it takes nothing when it could.
     pub sloth: u32,
+    /// Whether it sends beyond its credit, sometimes.
+    pub overdraws: bool,
 }
 
 /// What a seed's world is like.
@@ -169,16 +171,19 @@ impl Setting {
         });
         let mut kept_dice = Dice::new(seed ^ 0x6e97_5a1e);
         let keeps = kept_dice.says(50);
-        // Long enough for kept chunks to come round, too.
-        let lengths = if keeps && kept_dice.says(15) { 6 } else { 1 };
+        // Long enough for kept chunks to come round, too, with much in them, also of documents that moved.
+        let lengths = if keeps && kept_dice.says(20) { 6 } else { 1 };
+        let keep_bytes: &[u32] =
+            if lengths > 1 { &[1_500, 6_000] } else { &[0, 300, 1_500, 6_000] };
+        let node_blocks_min = if lengths > 1 { 256 } else { 0 };
         Self {
             kept_chunks: if keeps { kept_dice.pick(&[4, 4, 6]) } else { 0 },
-            keep_bytes: Check::ALL.map(|_| kept_dice.pick(&[0, 300, 1_500, 6_000])),
+            keep_bytes: Check::ALL.map(|_| kept_dice.pick(keep_bytes)),
             roles,
             ring_capacity: dice.pick(&[1, 1, 2, 3, 4, 8]),
             chunks,
             chunk_bytes,
-            node_blocks: dice.pick(&[12, 24, 48, 256, 256]),
+            node_blocks: dice.pick(&[12, 24, 48, 256, 256]).max(node_blocks_min),
             control_bytes_max: dice.pick(&[4 << 10, 64 << 10, 1 << 20]),
             limits,
             delta_bytes: dice.pick(&[24, 200, 600]),
@@ -414,5 +419,6 @@ fn conduct(dice: &mut Dice, place: usize, names: usize) -> Conduct {
         trouble: dice.pick(&[0, 0, 5, 20]),
         room: dice.pick(&[64, 300, 1 << 10, 8 << 10, 64 << 10]),
         sloth: dice.pick(&[0, 20, 60, 90]),
+        overdraws: dice.apart().says(8),
     }
 }

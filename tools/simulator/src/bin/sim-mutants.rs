@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use deltaworks_mutants::bounded;
@@ -21,16 +22,21 @@ const DEADLINE: Duration = Duration::from_secs(900);
     name = "sim-mutants",
     after_help = "Examples:
   sim-mutants                    all bugs, 10,000 seeds each at most
-  sim-mutants --only resend      those with this in their name
+  sim-mutants --only resend      those with this in their name; more than once: with any of these
+  sim-mutants --part 2/4         the second quarter of them: a night that is too short does the next one
   sim-mutants --seeds 100000     looks longer
 
-Each bug has a line that ends in `found` or `NOT FOUND`. Exit code: 0 if all were found, 1 if not or if
+Each bug has a line, with its place among them and the time that it took, that ends in `found` or
+`NOT FOUND`. Exit code: 0 if all were found, 1 if not or if
 a row does not match the sources, 2 for a usage error."
 )]
 struct Options {
-    /// Only bugs whose name has this in it.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    only: String,
+    /// Only bugs whose name has this in it, or one of these.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// Of those, one part of so many: every N-th, from the K-th on.
+    #[arg(long, value_name = "K/N", default_value = "1/1")]
+    part: Part,
     /// Seeds for each bug.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     seeds: u64,
@@ -42,12 +48,37 @@ struct Options {
     place: Option<PathBuf>,
 }
 
+/// One part of so many.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    number: usize,
+    of: usize,
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/');
+        let parts = parts.and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err("expected a part of so many, such as 2/4".to_owned()),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
+    let only = &options.only;
+    let is_wanted = |row: &&Mutant| {
+        only.is_empty() || only.iter().any(|text| row.fault.contains(text.as_str()))
+    };
+    let Part { number, of } = options.part;
     let rows: Vec<&Mutant> =
-        MUTANTS.iter().filter(|row| row.fault.contains(&options.only)).collect();
+        MUTANTS.iter().filter(is_wanted).skip(number - 1).step_by(of).collect();
     if rows.is_empty() {
-        eprintln!("no bug has {:?} in its name", options.only);
+        eprintln!("no bug of that part has {only:?} in its name");
         return ExitCode::FAILURE;
     }
     match judge_all(&options, &rows) {
@@ -72,7 +103,7 @@ fn judge_all(options: &Options, rows: &[&Mutant]) -> Result<usize, String> {
     if let Some(seed) = first_failure(options, &unplanted, &place.join("report.json"))? {
         return Err(format!("seed {seed} fails with no bug planted: nothing would be shown"));
     }
-    let mut missed = 0;
+    let (mut missed, mut told, began) = (0, 0, Instant::now());
     workshop.each(
         rows,
         |row| row.file,
@@ -84,7 +115,9 @@ fn judge_all(options: &Options, rows: &[&Mutant]) -> Result<usize, String> {
                 Err(why) => ("NOT FOUND", why.clone()),
             };
             missed += usize::from(!matches!(verdict, Ok(Some(_))));
-            println!("{:<82} {what:>10}  {word}", row.fault);
+            told += 1;
+            let (all, seconds) = (rows.len(), began.elapsed().as_secs());
+            println!("{told:>3}/{all} {seconds:>5} s  {:<82} {what:>10}  {word}", row.fault);
         },
     );
     Ok(missed)

@@ -355,6 +355,10 @@ impl Client {
             }
             200 | 299 => return,
             207 => Event::SessionRefused,
+            211 => {
+                assert!(self.has_overdrawn, "client {} kept to its credit", self.place);
+                Event::EndedByCredit
+            }
             212 => Event::EndedByCarry,
             213 => Event::EndedBySpill,
             214 => Event::EndedByBacklog,
