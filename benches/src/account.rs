@@ -18,7 +18,7 @@ pub struct Account {
     pub refused_batches: u64,
     /// Resends.
     pub duplicate_batches: u64,
-    /// The sum of the hashes of accepted deltas.
+    /// The sum of the hashes of accepted images.
     pub hash: u64,
 }
 
@@ -29,6 +29,12 @@ impl Account {
         let mut account = Self::default();
         let mut sequences = vec![0_u64; slots.len()];
         let mut has_written = vec![false; slots.len()];
+        // What stands behind an image's header: lengths less one, payloads, zeros up to whole words.
+        let (batch, delta_bytes) = (payloads.batch(), payloads.delta_bytes());
+        let mut body = ((delta_bytes - 1) as u16).to_le_bytes().repeat(batch);
+        let table_bytes = body.len();
+        let payload_bytes = batch * delta_bytes;
+        body.resize((table_bytes + payload_bytes).next_multiple_of(8), 0);
         for _ in 0..batches {
             let line = script.next_line();
             let document = line.document as usize;
@@ -42,12 +48,13 @@ impl Account {
                 continue;
             }
             account.accepted_batches += 1;
-            for payload in payloads.run(line.payload).chunks_exact(payloads.delta_bytes()) {
-                sequences[document] += 1;
-                account.accepted_deltas += 1;
-                let delta = hash::delta(slots[document], sequences[document], payload);
-                account.hash = account.hash.wrapping_add(delta);
-            }
+            account.accepted_deltas += batch as u64;
+            body[table_bytes..table_bytes + payload_bytes]
+                .copy_from_slice(payloads.run(line.payload));
+            let first = sequences[document] + 1;
+            sequences[document] += batch as u64;
+            let image = hash::image(slots[document], first, batch as u32, &body);
+            account.hash = account.hash.wrapping_add(image);
         }
         account
     }

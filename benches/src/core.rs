@@ -154,9 +154,10 @@ impl Core {
         self.play(&mut clock)
     }
 
-    /// The timed region, and the end. Not inlined, because instructions are counted by its name.
+    /// The timed region, and the end. Not inlined, because instructions are counted by its name; what
+    /// the core holds is let go of behind it.
     #[inline(never)]
-    fn play(mut self, clock: &mut SystemClock) -> Outcome {
+    fn play(&mut self, clock: &mut SystemClock) -> Outcome {
         let ran_ns = cpu_time::of_this_thread_ns();
         let began = Instant::now();
         let began_ns = clock.now().monotonic_ns;

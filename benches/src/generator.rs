@@ -17,6 +17,9 @@ use crate::script::{Line, Script, Wish};
 /// Lines that are read ahead, so that what they touch is asked for in time.
 const AHEAD: usize = 16;
 
+/// Documents whose writers stay in a near cache, so that no line is read ahead.
+const NEAR: usize = 1 << 14;
+
 /// What is copied to the beginning of an image at once; no image is shorter.
 const HEAD_BYTES: usize = 64;
 
@@ -38,7 +41,8 @@ pub struct Generator {
     script: Script,
     payloads: Arc<Payloads>,
     writers: Vec<Writer>,
-    ahead: [Line; AHEAD],
+    /// Empty if the writers stay near.
+    ahead: Vec<Line>,
     turn: usize,
     /// The beginning of every image, without number, handle and checksum: header and table, zeros where
     /// those are shorter.
@@ -65,7 +69,8 @@ impl Generator {
         front[..DOCUMENT].copy_from_slice(&prelude.to_bytes());
         front[COUNT..COUNT + 4].copy_from_slice(&(batch as u32).to_le_bytes());
         front.extend(((delta_bytes - 1) as u16).to_le_bytes().repeat(batch));
-        let ahead = std::array::from_fn(|_| script.next_line());
+        let is_far = documents as usize > NEAR;
+        let ahead = (0..AHEAD).filter(|_| is_far).map(|_| script.next_line()).collect();
         let writers = vec![Writer::default(); documents as usize];
         let image_bytes = image_bytes(batch, batch * delta_bytes);
         let checksums = Checksums::new(&front, &payloads, image_bytes);
@@ -118,10 +123,12 @@ impl Generator {
     #[inline(never)]
     pub fn fill(&mut self, room: &mut [u8]) -> usize {
         let mut at = self.go_on(room);
-        while !self.is_cut() && room.len() - at >= self.image_bytes {
-            let line = self.next_line();
-            self.write(&mut room[at..at + self.image_bytes], line);
-            at += self.image_bytes;
+        if !self.is_cut() {
+            for image in room[at..].chunks_exact_mut(self.image_bytes) {
+                let line = self.next_line();
+                self.write(image, line);
+                at += image.len();
+            }
         }
         if at == 0 && !room.is_empty() {
             let mut image = std::mem::take(&mut self.cut);
@@ -150,18 +157,21 @@ impl Generator {
         count
     }
 
-    #[inline]
+    #[inline(always)]
     fn next_line(&mut self) -> Line {
+        self.batches += 1;
         let later = self.script.next_line();
+        if self.ahead.is_empty() {
+            return later;
+        }
         prefetch_entry(&self.writers, later.document as usize);
         self.payloads.prefetch(later.payload);
         let line = std::mem::replace(&mut self.ahead[self.turn], later);
         self.turn = (self.turn + 1) % AHEAD;
-        self.batches += 1;
         line
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, image: &mut [u8], line: Line) {
         let writer = &mut self.writers[line.document as usize];
         if line.wish != Wish::Resend || writer.number == 0 {
@@ -188,11 +198,17 @@ impl Generator {
         let crc = if last & FAILED == 0 {
             self.checksums.of(last, number)
         } else {
-            body[payload.len() - 1] = FAILING_BYTE;
-            crc32c(&image[COUNT..])
+            fail(image, self.front_bytes + payload.len() - 1)
         };
         image[PAYLOAD_CRC..COUNT].copy_from_slice(&crc.to_le_bytes());
     }
+}
+
+/// Makes an image's last payload fail at byte `end`, its last one; its checksum.
+#[cold]
+fn fail(image: &mut [u8], end: usize) -> u32 {
+    image[end] = FAILING_BYTE;
+    crc32c(&image[COUNT..])
 }
 
 /// Copies by blocks of 16 bytes, the last of which may overlap the one before: short runs of any

@@ -85,7 +85,7 @@ impl Script {
     }
 
     /// The next line.
-    #[inline]
+    #[inline(always)]
     pub fn next_line(&mut self) -> Line {
         let random = self.random.next();
         let document = if self.draws.is_empty() {

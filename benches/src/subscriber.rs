@@ -1,11 +1,12 @@
 //! The subscribers and writers of one core, as the stages see them: a port that reads everything.
 //!
-//! It takes each image as it is offered, hashes every payload byte in place, and holds each
+//! It takes each image as it is offered, hashes every byte behind its header in place, and holds each
 //! document's next sequence, as a client does that wants no gap. It has no socket: what a
 //! `send` costs the kernel is not in here.
 
 use std::time::Instant;
 
+use deltaworks_image::header::HEADER_BYTES;
 use deltaworks_image::{Image, PRELUDE_BYTES};
 use deltaworks_pipeline::document::{home, index};
 use deltaworks_pipeline::message::{
@@ -22,8 +23,11 @@ use crate::plant::{PLANTED_IMAGE, Plant};
 /// One image in so many has both of its checksums compared.
 const CHECKED: u64 = 256;
 
-/// Parts from one step of asking ahead to the next: first an image's bytes, then what it leads to.
+/// Parts between the one that is read and the one whose document's line is asked for.
 const AHEAD: usize = 4;
+
+/// Documents whose sequences stay in a near cache, so that nothing is asked for.
+const NEAR: usize = 1 << 15;
 
 /// What the subscribers read and the writers were told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Heard {
     pub images: u64,
     /// Deltas in them.
     pub deltas: u64,
-    /// The sum of their hashes.
+    /// The sum of the images' hashes.
     pub hash: u64,
     /// Batches refused, by the place that fails.
     pub refused: u64,
@@ -129,7 +133,7 @@ impl Subscriber {
     /// Reads what a plant still holds back; without it, nothing.
     pub fn finish(&mut self) {
         if let Some(held) = self.held.take() {
-            self.read(&held);
+            self.read_one(&held);
         }
     }
 
@@ -138,55 +142,64 @@ impl Subscriber {
         home(slot) * self.per_worker + index(slot)
     }
 
-    fn take_part(&mut self, mut part: &[u8]) {
+    /// Reads the images of a part.
+    #[inline]
+    fn take_part(&mut self, mut part: &[u8], heard: &mut Heard) {
         while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
             let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
             let Some((image, rest)) = part.split_at_checked(length as usize) else { break };
-            if self.plant.is_some() {
-                self.read_planted(image);
-            } else {
-                self.read(image);
-            }
+            self.read(image, heard);
             part = rest;
         }
-        self.heard.faults += u64::from(!part.is_empty());
+        heard.faults += u64::from(!part.is_empty());
     }
 
-    #[inline]
-    fn read(&mut self, bytes: &[u8]) {
+    #[inline(always)]
+    fn read(&mut self, bytes: &[u8], heard: &mut Heard) {
         let Some(image) = Image::checked_before(bytes) else {
-            self.heard.faults += 1;
+            heard.faults += 1;
             return;
         };
-        if self.heard.images.is_multiple_of(CHECKED) && image.verify().is_err() {
-            self.heard.faults += 1;
+        if heard.images.is_multiple_of(CHECKED) {
+            heard.faults += faults_of(&image);
         }
-        let slot = image.document().slot;
-        let first = image.first_sequence();
+        let (slot, first, count) = (image.document().slot, image.first_sequence(), image.count());
         let place = self.place_of(slot);
         match self.last.get_mut(place) {
             Some(last) => {
-                self.heard.faults += u64::from(last.wrapping_add(1) != first as u32);
-                *last = last.wrapping_add(image.count());
+                heard.faults += u64::from(last.wrapping_add(1) != first as u32);
+                *last = last.wrapping_add(count);
             }
-            None => self.heard.faults += 1,
+            None => heard.faults += 1,
         }
-        let mut sum = self.heard.hash;
-        for (sequence, delta) in (first..).zip(image.deltas()) {
-            sum = sum.wrapping_add(hash::delta(slot, sequence, delta));
-        }
-        self.heard.hash = sum;
-        self.heard.images += 1;
-        self.heard.deltas += u64::from(image.count());
+        let hash = hash::image(slot, first, count, &bytes[HEADER_BYTES..]);
+        heard.hash = heard.hash.wrapping_add(hash);
+        heard.images += 1;
+        heard.deltas += u64::from(count);
     }
 
-    /// As [`Self::read`], with a fault at one image.
+    fn read_one(&mut self, bytes: &[u8]) {
+        let mut heard = self.heard;
+        self.read(bytes, &mut heard);
+        self.heard = heard;
+    }
+
+    /// As [`Self::take_part`], with a fault at one image.
     #[cold]
+    fn take_planted(&mut self, mut part: &[u8]) {
+        while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
+            let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
+            let Some((image, rest)) = part.split_at_checked(length as usize) else { break };
+            self.read_planted(image);
+            part = rest;
+        }
+    }
+
     fn read_planted(&mut self, bytes: &[u8]) {
         if let Some(held) = &self.held {
             let of = |image| Image::checked_before(image).map(|image| image.document());
             let is_next = of(held) == of(bytes);
-            self.read(bytes);
+            self.read_one(bytes);
             if is_next {
                 self.plant = None;
                 self.finish();
@@ -194,7 +207,7 @@ impl Subscriber {
             return;
         }
         if self.heard.images != PLANTED_IMAGE {
-            return self.read(bytes);
+            return self.read_one(bytes);
         }
         let mut copy = bytes.to_vec();
         match self.plant {
@@ -202,14 +215,14 @@ impl Subscriber {
                 let payloads = Image::checked_before(bytes).and_then(|image| image.deltas().next());
                 let first = payloads.map_or(0, |delta| delta.as_ptr() as usize);
                 copy[first - bytes.as_ptr() as usize] ^= 0x20;
-                self.read(&copy);
+                self.read_one(&copy);
             }
             Some(Plant::Swap) => {
                 self.held = Some(copy);
                 return;
             }
             Some(Plant::Missing) => {}
-            Some(Plant::SkipValidation) | None => return self.read(bytes),
+            Some(Plant::SkipValidation) | None => return self.read_one(bytes),
         }
         self.plant = None;
     }
@@ -217,25 +230,38 @@ impl Subscriber {
     /// Reads what is sent. Not inlined, because its instructions are counted apart.
     #[inline(never)]
     fn take(&mut self, half: &[u8], parts: &[&[u8]]) -> Sent {
-        self.heard.faults += u64::from(!half.is_empty());
+        let mut heard = self.heard;
+        heard.faults += u64::from(!half.is_empty());
         let mut parts_bytes = 0;
-        for part in parts.iter().take(2 * AHEAD) {
+        for part in parts {
             prefetch_entry(part, 0);
             prefetch_entry(part, 64);
         }
         for (place, part) in parts.iter().enumerate() {
-            if let Some(ahead) = parts.get(place + 2 * AHEAD) {
-                prefetch_entry(ahead, 0);
-                prefetch_entry(ahead, 64);
-            }
-            if let Some(ahead) = parts.get(place + AHEAD).and_then(|it| Image::checked_before(it)) {
+            if self.last.len() > NEAR
+                && let Some(ahead) =
+                    parts.get(place + AHEAD).and_then(|it| Image::checked_before(it))
+            {
                 prefetch_entry(&self.last, self.place_of(ahead.document().slot));
             }
-            self.take_part(part);
             parts_bytes += part.len();
+            if self.plant.is_some() {
+                self.heard = heard;
+                self.take_planted(part);
+                heard = self.heard;
+                continue;
+            }
+            self.take_part(part, &mut heard);
         }
+        self.heard = heard;
         Sent { half_bytes: half.len(), parts_bytes, blocked: false }
     }
+}
+
+/// Compares both checksums of an image, as a client does of every one.
+#[cold]
+fn faults_of(image: &Image<'_>) -> u64 {
+    u64::from(image.verify().is_err())
 }
 
 impl SessionPort for Subscriber {
