@@ -378,6 +378,14 @@ impl ChunkPool {
         chunk.owners |= 1 << worker;
     }
 
+    /// Counts `count` descriptors of images in `landing` as sent to the workers of the mask `owners`.
+    #[inline]
+    pub(crate) fn sent_run(&mut self, landing: &Landing, count: u32, owners: u64) {
+        let chunk = &mut self.chunks[(landing.chunk.0 - self.first) as usize];
+        chunk.sent += count;
+        chunk.owners |= owners;
+    }
+
     /// Counts `to` among the workers that know a chunk wherever `from` does.
     pub(crate) fn count_with(&mut self, from: u16, to: u16) {
         for chunk in &mut self.chunks {

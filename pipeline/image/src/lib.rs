@@ -27,7 +27,7 @@ pub mod view;
 pub mod crc;
 
 pub use builder::{BatchBuilder, BuildError};
-pub use check::{Inbound, check_batch, check_behind, check_info, check_prelude};
+pub use check::{Inbound, check_batch, check_behind, check_info, check_prelude, check_usual};
 pub use header::{DELTA_BYTES_MAX, DocumentId, HEADER_BYTES};
 pub use prelude::{ImageError, Kind, Limits, PRELUDE_BYTES, Prelude, VERSION};
 pub use stamp::{Stamp, note_received, received_ns, stamp};

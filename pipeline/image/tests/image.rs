@@ -3,12 +3,30 @@
 
 use deltaworks_image::builder::{info, set_handle, set_producer_sequence, write_batch};
 use deltaworks_image::{
-    BatchBuilder, BuildError, DocumentId, HEADER_BYTES, Image, ImageError, Kind, Limits, Stamp,
-    check_batch, check_info, check_prelude, stamp,
+    BatchBuilder, BuildError, DocumentId, HEADER_BYTES, Image, ImageError, Inbound, Kind, Limits,
+    Stamp, check_info, check_prelude, check_usual, stamp,
 };
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits::DEFAULT;
+
+/// What the check says that tells faults; the one without words must say the same, whatever follows.
+fn check_batch(image: &[u8], limits: &Limits) -> Result<Inbound, ImageError> {
+    let told = deltaworks_image::check_batch(image, limits);
+    let of_first = |bytes: &[u8]| check_usual(bytes, limits).map(|(_, inbound)| inbound);
+    match (&told, check_usual(image, limits)) {
+        (Ok(inbound), usual) => assert_eq!(usual, Some((image.len() as u32, *inbound))),
+        // It knows the image's end, and looks at nothing behind.
+        (Err(_), Some((length, inbound))) => {
+            assert!((length as usize) < image.len());
+            let first = &image[..length as usize];
+            assert_eq!(deltaworks_image::check_batch(first, limits), Ok(inbound));
+        }
+        (Err(_), None) => {}
+    }
+    assert_eq!(of_first(&[image, &[0xff; 64]].concat()), of_first(image));
+    told
+}
 
 fn batch(deltas: &[&[u8]]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(LIMITS);

@@ -10,7 +10,7 @@ use deltaworks_runtime::prefetch::prefetch_entry;
 use super::granting::count_deltas;
 use super::turnstile::Cost;
 use super::{Around, Partial, READ_BYTES_MAX, READ_BYTES_MIN, Reception, State};
-use crate::chunk::Landed;
+use crate::chunk::{Landed, Landing};
 use crate::limits::RESERVE_ABOVE_BYTES;
 use crate::mailbox::Mailboxes;
 use crate::message::{Message, SessionId};
@@ -258,31 +258,23 @@ impl Reception {
     #[inline]
     fn find_run(&mut self, id: SessionId, passed: usize, left: usize, run: &mut Run) -> RunEnd {
         let handles = &self.sessions[id.0 as usize].handles;
-        let tail = &self.pool.tail()[..passed + left];
-        let mut at = passed;
-        while run.count < run.images.len() {
-            let rest = &tail[at..];
-            let Some(prelude) = rest.first_chunk() else { return RunEnd::CutOff };
-            let prelude = match image::check_prelude(prelude, &self.image_limits) {
-                Ok(prelude) => prelude,
-                Err(error) => return RunEnd::Fault(SessionFault::Malformed(error)),
-            };
-            let Some(message) = rest.get(..prelude.bytes as usize) else {
-                return RunEnd::CutOff;
-            };
-            if !prelude.kind.is_image() {
-                return RunEnd::Control(prelude);
-            }
-            let inbound = match image::check_behind(prelude, message, &self.image_limits) {
-                Ok(inbound) => inbound,
-                Err(error) => return RunEnd::Fault(SessionFault::Malformed(error)),
+        let mut rest = &self.pool.tail()[passed..passed + left];
+        let mut offset = passed as u32;
+        for found in &mut run.images {
+            let usual = image::check_usual(rest, &self.image_limits);
+            let (bytes, inbound) = match usual {
+                Some(image) => image,
+                None => match check_first(rest, &self.image_limits) {
+                    Ok(image) => image,
+                    Err(end) => return end,
+                },
             };
             prefetch_entry(handles, inbound.handle as usize);
-            run.images[run.count] =
-                Found { offset: at as u32, bytes: prelude.bytes, handle: inbound.handle };
+            *found = Found { offset, bytes, handle: inbound.handle };
             run.count += 1;
             run.deltas += inbound.count;
-            at += prelude.bytes as usize;
+            offset += bytes;
+            rest = &rest[bytes as usize..];
         }
         RunEnd::Full
     }
@@ -296,11 +288,56 @@ impl Reception {
         now: Now,
     ) -> Result<(), SessionFault> {
         let landing = self.pool.take_run(bytes);
-        for found in &run.images[..run.count] {
+        let mut images = &run.images[..run.count];
+        loop {
+            let passed = self.pass_on_usual(id, &landing, images, boxes, now);
+            let Some((found, behind)) = images[passed..].split_first() else { return Ok(()) };
             let landed = landing.land(found.offset, found.bytes);
             self.pass_on(id, found.handle, landed, boxes, now)?;
+            images = behind;
         }
-        Ok(())
+    }
+
+    /// Passes images on as [`Self::pass_on`] does, up to the first one that is not as most are: with an
+    /// open handle that has credit and knows where its document is, where no quota counts. Returns how
+    /// many; what is counted of them is written once.
+    #[inline]
+    fn pass_on_usual(
+        &mut self,
+        id: SessionId,
+        landing: &Landing,
+        images: &[Found],
+        boxes: &mut Mailboxes,
+        now: Now,
+    ) -> usize {
+        if self.has_quotas {
+            return 0;
+        }
+        let handles = &mut self.sessions[id.0 as usize].handles[..];
+        let routed_at = boxes.routes.version();
+        let (mut passed, mut owners) = (0, 0);
+        for found in images {
+            let Some(handle) = handles.get_mut(found.handle as usize) else { break };
+            let is_usual = matches!(handle.state, State::Open)
+                && handle.access.write
+                && handle.balance_bytes > 0
+                && handle.routed_at == routed_at;
+            if !is_usual {
+                break;
+            }
+            let mut landed = landing.land(found.offset, found.bytes);
+            if self.measures_latency {
+                image::note_received(landed.bytes_mut(self.pool.memory()), now.monotonic_ns);
+            }
+            handle.balance_bytes -= i64::from(found.bytes);
+            owners |= 1 << handle.worker;
+            let message = Message::Batch { landed, session: id, producer: handle.producer };
+            boxes.to_worker(handle.worker).send(message);
+            passed += 1;
+        }
+        self.pool.sent_run(landing, passed as u32, owners);
+        self.counts.received_images += passed as u64;
+        passed
     }
 
     /// Keeps the `left` bytes behind `passed` of the tail: a message that has not arrived whole.
@@ -518,6 +555,20 @@ enum RunEnd {
 
 /// Images that are checked before they are passed on: their handles' lines arrive meanwhile.
 const RUN_IMAGES_MAX: usize = 32;
+
+/// Checks the message that `rest` begins with: an image and its length, or what else is there.
+#[cold]
+fn check_first(rest: &[u8], limits: &image::Limits) -> Result<(u32, Inbound), RunEnd> {
+    let malformed = |error| RunEnd::Fault(SessionFault::Malformed(error));
+    let Some(prelude) = rest.first_chunk() else { return Err(RunEnd::CutOff) };
+    let prelude = image::check_prelude(prelude, limits).map_err(malformed)?;
+    let Some(message) = rest.get(..prelude.bytes as usize) else { return Err(RunEnd::CutOff) };
+    if !prelude.kind.is_image() {
+        return Err(RunEnd::Control(prelude));
+    }
+    let inbound = image::check_behind(prelude, message, limits).map_err(malformed)?;
+    Ok((prelude.bytes, inbound))
+}
 
 fn check(message: &[u8], limits: &image::Limits) -> Result<Inbound, SessionFault> {
     let prelude = message.first_chunk().map(|prelude| image::check_prelude(prelude, limits));
