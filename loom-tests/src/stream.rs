@@ -22,6 +22,7 @@ use crate::table::{Model, Mutant};
 const VALIDATION: &str = "pipeline/src/validation.rs";
 const ANSWERS: &str = "pipeline/src/validation/answers.rs";
 const PROPAGATION: &str = "pipeline/src/propagation.rs";
+const NEWEST: &str = "pipeline/src/propagation/newest.rs";
 const SETTLING: &str = "pipeline/src/propagation/settling.rs";
 const OPENING: &str = "pipeline/src/registry/opening.rs";
 const DOCUMENT: &str = "pipeline/src/document.rs";
@@ -103,7 +104,7 @@ pub const MODELS: &[Model] = &[
         name: "stream::models::the_newest_image_is_seen_behind_a_full_block",
         mutants: &[Mutant {
             fault: "a reader of the newest image alone does not step over a block's end",
-            file: PROPAGATION,
+            file: NEWEST,
             text: "let mut after = self.nodes.normalise(at);",
             replacement: "let mut after = at;",
         }],

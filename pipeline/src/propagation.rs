@@ -13,6 +13,7 @@
 mod aside;
 mod conflating;
 mod counts;
+mod newest;
 mod offer;
 mod overload;
 mod retiring;
@@ -21,9 +22,10 @@ mod settling;
 
 use conflating::Conflations;
 pub use counts::PropagationCounts;
+use newest::Newest;
 use overload::Missing;
 use retiring::Passes;
-use rounds::{QUICK_READERS, Rounds};
+use rounds::{QUICK_READERS, Rounds, Tray};
 
 use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::prefetch::prefetch;
@@ -76,6 +78,14 @@ struct Outlet {
     missed_deltas: u64,
 }
 
+impl Outlet {
+    /// Whether it is to be put into a line of sessions to be sent to.
+    #[inline]
+    fn is_to_list(&self) -> bool {
+        !self.is_listed && !self.is_blocked && self.is_open
+    }
+}
+
 /// A handle whose subscription has come to its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
@@ -87,6 +97,8 @@ pub(crate) struct Ended {
 #[derive(Clone, Copy, Debug)]
 struct Group {
     subscription: u32,
+    /// The first of its parts.
+    part: usize,
     nodes: u64,
     bytes: usize,
     /// Those of images ordered since the subscription began.
@@ -112,8 +124,9 @@ pub struct Propagation {
     outlets: Vec<Outlet>,
     rounds: Rounds,
     marks: Vec<u32>,
-    /// What one send is made of, while it is made.
+    /// What one send is made of, while it is made; and by part the subscription whose newest image it is.
     groups: Vec<Group>,
+    newest_of: [u32; PARTS],
     progressed: Vec<u32>,
     ended: Vec<Ended>,
     missing: Missing,
@@ -158,6 +171,7 @@ impl Propagation {
             rounds: Rounds::default(),
             marks: Vec::with_capacity(limits.turn.marks_per_owner + 64),
             groups: Vec::with_capacity(PARTS),
+            newest_of: [NO_SUBSCRIPTION; PARTS],
             progressed: Vec::new(),
             ended: Vec::new(),
             missing: Missing::default(),
@@ -349,12 +363,15 @@ impl Propagation {
         let session = entry.session;
         let outlet = &mut self.outlets[session.0 as usize];
         let last = core::mem::replace(&mut outlet.last_ready, place);
+        let is_to_list = outlet.is_to_list();
         if last == NO_SUBSCRIPTION {
             outlet.first_ready = place;
         } else {
             self.subscriptions.get(last).next_ready = place;
         }
-        self.list(session, is_quick);
+        if is_to_list {
+            self.list(session, is_quick);
+        }
     }
 
     fn pop_ready(&mut self, session: u32) -> Option<u32> {
@@ -427,35 +444,32 @@ impl Propagation {
     }
 
     /// Puts the documents' subscriptions into their sessions' lists; a mark and `first` together are
-    /// a slot. Lines are asked for in groups, two steps ahead, because each step tells the address of
-    /// the next.
+    /// a slot. Lines are asked for in groups, a step ahead, because each tells the address of the next.
     fn make_marked_ready(&mut self, first: u32, marks: &[u32]) {
         const GROUP: usize = 16;
-        let group = |number: usize| {
-            let end = marks.len();
-            &marks[(number * GROUP).min(end)..((number + 1) * GROUP).min(end)]
-        };
         // The first subscription of each document, from the step that asks for it to the next.
-        let mut heads = [[NO_SUBSCRIPTION; GROUP]; 2];
-        for step in 0..marks.len().div_ceil(GROUP) + 2 {
-            for mark in group(step) {
-                let slot = first | *mark;
-                self.subscriptions.prefetch_head(home(slot), index(slot));
+        let mut heads = [NO_SUBSCRIPTION; GROUP];
+        let mut asked = 0;
+        for group in marks.chunks(GROUP).chain([&[][..]]) {
+            let before = core::mem::replace(&mut heads, self.ask_for_heads(first, group));
+            for head in &before[..asked] {
+                self.make_readers_ready(*head);
             }
-            if let Some(step) = step.checked_sub(1) {
-                for (mark, head) in group(step).iter().zip(&mut heads[step % 2]) {
-                    let slot = first | *mark;
-                    *head = self.subscriptions.head(home(slot), index(slot));
-                    self.subscriptions.prefetch(*head);
-                    prefetch(self.shared.get(slot));
-                }
-            }
-            if let Some(step) = step.checked_sub(2) {
-                for head in &heads[step % 2][..group(step).len()] {
-                    self.make_readers_ready(*head);
-                }
-            }
+            asked = group.len();
         }
+    }
+
+    /// The first subscription of each document of a group. Asks for it, and for the document's tail.
+    #[inline]
+    fn ask_for_heads<const GROUP: usize>(&self, first: u32, group: &[u32]) -> [u32; GROUP] {
+        let mut heads = [NO_SUBSCRIPTION; GROUP];
+        for (mark, head) in group.iter().zip(&mut heads) {
+            let slot = first | *mark;
+            *head = self.subscriptions.head(home(slot), index(slot));
+            self.subscriptions.prefetch(*head);
+            prefetch(self.shared.get(slot));
+        }
+        heads
     }
 
     /// Puts the subscriptions of one document, from `next` on, into their sessions' lists.
@@ -466,20 +480,35 @@ impl Propagation {
             self.make_ready(next, readers < QUICK_READERS);
             readers += 1;
             let entry = self.subscriptions.peek(next);
-            match entry.policy {
-                Policy::Close if self.is_too_far_behind(entry) => self.overdue.push(next),
-                Policy::Conflate if self.is_too_far_behind(entry) => self.conflate(next),
-                _ => {}
+            let (at, following) = (entry.place, entry.next_of_document);
+            if matches!(entry.policy, Policy::Close | Policy::Conflate)
+                && self.is_too_far_behind(entry)
+            {
+                self.is_behind_its_policy(next);
             }
-            let entry = self.subscriptions.peek(next);
-            self.nodes.prefetch(entry.place.block, entry.place.index);
-            next = entry.next_of_document;
+            self.nodes.prefetch(at.block, at.index);
+            next = following;
         }
     }
 
-    fn send_once(&mut self, session: SessionId, port: &mut impl SessionPort) -> (usize, bool) {
-        let memory = Arc::clone(&self.memory);
-        let mut parts: [&[u8]; PARTS] = [&[]; PARTS];
+    /// Does what is to be done at once for a subscription that is too far behind.
+    #[cold]
+    fn is_behind_its_policy(&mut self, place: u32) {
+        match self.subscriptions.peek(place).policy {
+            Policy::Close => self.overdue.push(place),
+            Policy::Conflate => self.conflate(place),
+            _ => {}
+        }
+    }
+
+    fn send_once<'m>(
+        &mut self,
+        session: SessionId,
+        tray: &mut Tray<'m>,
+        port: &mut impl SessionPort,
+    ) -> (usize, bool) {
+        let Tray { memory, parts, .. } = tray;
+        let memory = *memory;
         let mut part_count = 0;
         // A copied image of a `wait` subscription goes alone.
         if let Some(place) = self.next_aside(session) {
@@ -490,9 +519,16 @@ impl Propagation {
         }
         let mut groups = core::mem::take(&mut self.groups);
         groups.clear();
+        let mut usual = Newest::default();
+        let (mut groups_bytes, mut newest) = (0, None);
         if !matches!(self.outlets[session.0 as usize].half, Half::Copied { .. }) {
-            self.ask_ahead(session);
-            while part_count < PARTS && groups.len() < PARTS {
+            loop {
+                if self.gather_newest(session, memory, parts, &mut part_count, &mut usual) {
+                    newest = usual.last;
+                }
+                if part_count == PARTS || groups.len() == PARTS {
+                    break;
+                }
                 let Some(place) = self.pop_ready(session.0) else { break };
                 let entry = self.subscriptions.peek(place);
                 if entry.is_special() {
@@ -505,8 +541,11 @@ impl Propagation {
                 if self.subscriptions.peek(place).is_ended {
                     continue;
                 }
-                let group = self.gather(place, &memory, &mut parts, &mut part_count);
+                let group = self.gather(place, memory, parts, &mut part_count);
                 if group.nodes != 0 {
+                    self.newest_of[group.part..part_count].fill(NO_SUBSCRIPTION);
+                    groups_bytes += group.bytes;
+                    newest = group.newest;
                     groups.push(group);
                 } else if group.more {
                     // More is to be left out than one look passes over.
@@ -517,7 +556,7 @@ impl Propagation {
         }
         let half: &[u8] = match &self.outlets[session.0 as usize].half {
             Half::None => &[],
-            Half::InChunk { range, sent, .. } => &published(&memory, *range)[*sent as usize..],
+            Half::InChunk { range, sent, .. } => &published(memory, *range)[*sent as usize..],
             Half::Copied { bytes, sent, .. } => &bytes[*sent..],
         };
         let half_length = half.len();
@@ -525,11 +564,18 @@ impl Propagation {
         self.counts.sends += 1;
         self.counts.delivered_bytes += (sent.half_bytes + sent.parts_bytes) as u64;
         self.settle_half(session, half_length, sent.half_bytes);
-        let (images, newest) = self.settle_groups(session, &groups, sent);
+        let images = if sent.parts_bytes == usual.bytes + groups_bytes {
+            usual.images + self.settle_groups(session, &groups, groups_bytes).0
+        } else {
+            self.group_newest(&mut groups, part_count);
+            let (images, last) = self.settle_groups(session, &groups, sent.parts_bytes);
+            newest = last;
+            images
+        };
         self.groups = groups;
         self.counts.delivered_images += images as u64;
         if let Some(newest) = newest {
-            self.measure(published(&memory, newest), port);
+            self.measure(published(memory, newest), port);
         }
         let goes_on = self.settle_outlet(session, sent.blocked);
         (images + usize::from(half_length > 0), goes_on)
@@ -537,6 +583,7 @@ impl Propagation {
 
     /// Asks for the lines that a send to the session needs: where its documents' tails and newest nodes
     /// stand. They were asked for when the documents grew, which may be turns ago.
+    #[inline]
     fn ask_ahead(&self, session: SessionId) {
         let mut next = self.outlets[session.0 as usize].first_ready;
         for _ in 0..PARTS {
@@ -575,13 +622,7 @@ impl Propagation {
         let entry = self.subscriptions.peek(place);
         let (tail, ended) = self.shared.get(entry.slot).tail();
         let mut at = self.resolve(entry);
-        let is_usual = !ended
-            && at.node + 1 == tail
-            && at.node >= entry.live_from
-            && entry.policy != Policy::Conflate;
-        if is_usual {
-            return self.gather_newest(place, at, memory, parts, part_count);
-        }
+        let part = *part_count;
         let mut run: Option<(ImageRange, u32)> = None;
         let mut newest = None;
         let conflation = self.conflation(entry);
@@ -630,34 +671,7 @@ impl Propagation {
         let more = at.node < tail || (ended && nodes > 0);
         let live_bytes = u64::from(bytes - history_bytes);
         let bytes = bytes as usize;
-        Group { subscription: place, nodes, bytes, live_bytes, after: at, newest, more }
-    }
-
-    /// The usual case: the document's newest image, and no other.
-    #[inline]
-    fn gather_newest<'a>(
-        &self,
-        place: u32,
-        at: Place,
-        memory: &'a ChunkMemory,
-        parts: &mut [&'a [u8]; PARTS],
-        part_count: &mut usize,
-    ) -> Group {
-        let mut after = self.nodes.normalise(at);
-        let range = self.nodes.node(after.block, after.index).range;
-        parts[*part_count] = published(memory, range);
-        *part_count += 1;
-        after.node += 1;
-        after.index += 1;
-        Group {
-            subscription: place,
-            nodes: 1,
-            bytes: range.bytes() as usize,
-            live_bytes: u64::from(range.bytes()),
-            after,
-            newest: Some(range),
-            more: false,
-        }
+        Group { subscription: place, part, nodes, bytes, live_bytes, after: at, newest, more }
     }
 
     /// The cursor, once the stream that it waited for has begun.

@@ -187,12 +187,6 @@ impl Subscriptions {
         deltaworks_runtime::prefetch::prefetch_entry(&self.entries, place as usize);
     }
 
-    /// Asks for the place where the document's first subscription is named.
-    #[inline]
-    pub fn prefetch_head(&self, home: usize, index: usize) {
-        deltaworks_runtime::prefetch::prefetch_entry(&self.heads[home], index);
-    }
-
     /// Adds a subscription; `None` at the limit.
     pub fn insert(&mut self, home: usize, index: usize, subscription: Subscription) -> Option<u32> {
         if self.free.is_empty() && self.fresh as usize >= self.entries.len() {

@@ -10,7 +10,10 @@
 
 use std::collections::VecDeque;
 
-use super::Propagation;
+use deltaworks_runtime::chunk_memory::ChunkMemory;
+use deltaworks_runtime::sync::Arc;
+
+use super::{PARTS, Propagation};
 use crate::message::SessionId;
 use crate::port::SessionPort;
 
@@ -68,6 +71,20 @@ impl Purse {
     }
 }
 
+/// What sends are laid out on, one after another.
+pub(super) struct Tray<'m> {
+    pub memory: &'m ChunkMemory,
+    pub parts: [&'m [u8]; PARTS],
+    /// The lines that a send needs have been asked for in this turn, when the documents grew.
+    is_asked: bool,
+}
+
+impl<'m> Tray<'m> {
+    fn new(memory: &'m ChunkMemory) -> Self {
+        Self { memory, parts: [&[]; PARTS], is_asked: false }
+    }
+}
+
 impl Propagation {
     /// Whether some session of the round has not been sent to yet.
     pub(crate) fn is_in_a_round(&self) -> bool {
@@ -77,7 +94,7 @@ impl Propagation {
     #[inline]
     pub(super) fn list(&mut self, session: SessionId, is_quick: bool) {
         let outlet = &mut self.outlets[session.0 as usize];
-        if !outlet.is_listed && !outlet.is_blocked && outlet.is_open {
+        if outlet.is_to_list() {
             outlet.is_listed = true;
             let rounds = &mut self.rounds;
             let line = if is_quick { &mut rounds.quick } else { &mut rounds.long };
@@ -88,24 +105,31 @@ impl Propagation {
     /// Sends as much as a turn may: the quick first, but never so much that the round gets less
     /// than a quarter, or nothing.
     pub(super) fn send_to_listed(&mut self, port: &mut impl SessionPort) -> usize {
+        if self.rounds.is_idle() {
+            return 0;
+        }
         let all = Purse { sends: self.bounds.sends_per_turn, bytes: self.bounds.bytes_per_turn };
         let kept = Purse { sends: all.sends / 4, bytes: all.bytes / 4 };
         let mut left = all;
         let mut work = 0;
+        let memory = Arc::clone(&self.memory);
+        let mut tray = Tray::new(&memory);
+        tray.is_asked = true;
         while left.holds_more_than(kept)
             && let Some(session) = self.rounds.quick.pop_front()
         {
-            work += self.send(SessionId(session), &mut left, port);
+            work += self.send(SessionId(session), &mut left, &mut tray, port);
         }
         left = Purse {
             sends: left.sends.max(kept.sends).max(1),
             bytes: left.bytes.max(kept.bytes).max(1),
         };
+        tray.is_asked = false;
         self.rounds.go_on();
         while left.holds_more_than(Purse::EMPTY)
             && let Some(session) = self.rounds.next_of_round()
         {
-            work += self.send(SessionId(session), &mut left, port);
+            work += self.send(SessionId(session), &mut left, &mut tray, port);
         }
         // Who waits for the next turn is work, also if nothing was sent in this.
         work.max(usize::from(!self.rounds.is_idle()))
@@ -115,15 +139,22 @@ impl Propagation {
     /// megabytes: what it takes it does not miss.
     pub(super) fn send_before_retiring(&mut self, session: SessionId, port: &mut impl SessionPort) {
         let mut left = Purse { sends: SENDS_BEFORE_RETIRING, bytes: u32::MAX };
-        self.send_while(session, &mut left, port);
+        let memory = Arc::clone(&self.memory);
+        self.send_while(session, &mut left, &mut Tray::new(&memory), port);
     }
 
     /// Sends to one session until its socket, its share of the turn, or the turn is full.
-    fn send(&mut self, session: SessionId, left: &mut Purse, port: &mut impl SessionPort) -> usize {
+    fn send(
+        &mut self,
+        session: SessionId,
+        left: &mut Purse,
+        tray: &mut Tray<'_>,
+        port: &mut impl SessionPort,
+    ) -> usize {
         self.outlets[session.0 as usize].is_listed = false;
         let mut share = Purse { sends: left.sends.min(self.bounds.sends_per_session), ..*left };
         let sends = share.sends;
-        let work = self.send_while(session, &mut share, port);
+        let work = self.send_while(session, &mut share, tray, port);
         *left = Purse { sends: left.sends - (sends - share.sends), bytes: share.bytes };
         work
     }
@@ -132,15 +163,20 @@ impl Propagation {
         &mut self,
         session: SessionId,
         left: &mut Purse,
+        tray: &mut Tray<'_>,
         port: &mut impl SessionPort,
     ) -> usize {
         let mut work = 0;
+        let mut is_asked = tray.is_asked;
         while left.holds_more_than(Purse::EMPTY) {
+            if !core::mem::take(&mut is_asked) {
+                self.ask_ahead(session);
+            }
             if !self.outlets[session.0 as usize].is_open {
                 return work;
             }
             let before_bytes = self.counts.delivered_bytes;
-            let (images, goes_on) = self.send_once(session, port);
+            let (images, goes_on) = self.send_once(session, tray, port);
             left.take(self.counts.delivered_bytes - before_bytes);
             work += images;
             if !goes_on {

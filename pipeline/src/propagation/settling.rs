@@ -5,7 +5,6 @@
 use super::{Group, Half, Propagation};
 use crate::chunk::ImageRange;
 use crate::message::{Policy, SessionId};
-use crate::port::Sent;
 use crate::stream::Place;
 
 impl Propagation {
@@ -29,15 +28,14 @@ impl Propagation {
         }
     }
 
-    /// Moves the cursors over what the socket took; what it took half is remembered. Returns how
+    /// Moves the cursors over the `rest` bytes that the socket took; what it took half is remembered. Returns how
     /// many images went whole, and the last of them if it was ordered since its subscription began.
     pub(super) fn settle_groups(
         &mut self,
         session: SessionId,
         groups: &[Group],
-        sent: Sent,
+        mut rest: usize,
     ) -> (usize, Option<ImageRange>) {
-        let mut rest = sent.parts_bytes;
         let (mut images, mut newest) = (0, None);
         for group in groups {
             if rest >= group.bytes {

@@ -1,0 +1,116 @@
+//! The usual send: images each of which is its document's newest, and all that its reader lacks.
+//!
+//! The part of [`Propagation`] with the short way. Cursors are moved as parts are gathered, because a
+//! socket that is not full takes everything; where it does not, they are moved back, and all is settled
+//! as groups are.
+
+use deltaworks_runtime::chunk_memory::ChunkMemory;
+
+use super::{Group, PARTS, Propagation};
+use crate::chunk::{ImageRange, published};
+use crate::message::{Policy, SessionId};
+use crate::stream::NO_BLOCK;
+use crate::subscription::{NO_SUBSCRIPTION, NOT_READY};
+
+/// What one send has of such images.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    /// How many.
+    pub images: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// The last one.
+    pub last: Option<ImageRange>,
+}
+
+impl Propagation {
+    /// Gathers the newest images of the session's ready subscriptions, up to the first that lacks more, or
+    /// that its policy or its document's end has something to say to; moves their cursors. Whether there
+    /// were any.
+    #[inline]
+    pub(super) fn gather_newest<'m>(
+        &mut self,
+        session: SessionId,
+        memory: &'m ChunkMemory,
+        parts: &mut [&'m [u8]; PARTS],
+        part_count: &mut usize,
+        newest: &mut Newest,
+    ) -> bool {
+        let outlet = &mut self.outlets[session.0 as usize];
+        let mut place = outlet.first_ready;
+        let first_part = *part_count;
+        let room = parts[first_part..].iter_mut().zip(&mut self.newest_of[first_part..]);
+        for (part, newest_of) in room {
+            if place == NO_SUBSCRIPTION {
+                break;
+            }
+            let entry = self.subscriptions.get(place);
+            let shared = self.shared.get(entry.slot);
+            let mut at = entry.place;
+            let is_usual = !entry.is_special()
+                && !entry.is_ended
+                && shared.tail() == (at.node + 1, false)
+                && at.node >= entry.live_from;
+            if !is_usual {
+                break;
+            }
+            if at.block == NO_BLOCK {
+                at.block = shared.first_block();
+            }
+            let mut after = self.nodes.normalise(at);
+            let range = self.nodes.node(after.block, after.index).range;
+            after.node += 1;
+            after.index += 1;
+            entry.place = after;
+            entry.position = entry.position.after(u64::from(range.bytes()));
+            if entry.policy == Policy::Wait {
+                self.progressed.push(entry.slot);
+            }
+            *part = published(memory, range);
+            *newest_of = place;
+            newest.last = Some(range);
+            newest.bytes += range.bytes() as usize;
+            *part_count += 1;
+            place = core::mem::replace(&mut entry.next_ready, NOT_READY);
+        }
+        outlet.first_ready = place;
+        if place == NO_SUBSCRIPTION {
+            outlet.last_ready = NO_SUBSCRIPTION;
+        }
+        let images = *part_count - first_part;
+        newest.images += images;
+        images > 0
+    }
+
+    /// Moves the cursors of [`Self::gather_newest`] back, and puts a group for each of its images among
+    /// `groups`, where its part stands.
+    #[cold]
+    pub(super) fn group_newest(&mut self, groups: &mut Vec<Group>, part_count: usize) {
+        let others = core::mem::take(groups);
+        let mut others = others.into_iter().peekable();
+        for part in 0..part_count {
+            let subscription = self.newest_of[part];
+            if subscription == NO_SUBSCRIPTION {
+                groups.extend(others.next_if(|group| group.part == part));
+                continue;
+            }
+            let entry = self.subscriptions.get(subscription);
+            let after = entry.place;
+            entry.place.node -= 1;
+            entry.place.index -= 1;
+            let range = self.nodes.node(after.block, after.index - 1).range;
+            let bytes = range.bytes();
+            entry.position = entry.position.before(u64::from(bytes));
+            groups.push(Group {
+                subscription,
+                part,
+                nodes: 1,
+                bytes: bytes as usize,
+                live_bytes: u64::from(bytes),
+                after,
+                newest: Some(range),
+                more: false,
+            });
+        }
+    }
+}
