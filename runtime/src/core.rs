@@ -51,7 +51,9 @@ pub struct CoreConfig {
     /// Nanoseconds at most between two looks at sockets while agents have work. A look costs
     /// about eight microseconds.
     pub io_interval_ns: u64,
-    /// Entries of the core's submission queue: how many requests go to the kernel at once.
+    /// Entries of the core's submission queue: how many requests go to the kernel at once. It is also
+    /// what the kernel makes the table from in which it finds those that wait for sockets, a list for
+    /// each sixteen; and each sleep looks for one.
     pub submission_entries: usize,
 }
 
@@ -63,7 +65,7 @@ impl CoreConfig {
             name: name.into(),
             idle: IdleBudget::default(),
             io_interval_ns: 100_000,
-            submission_entries: 128,
+            submission_entries: 1024,
         }
     }
 }
@@ -157,6 +159,8 @@ impl Core {
         let name = config.name.clone();
         let stop_inside = stop.clone();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
+            // If the system refuses, the core waits behind busy neighbours as it did before.
+            let _ = crate::platform::ask_for_short_slices();
             let placement = config.cpu.map_or(Placement::Unbound, Placement::Fixed);
             let executor = match LocalExecutorBuilder::new(placement)
                 .name(&config.name)

@@ -3,7 +3,8 @@
 //! One publisher, one subscriber, awake; a message every few milliseconds, so that every server
 //! sleeps in between. Beside them two bare threads on the server's CPU that do nothing but be woken:
 //! one reads a socket and writes another, one reads an eventfd and writes another. What they take is
-//! the kernel's part, measured in the same run.
+//! the kernel's part, measured in the same run: `kernel_share` is what the one with sockets took of what
+//! the server did, at the median. Above one, the server was let in before a bare thread was.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -32,13 +33,13 @@ pub fn run(options: &Options, cpus: Cpus, teller: &mut Teller) -> Result<(), Str
     let peers = peers(options, Wanted::Servers, "parked", teller);
     system::pin(cpus.load).map_err(|error| error.to_string())?;
     for number in 0..options.samples {
-        let tell = &mut |name: &str, version: &str, woken: Result<Woken, String>| {
-            teller.tell(&sample(name, version, number, woken));
-        };
-        tell("bare-eventfd", "", bare_eventfd(options, cpus));
-        tell("bare-socket", "", bare_socket(options, cpus));
+        teller.tell(&sample("bare-eventfd", "", number, bare_eventfd(options, cpus), None));
+        let bare = bare_socket(options, cpus);
+        let kernel_ns = bare.as_ref().ok().map(|woken| woken.times.value_at_quantile(0.5));
+        teller.tell(&sample("bare-socket", "", number, bare, None));
         for peer in &peers {
-            tell(peer.name, &peer.version, served(peer, options, cpus));
+            let woken = served(peer, options, cpus);
+            teller.tell(&sample(peer.name, &peer.version, number, woken, kernel_ns));
         }
     }
     Ok(())
@@ -50,7 +51,14 @@ struct Woken {
     cpu_ns: Option<u64>,
 }
 
-fn sample(name: &str, version: &str, number: u32, woken: Result<Woken, String>) -> Sample {
+/// `kernel_ns`: what a bare thread took at the median.
+fn sample(
+    name: &str,
+    version: &str,
+    number: u32,
+    woken: Result<Woken, String>,
+    kernel_ns: Option<u64>,
+) -> Sample {
     let cell = json!({"gap_ms": GAP.as_millis() as u64});
     let metric = Metric("p99", "us", "lower");
     match woken {
@@ -64,6 +72,10 @@ fn sample(name: &str, version: &str, number: u32, woken: Result<Woken, String>) 
                     "max_us": times.max() as f64 / 1000.0,
                     "counted": times.len(),
                 }));
+            if let Some(kernel_ns) = kernel_ns {
+                let share = kernel_ns as f64 / times.value_at_quantile(0.5).max(1) as f64;
+                sample = sample.with(&json!({ "kernel_share": share }));
+            }
             let count = times.len() + UNCOUNTED as u64;
             sample.cpu_ns_per_delivery = cpu_ns.map(|ns| ns as f64 / count as f64);
             sample
