@@ -38,6 +38,8 @@ mod seeds;
 
 mod outlet;
 
+mod deadlines;
+
 mod station;
 
 mod planted;

@@ -265,11 +265,6 @@ impl<O, C> Outlet<O, C> {
         used.map(|(place, _)| SessionId(place as u32)).collect()
     }
 
-    /// Places that sessions have or had.
-    pub fn places(&self) -> usize {
-        self.sessions.len()
-    }
-
     pub fn get(&self, id: SessionId) -> Option<&Rc<RefCell<SocketSession<O>>>> {
         self.sessions.get(id.0 as usize)?.as_ref()
     }

@@ -305,3 +305,29 @@ impl<C: Connection, O: Outgoing> Driver<C, O> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a session's task may take: thousands of them are idle.
+    const TASK_BYTES_MAX: usize = 1024;
+
+    fn future_bytes<A, B, C, D, E, F, R>(_: impl Fn(A, B, C, D, E, F) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn a_sessions_task_stays_small() {
+        let bytes = future_bytes(serve);
+        println!("a session's task: {bytes} bytes");
+        assert!(bytes <= TASK_BYTES_MAX);
+        let with_a_buffer =
+            future_bytes(|stream, peer, address, attendant, station, core| async move {
+                let buffer = [0_u8; THROWN_BYTES];
+                serve(stream, peer, address, attendant, station, core).await;
+                assert_eq!(buffer[0], 0);
+            });
+        assert!(with_a_buffer > TASK_BYTES_MAX, "a buffer that is held shows");
+    }
+}

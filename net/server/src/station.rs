@@ -27,6 +27,7 @@ use glommio::net::TcpStream;
 use crate::admission::Seat;
 use crate::attendance::{Attendance, Attendant, Connected};
 use crate::connection::{Descriptor, Outgoing};
+use crate::deadlines::Deadlines;
 use crate::desk::{Desk, QuestionBox, question_box};
 use crate::outlet::{Outlet, SocketSession};
 use crate::peer::Peer;
@@ -40,7 +41,7 @@ use crate::tally::Tally;
 const DEADLINE_LOOK_NS: u64 = 250_000_000;
 
 /// Sessions that are looked at in one turn, at most.
-const LOOKS_PER_TURN: usize = 1024;
+const LOOKS_PER_TURN: usize = 256;
 
 /// Sessions that are pinged or ended in one turn because their time is up, at most.
 const DUE_PER_TURN: usize = 64;
@@ -168,8 +169,8 @@ pub(crate) struct Station<O, C> {
     resting: Resting,
     settings: SettingsReader,
     next_look_ns: u64,
-    /// Where the look at deadlines goes on.
-    look_place: usize,
+    /// Whose time may be up.
+    deadlines: Deadlines,
     phase: u8,
     counted_sessions: usize,
     tally: Tally,
@@ -202,7 +203,7 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
             resting,
             settings,
             next_look_ns: 0,
-            look_place: 0,
+            deadlines: Deadlines::default(),
             phase: SERVING,
             counted_sessions: 0,
             tally,
@@ -242,6 +243,7 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
         let id = self.stages.begin_session().ok_or(ErrorCode::SessionLimit)?;
         self.stages.set_address(id, address);
         self.outlet.begin(id, session);
+        self.deadlines.begin(id);
         self.count_sessions();
         Ok(id)
     }
@@ -417,16 +419,15 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
     /// Goes on with the look at deadlines where the last turn left it. Thousands whose time is up
     /// together must not hold up a turn, nor make thousands of tasks ready in one.
     fn look_at_deadlines(&mut self, now: Now) {
-        let places = self.outlet.places();
-        let last = places.min(self.look_place + LOOKS_PER_TURN);
-        let mut dealt_with = 0;
-        while self.look_place < last && dealt_with < DUE_PER_TURN {
-            let id = SessionId(self.look_place as u32);
-            self.look_place += 1;
+        let (mut compares, mut looks, mut dealt_with) = (0, 0, 0);
+        while looks < LOOKS_PER_TURN
+            && dealt_with < DUE_PER_TURN
+            && let Some(id) = self.deadlines.next(now.monotonic_ns, &mut compares)
+        {
+            looks += 1;
             dealt_with += usize::from(self.look_at_deadline(id, now));
         }
-        if self.look_place >= places {
-            self.look_place = 0;
+        if self.deadlines.has_come_round() {
             self.next_look_ns = now.monotonic_ns + DEADLINE_LOOK_NS;
         }
     }
@@ -436,9 +437,9 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
         let Some(session) = self.outlet.get(id) else { return false };
         let mut session = session.borrow_mut();
         let config = Rc::clone(&session.config);
-        let is_due =
-            session.protocol.poll_timeout(&config).is_some_and(|due_ns| due_ns <= now.monotonic_ns);
-        if !is_due {
+        let Some(due_ns) = session.protocol.poll_timeout(&config) else { return false };
+        if due_ns > now.monotonic_ns {
+            self.deadlines.looked(id, due_ns, &config, now.monotonic_ns);
             return false;
         }
         session.protocol.handle_timeout(&config, now.monotonic_ns);
