@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use deltaworks_image::Image;
+use deltaworks_image::view::{Alike, Image};
 use deltaworks_schema::{Kind, Machine as SchemaMachine, Progress, Schema as TypedSchema};
 
 pub use deltaworks_schema::{SchemaError, ValidationError};
@@ -154,6 +154,41 @@ pub(crate) struct BatchCheck {
     is_inside: bool,
 }
 
+impl BatchCheck {
+    /// Whether nothing has been checked.
+    #[inline(always)]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.deltas == 0 && !self.is_inside
+    }
+
+    /// Takes in how far the next delta has come; the outcome of the batch unless it is valid.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        progress: Progress,
+        schema: &TypedSchema,
+        machine: &SchemaMachine,
+        delta: &[u8],
+    ) -> Result<(), Outcome> {
+        match progress {
+            Progress::Valid => {
+                self.is_inside = false;
+                self.deltas += 1;
+                self.payload_bytes += delta.len() as u32;
+                Ok(())
+            }
+            Progress::OutOfSteps => {
+                self.is_inside = true;
+                Err(Outcome::OutOfSteps)
+            }
+            Progress::Invalid => {
+                let error = Arc::new(machine.error(schema, delta));
+                Err(Outcome::Invalid(BatchRefusal::Invalid { delta: self.deltas, error }))
+            }
+        }
+    }
+}
+
 /// The state of a check that may be interrupted.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -180,6 +215,31 @@ pub(crate) enum Outcome {
 }
 
 impl Collection {
+    /// Whether `image`, whose check has not begun, has one delta and is valid, as far as one look at it tells;
+    /// then it takes off its steps. `false` says nothing: that is [`Collection::check`]'s.
+    #[inline(always)]
+    pub(crate) fn is_alike(
+        &self,
+        image: &Image<'_>,
+        machine: &mut Machine,
+        steps: &mut u32,
+    ) -> bool {
+        if let Schema::Typed(schema) = &self.schema
+            && let Some(delta) = image.only_delta()
+        {
+            self.takes(image) && machine.schema.is_alike(schema, delta, steps)
+        } else {
+            false
+        }
+    }
+
+    /// Whether an image is within the collection's limits.
+    #[inline(always)]
+    fn takes(&self, image: &Image<'_>) -> bool {
+        image.count() <= self.limits.deltas_per_batch_max
+            && image.bytes().len() <= self.limits.image_bytes_max as usize
+    }
+
     /// Checks every delta of `image` from where `check` stands, for about `steps` steps.
     #[inline]
     pub(crate) fn check(
@@ -189,9 +249,7 @@ impl Collection {
         check: &mut BatchCheck,
         steps: &mut u32,
     ) -> Outcome {
-        if image.count() > self.limits.deltas_per_batch_max
-            || image.bytes().len() > self.limits.image_bytes_max as usize
-        {
+        if !self.takes(image) {
             return Outcome::Invalid(BatchRefusal::BeyondCollection);
         }
         match &self.schema {
@@ -223,26 +281,27 @@ fn check_typed(
     check: &mut BatchCheck,
     steps: &mut u32,
 ) -> Outcome {
-    let deltas = image.deltas().skip_to(check.deltas, check.payload_bytes);
-    for delta in deltas {
-        let progress = if check.is_inside {
-            machine.run(schema, delta, steps)
-        } else {
-            machine.check(schema, delta, steps)
-        };
-        match progress {
-            Progress::Valid => {
-                check.is_inside = false;
-                check.deltas += 1;
-                check.payload_bytes += delta.len() as u32;
-            }
-            Progress::OutOfSteps => {
-                check.is_inside = true;
-                return Outcome::OutOfSteps;
-            }
-            Progress::Invalid => {
-                let error = Arc::new(machine.error(schema, delta));
-                return Outcome::Invalid(BatchRefusal::Invalid { delta: check.deltas, error });
+    let mut deltas = image.deltas().skip_to(check.deltas, check.payload_bytes);
+    if check.is_inside {
+        let Some(delta) = deltas.next() else { return Outcome::Valid };
+        if let Err(outcome) = check.take(machine.run(schema, delta, steps), schema, machine, delta)
+        {
+            return outcome;
+        }
+    }
+    // Most batches are of deltas that have one length, and one layout.
+    while let Some(alike) = deltas.alike() {
+        let Alike { bytes, delta_bytes, count } = alike;
+        if count > 1 && machine.are_alike(schema, bytes, delta_bytes, count, steps) {
+            check.deltas += count;
+            check.payload_bytes += bytes.len() as u32;
+            deltas = deltas.skip_to(count, bytes.len() as u32);
+            continue;
+        }
+        for delta in deltas.by_ref().take(count as usize) {
+            let progress = machine.check(schema, delta, steps);
+            if let Err(outcome) = check.take(progress, schema, machine, delta) {
+                return outcome;
             }
         }
     }
@@ -314,5 +373,146 @@ impl Collections {
     #[inline]
     pub fn get(&self, collection: u16) -> &Collection {
         &self.all[collection as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deltaworks_image::BatchBuilder;
+
+    use super::*;
+
+    fn collection(limits: CollectionLimits) -> Collection {
+        let text = r#"{"properties":{"op":{"enum":["ins","del"]},"text":{"type":"string"}}}"#;
+        let schema = TypedSchema::compile(Kind::Cbor, text).expect("a schema");
+        let overload = Overload::default();
+        Collection { name: String::new(), schema: Schema::Typed(schema), overload, limits }
+    }
+
+    fn delta(number: usize, text_bytes: usize) -> Vec<u8> {
+        let mut delta = b"\xa2\x62op\x63ins\x64text".to_vec();
+        delta[5..8].copy_from_slice([b"ins", b"del"][number % 2]);
+        delta.push(0x60 | text_bytes as u8);
+        delta.extend((0..text_bytes).map(|place| b'a' + ((number + place) % 26) as u8));
+        delta
+    }
+
+    fn image(deltas: &[Vec<u8>]) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(deltaworks_image::Limits::DEFAULT);
+        for delta in deltas {
+            builder.append(delta).expect("a short one");
+        }
+        builder.finish(1, 1).expect("an image")
+    }
+
+    /// The first invalid delta, and the steps that were taken, when a slice has so many.
+    fn told(collection: &Collection, deltas: &[Vec<u8>], slice: u32) -> (Option<u32>, u32) {
+        let image = image(deltas);
+        let image = Image::parse(&image).expect("an image");
+        let (mut machine, mut check, mut taken) = (Machine::default(), BatchCheck::default(), 0);
+        // It has met one of each length before.
+        for text_bytes in 3..6 {
+            machine.schema.check(typed(collection), &delta(0, text_bytes), &mut { u32::MAX });
+        }
+        loop {
+            let mut steps = slice;
+            if check.is_fresh() && collection.is_alike(&image, &mut machine, &mut steps) {
+                assert_eq!(deltas.len(), 1);
+                return (None, taken + slice - steps);
+            }
+            assert_eq!(steps, slice, "nothing was said");
+            let outcome = collection.check(&image, &mut machine, &mut check, &mut steps);
+            taken += slice - steps;
+            match outcome {
+                Outcome::Valid => return (None, taken),
+                Outcome::Invalid(BatchRefusal::Invalid { delta, .. }) => {
+                    return (Some(delta), taken);
+                }
+                Outcome::Invalid(refusal) => panic!("{refusal:?}"),
+                Outcome::OutOfSteps => {}
+            }
+        }
+    }
+
+    fn typed(collection: &Collection) -> &TypedSchema {
+        match &collection.schema {
+            Schema::Typed(schema) => schema,
+            _ => panic!("another schema"),
+        }
+    }
+
+    /// The same, one delta after another, by the schema's machine alone.
+    fn in_turn(collection: &Collection, deltas: &[Vec<u8>], slice: u32) -> (Option<u32>, u32) {
+        let (mut machine, mut steps, mut taken) = (SchemaMachine::new(), slice, 0);
+        let schema = typed(collection);
+        for (place, delta) in deltas.iter().enumerate() {
+            let mut progress = machine.check(schema, delta, &mut steps);
+            while progress == Progress::OutOfSteps {
+                (taken, steps) = (taken + slice - steps, slice);
+                progress = machine.run(schema, delta, &mut steps);
+            }
+            if progress == Progress::Invalid {
+                return (Some(place as u32), taken + slice - steps);
+            }
+        }
+        (None, taken + slice - steps)
+    }
+
+    /// Batches of rows of one length, of lengths that change, and of one delta.
+    fn batches() -> impl Iterator<Item = Vec<Vec<u8>>> {
+        [(1, 1), (2, 1), (40, 40), (40, 1), (40, 3), (33, 16), (50, 17)].into_iter().map(
+            |(count, row): (usize, usize)| {
+                (0..count).map(|number| delta(number, 3 + number / row % 3)).collect()
+            },
+        )
+    }
+
+    #[test]
+    fn a_batch_is_judged_as_its_deltas_one_after_another_are() {
+        let collection = collection(CollectionLimits::default());
+        for batch in batches() {
+            for slice in [1, 3, 63, 64, 65, 100, 1_000, 100_000] {
+                assert_eq!(told(&collection, &batch, slice), in_turn(&collection, &batch, slice));
+            }
+        }
+    }
+
+    #[test]
+    fn an_invalid_delta_is_told_wherever_it_stands() {
+        let collection = collection(CollectionLimits::default());
+        let mut planted = 0;
+        for batch in batches() {
+            for place in 0..batch.len() {
+                // Another text than the enum's; a byte of a text that is none; a key.
+                for at in [5, 14, 2] {
+                    let mut bent = batch.clone();
+                    bent[place][at] = 0xff;
+                    for slice in [50, 200, 100_000] {
+                        let told = told(&collection, &bent, slice);
+                        assert_eq!(told.0, Some(place as u32), "{at} {slice}");
+                        assert_eq!(told, in_turn(&collection, &bent, slice), "{at} {slice}");
+                        planted += 1;
+                    }
+                }
+            }
+        }
+        assert!(planted > 1_000);
+    }
+
+    #[test]
+    fn a_valid_batch_beyond_the_collections_limits_is_refused() {
+        let limits = CollectionLimits { deltas_per_batch_max: 1, ..CollectionLimits::default() };
+        let short = CollectionLimits { image_bytes_max: 64, ..CollectionLimits::default() };
+        for (limits, count) in [(limits, 2), (short, 1)] {
+            let collection = collection(limits);
+            let image = image(&vec![delta(0, 5); count]);
+            let image = Image::parse(&image).expect("an image");
+            let (mut machine, mut steps) = (Machine::default(), 1_000);
+            machine.schema.check(typed(&collection), &delta(0, 5), &mut { u32::MAX });
+            assert!(!collection.is_alike(&image, &mut machine, &mut steps));
+            let mut check = BatchCheck::default();
+            let outcome = collection.check(&image, &mut machine, &mut check, &mut steps);
+            assert!(matches!(outcome, Outcome::Invalid(BatchRefusal::BeyondCollection)));
+        }
     }
 }

@@ -355,7 +355,11 @@ impl Validation {
                         collections.check_info(image.info_map(), machine)
                     } else {
                         let collection = collections.get(document.collection);
-                        collection.check(&image, machine, check, steps)
+                        if check.is_fresh() && collection.is_alike(&image, machine, steps) {
+                            Outcome::Valid
+                        } else {
+                            collection.check(&image, machine, check, steps)
+                        }
                     };
                     match outcome {
                         Outcome::Valid => Ok(()),

@@ -141,6 +141,16 @@ impl<'a> Image<'a> {
         }
     }
 
+    /// The only delta of a batch that has one.
+    #[inline]
+    pub fn only_delta(&self) -> Option<&'a [u8]> {
+        if self.count() != 1 {
+            return None;
+        }
+        let (entry, payloads) = self.bytes[HEADER_BYTES..].split_first_chunk()?;
+        payloads.get(..delta_bytes(*entry))
+    }
+
     /// The CBOR map of an info, without padding; empty for a batch.
     pub fn info_map(&self) -> &'a [u8] {
         if self.kind != Kind::Info {
@@ -167,6 +177,40 @@ impl<'a> Deltas<'a> {
         let payloads = self.payloads.get(payload_bytes as usize..).unwrap_or(&[]);
         Deltas { table, payloads }
     }
+
+    /// The next deltas that have one length, at most [`ALIKE_MAX`].
+    #[inline]
+    pub fn alike(&self) -> Option<Alike<'a>> {
+        let (entries, _) = self.table.as_chunks::<2>();
+        let first = *entries.first()?;
+        let count = match entries.first_chunk::<ALIKE_MAX>() {
+            // All of them are compared, without a branch for each.
+            Some(entries) if entries.iter().fold(true, |all, it| all & (*it == first)) => ALIKE_MAX,
+            _ => entries.iter().take(ALIKE_MAX).take_while(|it| **it == first).count(),
+        };
+        let delta_bytes = delta_bytes(first);
+        let bytes = self.payloads.get(..count * delta_bytes)?;
+        Some(Alike { bytes, delta_bytes, count: count as u32 })
+    }
+}
+
+/// Deltas that [`Deltas::alike`] tells of at most.
+pub const ALIKE_MAX: usize = 16;
+
+/// Deltas of one length that stand back to back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alike<'a> {
+    /// All their bytes.
+    pub bytes: &'a [u8],
+    /// The bytes of each.
+    pub delta_bytes: usize,
+    /// How many there are; 1 or more.
+    pub count: u32,
+}
+
+#[inline]
+fn delta_bytes(entry: [u8; 2]) -> usize {
+    usize::from(u16::from_le_bytes(entry)) + 1
 }
 
 impl<'a> Iterator for Deltas<'a> {
@@ -175,8 +219,7 @@ impl<'a> Iterator for Deltas<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         let (entry, table) = self.table.split_first_chunk::<2>()?;
-        let len = usize::from(u16::from_le_bytes(*entry)) + 1;
-        let Some((delta, payloads)) = self.payloads.split_at_checked(len) else {
+        let Some((delta, payloads)) = self.payloads.split_at_checked(delta_bytes(*entry)) else {
             self.table = &[];
             return None;
         };

@@ -2,6 +2,7 @@
 //! and every planted fault is told.
 
 use deltaworks_image::builder::{info, set_handle, set_producer_sequence, write_batch};
+use deltaworks_image::view::ALIKE_MAX;
 use deltaworks_image::{
     BatchBuilder, BuildError, DocumentId, HEADER_BYTES, Image, ImageError, Inbound, Kind, Limits,
     Stamp, check_info, check_prelude, check_usual, stamp,
@@ -93,6 +94,54 @@ proptest! {
             view.info_map();
         }
     }
+}
+
+#[test]
+fn deltas_of_one_length_are_told_together_in_order_and_none_twice() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    // Rows of many lengths, beside each other and across the most that are told at once.
+    let mut seed = 1_u32;
+    for _ in 0..200 {
+        let mut deltas: Vec<&[u8]> = vec![];
+        while deltas.len() < 60 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (count, length) = ((seed >> 8) % 40, 1 + (seed >> 16) as usize % 4);
+            deltas.extend((0..count as usize).map(|number| &bytes[number..number + length]));
+        }
+        let image = batch(&deltas);
+        let image = Image::parse(&image).unwrap();
+        assert_eq!(image.only_delta(), None);
+        let (mut left, mut told) = (image.deltas(), 0);
+        while let Some(alike) = left.alike() {
+            let count = alike.count as usize;
+            let row = &deltas[told..told + count];
+            assert!((1..=ALIKE_MAX).contains(&count));
+            assert!(row.iter().all(|delta| delta.len() == alike.delta_bytes));
+            assert_eq!(alike.bytes, row.concat());
+            let next = deltas.get(told + count);
+            let is_longest = next.is_none_or(|next| next.len() != alike.delta_bytes);
+            assert!(is_longest || count == ALIKE_MAX);
+            told += count;
+            left = left.skip_to(alike.count, alike.bytes.len() as u32);
+        }
+        assert_eq!(told, deltas.len());
+    }
+    for length in [1, 8, 255] {
+        let image = batch(&[&bytes[..length]]);
+        assert_eq!(Image::parse(&image).unwrap().only_delta(), Some(&bytes[..length]));
+    }
+}
+
+#[test]
+fn a_table_that_lies_tells_of_no_delta_behind_the_bytes() {
+    let mut image = batch(&[b"four"]);
+    // Its only delta has 4 bytes, and none with the padding has more than 8.
+    image[HEADER_BYTES] = 200;
+    let image = Image::checked_before(&image).unwrap();
+    assert_eq!(
+        (image.only_delta(), image.deltas().alike(), image.deltas().next()),
+        (None, None, None)
+    );
 }
 
 #[test]

@@ -157,6 +157,48 @@ impl Machine {
         self.walk(schema, bytes, steps, &mut First)
     }
 
+    /// Whether deltas of `delta_bytes` each, which stand back to back in `bytes` and are checked one after
+    /// another, are all valid, as far as one look at them tells; then it takes off what
+    /// [`Machine::check`] would have for each. `false` says nothing, and takes nothing.
+    #[inline]
+    pub fn are_alike(
+        &mut self,
+        schema: &Schema,
+        bytes: &[u8],
+        delta_bytes: usize,
+        count: u32,
+        steps: &mut u32,
+    ) -> bool {
+        if bytes.len() != delta_bytes * count as usize {
+            return false;
+        }
+        let Some(each) = self.stencils.accept_all(schema, bytes, delta_bytes, count) else {
+            return false;
+        };
+        // As many must be left for the last of them as each must find.
+        let taken = u64::from(each) * u64::from(count);
+        let is_enough = u64::from(*steps) >= u64::from(flat::STEPS_MAX) + taken - u64::from(each);
+        if is_enough {
+            *steps -= taken as u32;
+            self.phase = Phase::Done(Progress::Valid);
+        }
+        is_enough
+    }
+
+    /// Whether the delta is valid, as far as a look tells that calls nothing; then it takes off what
+    /// [`Machine::check`] would have. `false` says nothing, and takes nothing.
+    #[inline(never)]
+    pub fn is_alike(&mut self, schema: &Schema, bytes: &[u8], steps: &mut u32) -> bool {
+        if *steps >= flat::STEPS_MAX
+            && let Some(taken) = self.stencils.accept_at_once(schema, bytes)
+        {
+            *steps -= taken;
+            self.phase = Phase::Done(Progress::Valid);
+            return true;
+        }
+        false
+    }
+
     /// Goes on with the check of one delta for at most `steps` steps, and takes off those that it
     /// used. A step is one item, one key or comparison of keys, or 64 bytes of text. What is begun
     /// is ended: up to some hundred steps too many (the comparisons of one long key) are done, and

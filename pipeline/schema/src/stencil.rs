@@ -9,14 +9,15 @@
 //!
 //! Each check machine draws its own, from what it meets, by length; how often one is drawn anew is bounded.
 
+mod pen;
+
 use std::sync::Arc;
 
-use crate::RECORD_ID_BYTES_MAX;
 use crate::compile::Schema;
-use crate::head::{self, Head};
 use crate::kind::Kind;
-use crate::program::{Form, Program, Shape};
+use crate::program::Program;
 use crate::timestamp;
+use pen::Pen;
 
 /// Bytes that are compared at once.
 const LANE_BYTES: usize = 16;
@@ -123,6 +124,41 @@ impl Stencils {
         None
     }
 
+    /// The same, where that takes no look at a long text.
+    #[inline(always)]
+    pub(crate) fn accept_at_once(&mut self, schema: &Schema, bytes: &[u8]) -> Option<u32> {
+        let slot = &mut self.0[bytes.len() % SLOTS];
+        if slot.stencil.bytes == bytes.len()
+            && slot.owner == address(schema)
+            && slot.stencil.fits_at_once(&schema.program, bytes)
+        {
+            slot.hits = slot.hits.wrapping_add(1);
+            return Some(slot.stencil.steps);
+        }
+        None
+    }
+
+    /// What each delta costs of `count` that have `delta_bytes` each and stand back to back, if a stencil fits
+    /// all of them.
+    #[inline(always)]
+    pub(crate) fn accept_all(
+        &mut self,
+        schema: &Schema,
+        bytes: &[u8],
+        delta_bytes: usize,
+        count: u32,
+    ) -> Option<u32> {
+        let slot = &mut self.0[delta_bytes % SLOTS];
+        if slot.stencil.bytes == delta_bytes
+            && slot.owner == address(schema)
+            && slot.stencil.fits_all(&schema.program, bytes)
+        {
+            slot.hits = slot.hits.wrapping_add(count);
+            return Some(slot.stencil.steps);
+        }
+        None
+    }
+
     /// Learns of a delta that the quick way has accepted for so many steps, and that did not fit.
     #[inline]
     pub(crate) fn learn(&mut self, schema: &Schema, bytes: &[u8], steps: u32) {
@@ -167,6 +203,21 @@ impl Stencil {
     /// Whether a delta of this length has all bits that decide.
     #[inline(always)]
     fn fits(&self, program: &Program, bytes: &[u8]) -> bool {
+        self.lanes_fit(bytes)
+            && self.apart[..self.apart_count].iter().all(|apart| apart.holds(program, bytes))
+    }
+
+    /// Whether it fits, and none of its values is a long text; without a call, so that nothing is put aside.
+    #[inline(always)]
+    fn fits_at_once(&self, program: &Program, bytes: &[u8]) -> bool {
+        self.lanes_fit(bytes)
+            && self.apart[..self.apart_count]
+                .iter()
+                .all(|apart| apart.holds_at_once(program, bytes))
+    }
+
+    #[inline(always)]
+    fn lanes_fit(&self, bytes: &[u8]) -> bool {
         let Some(end) = bytes.last_chunk() else { return false };
         let mut wrong = self.last.wrong(end);
         let (chunks, _) = bytes.as_chunks();
@@ -177,7 +228,47 @@ impl Stencil {
             }
         }
         u128::from_ne_bytes(wrong) == 0
-            && self.apart[..self.apart_count].iter().all(|apart| apart.holds(program, bytes))
+    }
+
+    /// Whether deltas of this length, which stand back to back, all have the bits that decide. First their
+    /// lanes, then one value that is looked at apart after the other, so that what each look needs
+    /// stays where it is.
+    #[inline(always)]
+    fn fits_all(&self, program: &Program, bytes: &[u8]) -> bool {
+        let wrong = match self.bytes / LANE_BYTES {
+            1 => self.wrong_in_any::<1>(bytes),
+            2 => self.wrong_in_any::<2>(bytes),
+            3 => self.wrong_in_any::<3>(bytes),
+            4 => self.wrong_in_any::<4>(bytes),
+            5 => self.wrong_in_any::<5>(bytes),
+            6 => self.wrong_in_any::<6>(bytes),
+            7 => self.wrong_in_any::<7>(bytes),
+            8 => self.wrong_in_any::<8>(bytes),
+            _ => return false,
+        };
+        let aparts = &self.apart[..self.apart_count];
+        u128::from_ne_bytes(wrong) == 0
+            && aparts.iter().all(|apart| apart.holds_in_all(program, bytes, self.bytes))
+    }
+
+    /// The bits of some delta's lanes that are not as they are in the stencil's, which has so many.
+    #[inline(always)]
+    fn wrong_in_any<const LANES_WHOLE: usize>(&self, bytes: &[u8]) -> [u8; LANE_BYTES] {
+        let mut wrong = [0; LANE_BYTES];
+        let mut add = |more: [u8; LANE_BYTES]| {
+            for (sum, more) in wrong.iter_mut().zip(more) {
+                *sum |= more;
+            }
+        };
+        for delta in each(bytes, self.bytes) {
+            let whole = delta.as_chunks().0.first_chunk::<LANES_WHOLE>();
+            let (Some(whole), Some(end)) = (whole, delta.last_chunk()) else { return [1; _] };
+            for (lane, chunk) in self.lanes.iter().zip(whole) {
+                add(lane.wrong(chunk));
+            }
+            add(self.last.wrong(end));
+        }
+        wrong
     }
 
     /// The stencil of a delta that the quick way has accepted; none if its layout is not all that was
@@ -213,12 +304,37 @@ impl Apart {
     #[inline(always)]
     fn holds(&self, program: &Program, bytes: &[u8]) -> bool {
         match *self {
+            Self::NotAll { .. } | Self::Word { .. } => self.holds_at_once(program, bytes),
+            _ => self.holds_far(program, bytes),
+        }
+    }
+
+    /// Whether it holds, and is in one word.
+    #[inline(always)]
+    fn holds_at_once(&self, program: &Program, bytes: &[u8]) -> bool {
+        match *self {
             Self::NotAll { at, mask } => word(bytes, at) & mask != mask,
             Self::Word { at, names, shift, mask } => {
                 let word = (word(bytes, at) & mask) >> (shift % 64);
                 program.words[usize::from(names)].as_ref().is_some_and(|words| words.has(word))
             }
-            _ => self.holds_far(program, bytes),
+            _ => false,
+        }
+    }
+
+    /// Whether it holds in deltas of `delta_bytes` each that stand back to back.
+    #[inline(always)]
+    fn holds_in_all(&self, program: &Program, bytes: &[u8], delta_bytes: usize) -> bool {
+        let mut deltas = each(bytes, delta_bytes);
+        match *self {
+            Self::NotAll { at, mask } => deltas.all(|delta| word(delta, at) & mask != mask),
+            Self::Word { at, names, shift, mask } => {
+                let words = program.words[usize::from(names)].as_ref();
+                words.is_some_and(|words| {
+                    deltas.all(|delta| words.has((word(delta, at) & mask) >> (shift % 64)))
+                })
+            }
+            _ => deltas.all(|delta| self.holds_far(program, delta)),
         }
     }
 
@@ -236,226 +352,20 @@ impl Apart {
 
 #[inline(always)]
 fn word(bytes: &[u8], at: u16) -> u64 {
-    let word = bytes.get(usize::from(at)..).and_then(|rest| rest.first_chunk());
+    let at = usize::from(at);
+    let word = bytes.get(at..at + 8).and_then(|word| word.first_chunk());
     // None begins so near the end.
     word.map_or(0, |word| u64::from_le_bytes(*word))
 }
 
-/// Draws a stencil, from the delta's first byte to its last.
-struct Pen<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    mask: [u8; BYTES_MAX],
-    apart: [Apart; APART_MAX],
-    apart_count: usize,
-}
-
-impl<'a> Pen<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            mask: [0; BYTES_MAX],
-            apart: [Apart::Nothing; APART_MAX],
-            apart_count: 0,
-        }
-    }
-
-    fn finish(self, steps: u32) -> Option<Stencil> {
-        let length = self.bytes.len();
-        if self.at != length || !(BYTES_MIN..=BYTES_MAX).contains(&length) {
-            return None;
-        }
-        let lane = |at: usize| {
-            let mut lane = Lane::default();
-            for place in 0..LANE_BYTES {
-                lane.mask[place] = self.mask[at + place];
-                lane.bits[place] = self.bytes[at + place] & self.mask[at + place];
-            }
-            lane
-        };
-        let mut stencil = Stencil {
-            bytes: length,
-            steps,
-            apart_count: self.apart_count,
-            last: lane(length - LANE_BYTES),
-            lanes: [Lane::default(); LANES],
-            apart: self.apart,
-        };
-        for (number, place) in stencil.lanes.iter_mut().enumerate().take(length / LANE_BYTES) {
-            *place = lane(number * LANE_BYTES);
-        }
-        Some(stencil)
-    }
-
-    /// The next bytes, all under one mask.
-    fn under(&mut self, mask: u8, count: usize) -> Option<&'a [u8]> {
-        let bytes = self.bytes.get(self.at..self.at.checked_add(count)?)?;
-        self.mask.get_mut(self.at..self.at + count)?.fill(mask);
-        self.at += count;
-        Some(bytes)
-    }
-
-    /// One byte, of which the bits of the mask decide.
-    fn byte(&mut self, mask: u8) -> Option<u8> {
-        self.under(mask, 1)?.first().copied()
-    }
-
-    fn exact(&mut self, count: usize) -> Option<&'a [u8]> {
-        self.under(0xff, count)
-    }
-
-    fn set_apart(&mut self, apart: Apart) -> Option<()> {
-        *self.apart.get_mut(self.apart_count)? = apart;
-        self.apart_count += 1;
-        Some(())
-    }
-
-    fn peek(&self) -> Option<Head> {
-        head::read(self.bytes, self.at).ok()
-    }
-
-    /// A head that stays as it is.
-    fn head(&mut self) -> Option<Head> {
-        let head = self.peek()?;
-        self.exact(head.end - self.at)?;
-        Some(head)
-    }
-
-    /// Operation and record id; says the form of the map behind them.
-    fn row(&mut self, program: &Program) -> Option<u16> {
-        let form = match *self.exact(2)? {
-            [0x83, 0 | 2] => program.root,
-            [0x83, 1] => program.partial,
-            _ => return None,
-        };
-        match self.peek()?.major {
-            head::UNSIGNED => self.integer(u64::MAX)?,
-            head::TEXT => {
-                let length = self.head()?.argument as usize;
-                (1..=RECORD_ID_BYTES_MAX).contains(&length).then_some(())?;
-                self.under(0x80, length)?;
-            }
-            head::BYTES => {
-                let length = self.head()?.argument as usize;
-                (1..=RECORD_ID_BYTES_MAX).contains(&length).then_some(())?;
-                self.under(0, length)?;
-            }
-            _ => return None,
-        }
-        Some(form)
-    }
-
-    fn map(&mut self, program: &Program, form: u16) -> Option<()> {
-        let Shape::Properties(map) = program.forms[usize::from(form)].shape else { return None };
-        let map = &program.maps[usize::from(map)];
-        let head = self.head()?;
-        if head.major != head::MAP || head.end != self.at || head.info > 23 {
-            return None;
-        }
-        for _ in 0..head.argument {
-            let key = self.head()?;
-            let name = self.exact(key.argument as usize)?;
-            let number = map.keys.find(name)?;
-            self.value(program, &program.forms[usize::from(map.children[number])])?;
-        }
-        Some(())
-    }
-
-    fn value(&mut self, program: &Program, form: &Form) -> Option<()> {
-        let head = self.peek()?;
-        let first = self.bytes[self.at];
-        if first == 0xf6 && (form.nullable || form.shape == Shape::Any) {
-            return self.byte(0xff).map(drop);
-        }
-        match (form.shape, head.major) {
-            (Shape::Boolean | Shape::Any, 7) if first & 0xfe == 0xf4 => self.byte(0xfe).map(drop),
-            (Shape::Integer { max, .. }, head::UNSIGNED) => self.integer(u64::try_from(max).ok()?),
-            (Shape::Integer { min, .. }, head::NEGATIVE) => {
-                self.integer(u64::try_from(-1 - min).ok()?)
-            }
-            (Shape::Number | Shape::Any, head::UNSIGNED | head::NEGATIVE) => self.integer(u64::MAX),
-            (Shape::Number | Shape::Any, 7) => self.float(first),
-            (Shape::Text | Shape::Any, head::TEXT) => {
-                let length = self.head()?.argument as usize;
-                let text = self.under(0x80, length)?;
-                text.is_ascii().then_some(())
-            }
-            (Shape::Enum(names), head::TEXT) => {
-                let length = self.head()?.argument as usize;
-                self.one_of(program, names, length)
-            }
-            (Shape::Timestamp, head::TEXT) => {
-                let length = self.head()?.argument as usize;
-                let at = self.at as u16;
-                self.under(0, length)?;
-                self.set_apart(Apart::Timestamp { at, end: self.at as u16 })
-            }
-            _ => None,
-        }
-    }
-
-    /// An integer of either sign whose argument is at most `limit`, one less than a power of two.
-    fn integer(&mut self, limit: u64) -> Option<()> {
-        if limit & limit.wrapping_add(1) != 0 || limit < 0x1f {
-            return None;
-        }
-        let head = self.peek()?;
-        match head.info {
-            // In the head itself: 0 to 15, or 16 to 23.
-            0..16 => self.byte(0xf0).map(drop),
-            16..24 => self.byte(0xf8).map(drop),
-            _ => {
-                self.byte(0xff)?;
-                let count = head.end - self.at;
-                for place in (0..count).rev() {
-                    let above = !(limit >> (8 * place)).min(0xff) as u8;
-                    self.byte(above)?;
-                }
-                Some(())
-            }
-        }
-    }
-
-    fn float(&mut self, first: u8) -> Option<()> {
-        let exponent: u64 = match first {
-            0xf9 => 0x7c00 << 48,
-            0xfa => 0x7f80_0000 << 32,
-            0xfb => 0x7ff0_0000_0000_0000,
-            _ => return None,
-        };
-        let head = self.peek()?;
-        self.byte(0xff)?;
-        let at = self.at;
-        self.under(0, head.end - at)?;
-        let (at, mask) = self.word_at(at, u64::from_le_bytes(exponent.to_be_bytes()));
-        self.set_apart(Apart::NotAll { at, mask })
-    }
-
-    /// A text of the enum, of this length.
-    fn one_of(&mut self, program: &Program, names: u16, length: usize) -> Option<()> {
-        if length == 0 {
-            // Its head says it all.
-            return Some(());
-        }
-        let at = self.at;
-        self.under(0, length)?;
-        if program.words[usize::from(names)].is_some() {
-            // With its head, which is eight bytes at most. The head stays exact, because bytes behind a
-            // shorter text are not to be taken for zeros behind a word.
-            let head = at - 1;
-            let (at, mask) = self.word_at(head, u64::MAX >> (56 - 8 * length));
-            let shift = 8 * (head - usize::from(at)) as u32;
-            return self.set_apart(Apart::Word { at, names, shift, mask });
-        }
-        self.set_apart(Apart::Names { at: at as u16, end: self.at as u16, names })
-    }
-
-    /// Where a whole word stands that has the one of the mask's bits at `at`, and the mask in it.
-    fn word_at(&self, at: usize, mask: u64) -> (u16, u64) {
-        let near = at.min(self.bytes.len().saturating_sub(8));
-        (near as u16, mask << (8 * (at - near)))
-    }
+/// Deltas of `delta_bytes` each, not 0, that stand back to back.
+#[inline(always)]
+fn each(mut bytes: &[u8], delta_bytes: usize) -> impl Iterator<Item = &[u8]> {
+    core::iter::from_fn(move || {
+        let (delta, behind) = bytes.split_at_checked(delta_bytes)?;
+        bytes = behind;
+        Some(delta)
+    })
 }
 
 #[cfg(all(test, feature = "testing"))]
@@ -476,6 +386,20 @@ mod tests {
             })
     }
 
+    /// Whether the stencil fits; and that it fits a row of deltas if it fits each, wherever in it this one is.
+    fn fits(stencil: &Stencil, schema: &Schema, bent: &[u8], delta: &[u8]) -> bool {
+        let program = &schema.program;
+        let fits = stencil.fits(program, bent);
+        for row in [[bent, delta, delta], [delta, bent, delta], [delta, delta, bent]] {
+            let fits_all = stencil.fits_all(program, &row.concat());
+            assert_eq!(fits_all, fits && stencil.fits(program, delta), "{bent:02x?}");
+        }
+        let is_near = |apart: &Apart| matches!(apart, Apart::NotAll { .. } | Apart::Word { .. });
+        let are_near = stencil.apart[..stencil.apart_count].iter().all(is_near);
+        assert_eq!(stencil.fits_at_once(program, bent), fits && are_near, "{bent:02x?}");
+        fits
+    }
+
     /// Whether a text in place of one, with zeros behind it, does so.
     fn is_red_with_a_shorter_text(
         place: usize,
@@ -491,7 +415,7 @@ mod tests {
             bent[place + 1..][..length].fill(0);
             bent[place + 1..][..text.len()].copy_from_slice(text.as_bytes());
             machine.start();
-            stencil.fits(&schema.program, &bent)
+            fits(stencil, schema, &bent, delta)
                 && machine.run_general(schema, &bent, &mut 10_000) != Progress::Valid
         })
     }
@@ -515,7 +439,7 @@ mod tests {
             let mut bent = delta.to_vec();
             bent[place] = byte;
             machine.start();
-            stencil.fits(&schema.program, &bent)
+            fits(stencil, schema, &bent, delta)
                 && machine.run_general(schema, &bent, &mut 10_000) != Progress::Valid
         })
     }

@@ -56,6 +56,101 @@ fn a_changed_byte_changes_no_agreement() {
 }
 
 #[test]
+fn a_changed_byte_in_a_row_of_deltas_changes_no_agreement() {
+    let mut alike = 0;
+    for sample in ALL {
+        let schema = sample.schema();
+        for delta in sample.deltas {
+            let mut machine = Machine::new();
+            told(&mut machine, &schema, delta);
+            let has_stencil = machine.fits(&schema, delta).is_some();
+            for (number, other) in bent(delta).enumerate() {
+                let steps = machine.fits(&schema, &other);
+                for count in [1, 2, 5] {
+                    let mut row = vec![*delta; count];
+                    row[number % count] = &other;
+                    let mut left = 1_000_000;
+                    let (bytes, count) = (row.concat(), count as u32);
+                    let are_alike =
+                        machine.are_alike(&schema, &bytes, delta.len(), count, &mut left);
+                    assert_eq!(are_alike, has_stencil && steps.is_some(), "{other:02x?}");
+                    let taken = if are_alike { count * steps.unwrap() } else { 0 };
+                    assert_eq!(1_000_000 - left, taken);
+                }
+                let mut left = 1_000_000;
+                let is_alike = machine.is_alike(&schema, &other, &mut left);
+                // Of what has a timestamp or a long enum's text, nothing is said.
+                assert!(steps.is_some() || !is_alike, "{other:02x?}");
+                assert_eq!(1_000_000 - left, if is_alike { steps.unwrap() } else { 0 });
+                alike += u32::from(is_alike);
+            }
+        }
+    }
+    assert!(alike > 10_000, "{alike}");
+}
+
+#[test]
+fn a_row_of_deltas_needs_as_many_steps_as_each_of_them_does_in_turn() {
+    for sample in ALL {
+        let schema = sample.schema();
+        for delta in sample.deltas {
+            let mut machine = Machine::new();
+            told(&mut machine, &schema, delta);
+            if machine.fits(&schema, delta).is_none() {
+                continue;
+            }
+            let mut taken = 0;
+            for (given, count) in (0..250).flat_map(|given| [(given, 1), (given, 2), (given, 9)]) {
+                // One after the other, as long as a look at the layout may be enough.
+                let mut in_turn = given;
+                let are_valid = (0..count).all(|_| {
+                    let before = in_turn;
+                    let progress = machine.check(&schema, delta, &mut in_turn);
+                    progress == Progress::Valid && before >= 64
+                });
+                let mut left = given;
+                let row = delta.repeat(count);
+                let are_alike =
+                    machine.are_alike(&schema, &row, delta.len(), count as u32, &mut left);
+                assert_eq!(are_alike, are_valid, "{count} of {delta:02x?} in {given} steps");
+                assert_eq!(left, if are_alike { in_turn } else { given });
+                if count == 1 {
+                    let mut left = given;
+                    let is_alike = machine.is_alike(&schema, delta, &mut left);
+                    assert!(are_valid || !is_alike);
+                    assert_eq!(left, if is_alike { in_turn } else { given });
+                }
+                taken += u32::from(are_alike);
+            }
+            assert!((100..750).contains(&taken), "{taken}");
+        }
+    }
+}
+
+/// A machine's stencils are of one schema each: deltas of another one of the same length are not judged by them.
+#[test]
+fn deltas_of_another_schema_are_not_alike() {
+    let of = |kind| {
+        let text = format!(r#"{{"properties":{{"eightlet":{{"type":"{kind}"}}}}}}"#);
+        Schema::compile(Kind::Cbor, &text).unwrap()
+    };
+    let (string, boolean) = (of("string"), of("boolean"));
+    let delta = b"\xa1\x68eightlet\x68some abc";
+    let mut machine = Machine::new();
+    told(&mut machine, &string, delta);
+    let row = delta.repeat(2);
+    let mut steps = 1_000;
+    assert!(machine.are_alike(&string, &row, delta.len(), 2, &mut steps));
+    assert!(!machine.are_alike(&boolean, &row, delta.len(), 2, &mut steps));
+    // Nor are bytes that are more, or fewer, than they are said to be.
+    for bytes in [&row[1..], &[&row[..], b"\xf6"].concat()] {
+        assert!(!machine.are_alike(&string, bytes, delta.len(), 2, &mut steps));
+    }
+    assert!(!machine.are_alike(&string, &row, delta.len(), 1, &mut steps));
+    assert!(!machine.is_alike(&boolean, delta, &mut steps));
+}
+
+#[test]
 fn every_sample_that_is_long_enough_and_ascii_has_a_stencil() {
     let mut count = 0;
     for sample in ALL {
