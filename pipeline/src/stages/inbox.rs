@@ -58,9 +58,8 @@ impl CoreStages {
         for share in [share, usize::MAX] {
             let mut of_share = share.min(left);
             while let Some(most) = room(validation, of_share.min(own.len()), boxes, now) {
-                for message in own.drain(..most) {
-                    deliver(*core, message, sessions, validation, coordinator, boxes, port, now);
-                }
+                let messages = own.drain(..most);
+                deliver_own(*core, messages, sessions, validation, coordinator, boxes, port, now);
                 of_share -= most;
                 left -= most;
                 work += most;
@@ -110,6 +109,41 @@ fn room(
     }
     let room = validation.as_mut().map_or(wanted, |it| it.room(boxes, now).min(wanted));
     (room > 0).then_some(room)
+}
+
+/// Brings this core its own messages. The two kinds that come once a batch are looked at where they
+/// stand, and not moved first.
+#[expect(clippy::too_many_arguments, reason = "the parts of a core")]
+#[inline(always)]
+fn deliver_own<P: SessionPort>(
+    core: u16,
+    mut messages: std::vec::Drain<'_, Message>,
+    sessions: &mut Option<SessionSide>,
+    validation: &mut Option<Validation>,
+    coordinator: &mut Option<Box<Coordinator>>,
+    boxes: &mut Mailboxes,
+    port: &mut P,
+    now: Now,
+) {
+    loop {
+        match (messages.as_slice().first(), &mut *validation, &mut *sessions) {
+            (Some(Message::Batch { .. }), Some(validation), _) => {
+                if let Some(Message::Batch { landed, session, producer }) = messages.next() {
+                    validation.arrive(core, landed, session, producer, boxes, now);
+                }
+            }
+            (Some(&Message::Ack(ack)), _, Some(side)) => {
+                // An ack holds nothing that is to be let go of.
+                core::mem::forget(messages.next());
+                side.reception.ack(ack, port, now);
+            }
+            (Some(_), _, _) => {
+                let Some(message) = messages.next() else { return };
+                deliver(core, message, sessions, validation, coordinator, boxes, port, now);
+            }
+            (None, _, _) => return,
+        }
+    }
 }
 
 /// Brings one message to the side of this core that it is for.
