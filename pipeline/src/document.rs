@@ -164,6 +164,12 @@ impl SharedDocuments {
         &self.homes[home(slot)][index(slot)]
     }
 
+    /// Those of the slots that are at home at `worker`, by their place; none of a worker that is nobody's home.
+    #[inline]
+    pub(crate) fn at_home(&self, worker: u16) -> &[SharedDocument] {
+        self.homes.get(usize::from(worker)).map_or(&[], |home| home)
+    }
+
     /// How many workers documents are at home at.
     pub fn homes(&self) -> usize {
         self.homes.len()

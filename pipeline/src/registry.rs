@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc as StdArc;
 
 use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::prefetch::prefetch_entry;
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::zeroed::ZeroedArray;
 
@@ -157,11 +158,12 @@ impl Registry {
         }
     }
 
-    /// The slot that is at home at `place`; `None` of a guest's.
-    #[inline]
-    pub fn slot_at_home(&self, place: usize) -> Option<u32> {
-        let index = place.checked_sub(self.guests)?;
-        Some(slot(self.worker, index as u32))
+    /// Asks for the lines of what batches of the document at `place` read and write first.
+    #[inline(always)]
+    pub fn prefetch(&self, place: usize) {
+        prefetch_entry(&self.documents, place);
+        // A guest's is asked for by nobody: guests are few and hot.
+        prefetch_entry(self.shared.at_home(self.worker), place.wrapping_sub(self.guests));
     }
 
     /// Shows `at_most` places that may hold documents, from number `from` on: those at home here,

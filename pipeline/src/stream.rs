@@ -15,6 +15,7 @@
 //! moves while agents may look: that word's later store is a Release, and its load an Acquire. So a
 //! protocol error could show a wrong node, never undefined behaviour in this file.
 
+use deltaworks_runtime::prefetch::prefetch;
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
@@ -165,15 +166,15 @@ impl NodeMemory {
         }
     }
 
-    /// Asks for the cache lines of `block` that hold its head and the node at `index`.
+    /// Asks for the cache line of `block` that holds the node at `index`; for that of its head where no
+    /// node is, because a block follows there.
     #[inline]
     pub fn prefetch(&self, block: u32, index: u8) {
         if let Some(block) = self.blocks.get(block as usize) {
-            deltaworks_runtime::prefetch::prefetch(block);
-            if index >= 3 {
-                deltaworks_runtime::prefetch::prefetch(
-                    &block.nodes[NODES_PER_BLOCK as usize - 1][1],
-                );
+            if (3..NODES_PER_BLOCK).contains(&index) {
+                prefetch(&block.nodes[NODES_PER_BLOCK as usize - 1][1]);
+            } else {
+                prefetch(block);
             }
         }
     }
@@ -181,7 +182,8 @@ impl NodeMemory {
     /// Asks for all of `block`.
     #[inline]
     pub fn prefetch_whole(&self, block: u32) {
-        self.prefetch(block, NODES_PER_BLOCK);
+        self.prefetch(block, 0);
+        self.prefetch(block, NODES_PER_BLOCK - 1);
     }
 
     /// Steps over a block's end, if a successor is linked; returns the place and whether a node

@@ -18,23 +18,27 @@ impl Validation {
         if self.grew.is_empty() {
             return;
         }
+        let shared = &*self.registry.shared;
+        let documents = &*self.registry.documents;
         for &place in &self.grew {
-            let document = &self.registry.documents[place as usize];
+            let document = &documents[place as usize];
             let has_ended = document.flags & DROPPED != 0;
-            let shared = self.registry.shared.get(document.slot);
+            let shared = shared.get(document.slot);
             shared.publish(document.nodes, document.appended, has_ended);
         }
         // Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.
         fence(Ordering::SeqCst);
         let mut woken = 0_u64;
-        for place in self.grew.drain(..) {
-            let document = &mut self.registry.documents[place as usize];
+        let own = 1 << self.core;
+        let documents = &mut *self.registry.documents;
+        for &place in &self.grew {
+            let document = &mut documents[place as usize];
             document.flags &= !GREW;
-            let (slot, own) = (document.slot, 1 << self.core);
-            if document.readers & own != 0 {
+            let (slot, mut readers) = (document.slot, document.readers);
+            if readers & own != 0 {
                 self.own_marks.push(slot);
+                readers &= !own;
             }
-            let mut readers = document.readers & !own;
             while readers != 0 {
                 let core = readers.trailing_zeros() as usize;
                 readers &= readers - 1;
@@ -45,6 +49,7 @@ impl Validation {
                 }
             }
         }
+        self.grew.clear();
         while woken != 0 {
             boxes.to(woken.trailing_zeros() as u16).nudge();
             woken &= woken - 1;

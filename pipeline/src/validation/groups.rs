@@ -5,7 +5,6 @@
 //! and those whose steps have run out.
 
 use deltaworks_runtime::clock::Now;
-use deltaworks_runtime::prefetch::{prefetch, prefetch_entry};
 
 use super::aside::Line;
 use super::{ASIDE, Arrival, Behind, Machine, Stall, Validation};
@@ -38,11 +37,7 @@ impl Validation {
                 let range = group(step, arrivals);
                 for arrival in &mut arrivals[range] {
                     arrival.place = self.registry.producers.get(arrival.producer).place;
-                    prefetch_entry(&self.registry.documents, arrival.place as usize);
-                    // A guest's is asked for by nobody: guests are few and hot.
-                    if let Some(slot) = self.registry.slot_at_home(arrival.place as usize) {
-                        prefetch(self.registry.shared.get(slot));
-                    }
+                    self.registry.prefetch(arrival.place as usize);
                 }
             }
             if let Some(step) = step.checked_sub(2) {

@@ -46,7 +46,7 @@ impl TurnSteps {
         let now = steps.max(1) * 16;
         if now > self.needed {
             self.needed += (now - self.needed).div_ceil(4);
-        } else {
+        } else if self.needed - now >= 16 {
             self.needed -= (self.needed - now) / 16;
         }
     }
