@@ -473,6 +473,7 @@ fn told(key: &str, number: &str, value: f64) -> String {
         "subscribers" => format!("{number} {}", if one { "subscriber" } else { "subscribers" }),
         "sessions" => format!("{number} sessions"),
         "count" => format!("of {number}"),
+        "write_bytes" if value % 1024.0 == 0.0 => format!("writes of {} KiB", value / 1024.0),
         "write_bytes" => format!("writes of {number} B"),
         _ => number.to_owned(),
     }

@@ -367,11 +367,9 @@ fn missing_section(results: &Results) -> String {
         );
     };
     let mut count = 0;
-    for series in &results.series {
-        if let Some(why) = &series.absent {
-            row(&format!("{}: {}", series.scenario, series.system), "unknown", "absent", why);
-            count += 1;
-        }
+    for (scenarios, system, why) in results.absent() {
+        row(&format!("{scenarios}: {system}"), "unknown", "absent", why);
+        count += 1;
     }
     for figure in FIGURES.iter().filter(|figure| figure.series(results).is_empty()) {
         row(figure.title, "unknown", "not measured", "this run has no sample for this figure");

@@ -191,6 +191,19 @@ impl Results {
         self.series[place].samples.extend(sample);
     }
 
+    /// The systems that could not be had: the scenarios, the system, and why.
+    pub fn absent(&self) -> Vec<(String, &str, &str)> {
+        let mut all: Vec<(String, &str, &str)> = Vec::new();
+        for series in &self.series {
+            let Some(why) = series.absent.as_deref() else { continue };
+            match all.iter_mut().find(|it| (it.1, it.2) == (series.system.as_str(), why)) {
+                Some((scenarios, ..)) => *scenarios += &format!(", {}", series.scenario),
+                None => all.push((series.scenario.clone(), &series.system, why)),
+            }
+        }
+        all
+    }
+
     /// Whether an entry has told samples in a round.
     pub fn has_run(&self, entry: &str, round: u32) -> bool {
         self.runs.iter().any(|it| it.entry == entry && it.round == round && it.samples > 0)
@@ -284,6 +297,15 @@ mod tests {
         assert_eq!(results.series.len(), 2);
         assert_eq!(results.series[0].values(), [1.0, 2.0], "what is not verified is no figure");
         assert_eq!(results.series[0].samples.len(), 3, "but it is kept");
+        let gone = |scenario: &str| Series {
+            scenario: scenario.to_owned(),
+            system: "x".to_owned(),
+            absent: Some("sold out".to_owned()),
+            ..Series::default()
+        };
+        let without =
+            Results { series: vec![gone("one"), gone("two"), series(1)], ..Results::default() };
+        assert_eq!(without.absent(), [("one, two".to_owned(), "x", "sold out")]);
         let name = format!("deltaworks-results-{}.json", std::process::id());
         let path = std::env::temp_dir().join(name);
         results.write(&path).expect("a temporary file");

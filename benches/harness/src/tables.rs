@@ -166,16 +166,8 @@ fn commands<'a>(series: impl Iterator<Item = &'a Series>) -> String {
 
 fn missing(results: &Results) -> String {
     let mut rows = String::new();
-    for series in &results.series {
-        if let Some(why) = &series.absent {
-            let _ = writeln!(
-                rows,
-                "| {}: {} | absent | {} |",
-                series.scenario,
-                series.system,
-                plain(why)
-            );
-        }
+    for (scenarios, system, why) in results.absent() {
+        let _ = writeln!(rows, "| {scenarios}: {system} | absent | {} |", plain(why));
     }
     for failure in &results.failures {
         let verdict = if failure.is_absent { "absent" } else { "failed" };

@@ -13,7 +13,7 @@ const HEIGHT: f64 = 270.0;
 const BOTTOM: f64 = 46.0;
 const LEFT: f64 = 74.0;
 /// Pixels of a letter at most, on average, in the names at the lines' ends.
-const LETTER: f64 = 7.7;
+const LETTER: f64 = 8.4;
 /// Between names that stand below each other.
 const LABEL_STEP: f64 = 14.5;
 /// Panels beside each other, and if their names are longer than so many letters.
@@ -49,7 +49,7 @@ pub fn draw(figure: &Figure, series: &[Placed<'_>], x: &str, line: &str) -> Stri
     let longest = names.iter().chain(bounds).map(|it| it.chars().count()).max().unwrap_or(0);
     let most = if longest > LONG { ACROSS_LONG } else { ACROSS };
     let across = panels.len().clamp(1, most);
-    let labels = longest as f64 * LETTER + 8.0;
+    let labels = longest as f64 * LETTER + 12.0;
     let width = WIDTH / across as f64;
     let row_height = TOP + HEIGHT + BOTTOM;
     let mut content = String::new();

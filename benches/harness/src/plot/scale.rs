@@ -1,5 +1,8 @@
 //! Where a value stands on an axis, and which values are written beside it.
 
+/// Lines at most.
+const MARKS_MAX: usize = 8;
+
 /// An axis.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
@@ -36,14 +39,15 @@ impl Scale {
         if !unit.starts_with("bytes") {
             return self.marks();
         }
-        let most = if self.is_logarithmic { 10_f64.powf(self.to) } else { self.to };
-        let prefix = (0..4).map(|power| 1024_f64.powi(power)).rfind(|it| *it <= most);
+        if self.is_logarithmic {
+            let of = |log10: f64| log10 * std::f64::consts::LOG2_10;
+            let powers = of(self.from).ceil() as i32..=of(self.to).floor() as i32;
+            let step = powers.clone().count().div_ceil(MARKS_MAX).max(1);
+            return powers.step_by(step).map(|power| 2_f64.powi(power)).collect();
+        }
+        let prefix = (0..4).map(|power| 1024_f64.powi(power)).rfind(|it| *it <= self.to);
         let prefix = prefix.unwrap_or(1.0);
-        let (from, to) = match self.is_logarithmic {
-            true => (self.from - prefix.log10(), self.to - prefix.log10()),
-            false => (self.from / prefix, self.to / prefix),
-        };
-        let marks = Self { from, to, ..*self }.marks();
+        let marks = Self { to: self.to / prefix, ..*self }.marks();
         marks.into_iter().map(|mark| mark * prefix).collect()
     }
 
@@ -64,10 +68,10 @@ impl Scale {
         };
         let choices: [&[f64]; 4] =
             [&[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]];
-        let found = choices.iter().map(|digits| of(digits)).find(|marks| marks.len() <= 8);
+        let found = choices.iter().map(|digits| of(digits)).find(|marks| marks.len() <= MARKS_MAX);
         found.unwrap_or_else(|| {
             let all = of(&[1.0]);
-            let step = all.len().div_ceil(8);
+            let step = all.len().div_ceil(MARKS_MAX);
             all.into_iter().step_by(step).collect()
         })
     }
@@ -93,7 +97,8 @@ mod tests {
         for is_logarithmic in [false, true] {
             let scale = Scale::of(&[mib, 40.0 * mib], is_logarithmic);
             let marks = scale.marks_of("bytes");
-            assert!(marks.contains(&(20.0 * mib)) && marks.len() <= 9, "{marks:?}");
+            let round = if is_logarithmic { 16.0 } else { 20.0 };
+            assert!(marks.contains(&(round * mib)) && marks.len() <= 9, "{marks:?}");
             assert_eq!(scale.marks_of("1/s"), scale.marks());
         }
     }
