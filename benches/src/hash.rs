@@ -26,7 +26,8 @@ pub fn image(document: u32, first_sequence: u64, count: u32, body: &[u8]) -> u64
     let (mut sum, mut left) = (body.len() as u64, LEFT);
     for block in blocks {
         sum = sum.wrapping_add(fold(low(block) ^ left, high(block) ^ seed));
-        left = left.wrapping_add(STEP);
+        // No sum, which would be taken for a vector's lanes: those have no such product.
+        left = left.wrapping_mul(STEP);
     }
     if !rest.is_empty() {
         sum = sum.wrapping_add(end(rest, left, seed));

@@ -143,7 +143,7 @@ impl Subscriber {
     }
 
     /// Reads the images of a part.
-    #[inline]
+    #[inline(always)]
     fn take_part(&mut self, mut part: &[u8], heard: &mut Heard) {
         while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
             let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
@@ -156,13 +156,13 @@ impl Subscriber {
 
     #[inline(always)]
     fn read(&mut self, bytes: &[u8], heard: &mut Heard) {
+        if heard.images.is_multiple_of(CHECKED) {
+            heard.faults += faults_of(bytes);
+        }
         let Some(image) = Image::checked_before(bytes) else {
             heard.faults += 1;
             return;
         };
-        if heard.images.is_multiple_of(CHECKED) {
-            heard.faults += faults_of(&image);
-        }
         let (slot, first, count) = (image.document().slot, image.first_sequence(), image.count());
         let place = self.place_of(slot);
         match self.last.get_mut(place) {
@@ -230,38 +230,49 @@ impl Subscriber {
     /// Reads what is sent. Not inlined, because its instructions are counted apart.
     #[inline(never)]
     fn take(&mut self, half: &[u8], parts: &[&[u8]]) -> Sent {
-        let mut heard = self.heard;
-        heard.faults += u64::from(!half.is_empty());
         let mut parts_bytes = 0;
         for part in parts {
             prefetch_entry(part, 0);
             prefetch_entry(part, 64);
+            parts_bytes += part.len();
         }
+        self.heard.faults += u64::from(!half.is_empty());
+        if self.plant.is_some() || self.last.len() > NEAR {
+            self.take_slowly(parts);
+        } else {
+            let mut heard = self.heard;
+            for part in parts {
+                self.take_part(part, &mut heard);
+            }
+            self.heard = heard;
+        }
+        Sent { half_bytes: half.len(), parts_bytes, blocked: false }
+    }
+
+    /// The same with a fault at one image, or with a line for each document that is asked for in time.
+    #[inline(never)]
+    fn take_slowly(&mut self, parts: &[&[u8]]) {
+        let mut heard = self.heard;
         for (place, part) in parts.iter().enumerate() {
-            if self.last.len() > NEAR
-                && let Some(ahead) =
-                    parts.get(place + AHEAD).and_then(|it| Image::checked_before(it))
-            {
+            if let Some(ahead) = parts.get(place + AHEAD).and_then(|it| Image::checked_before(it)) {
                 prefetch_entry(&self.last, self.place_of(ahead.document().slot));
             }
-            parts_bytes += part.len();
             if self.plant.is_some() {
                 self.heard = heard;
                 self.take_planted(part);
                 heard = self.heard;
-                continue;
+            } else {
+                self.take_part(part, &mut heard);
             }
-            self.take_part(part, &mut heard);
         }
         self.heard = heard;
-        Sent { half_bytes: half.len(), parts_bytes, blocked: false }
     }
 }
 
 /// Compares both checksums of an image, as a client does of every one.
 #[cold]
-fn faults_of(image: &Image<'_>) -> u64 {
-    u64::from(image.verify().is_err())
+fn faults_of(bytes: &[u8]) -> u64 {
+    u64::from(Image::checked_before(bytes).is_none_or(|image| image.verify().is_err()))
 }
 
 impl SessionPort for Subscriber {
