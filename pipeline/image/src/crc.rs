@@ -9,16 +9,38 @@
     expect(unsafe_code, reason = "calls functions that need CPU features which were detected")
 )]
 
+use crate::header::HEADER_CRC;
+
+/// From so many bytes on, three chains beat one.
+#[cfg(target_arch = "x86_64")]
+const SPLIT_BYTES_MIN: usize = 48 * 8;
+
 /// The CRC32C of `bytes`, as RFC 3720 section 12.1 defines it.
 ///
 /// Costs about 1 ns per 8 bytes up to some hundred bytes, a third of that for longer inputs.
 #[inline]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("sse4.2") && is_x86_feature_detected!("pclmulqdq") {
-        // SAFETY: the only requirements are SSE4.2 and PCLMULQDQ, which the line above has detected on
-        // this CPU.
-        return unsafe { chains::crc32c(bytes) };
+    if is_x86_feature_detected!("sse4.2") {
+        if bytes.len() < SPLIT_BYTES_MIN {
+            // SAFETY: the only requirement is SSE4.2, which was detected on this CPU.
+            return unsafe { chains::one(u64::from(u32::MAX), bytes) };
+        }
+        if is_x86_feature_detected!("pclmulqdq") {
+            // SAFETY: the only requirements are SSE4.2 and PCLMULQDQ, which were detected on this CPU.
+            return unsafe { chains::three(bytes) };
+        }
+    }
+    crc32c::crc32c(bytes)
+}
+
+/// The same of a header, whose length is known: no step asks how much is left.
+#[inline]
+pub(crate) fn of_header(bytes: &[u8; HEADER_CRC]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("sse4.2") {
+        // SAFETY: the only requirement is SSE4.2, which was detected on this CPU.
+        return unsafe { chains::of_header(bytes) };
     }
     crc32c::crc32c(bytes)
 }
@@ -37,8 +59,6 @@ mod chains {
         _mm_cvtsi128_si64, _mm_xor_si128,
     };
 
-    /// From so many words on, three chains beat one.
-    const SPLIT_WORDS_MIN: usize = 48;
     /// Words of a chain at most.
     const CHAIN_WORDS_MAX: usize = 256;
 
@@ -63,21 +83,26 @@ mod chains {
         moves
     }
 
-    #[target_feature(enable = "sse4.2,pclmulqdq")]
-    pub(super) fn crc32c(bytes: &[u8]) -> u32 {
-        let mut crc = u64::from(u32::MAX);
+    /// Goes on from `crc` with `bytes` in one chain. Steps are written out, because loops over a few of them
+    /// cost more than they do.
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    pub(super) fn one(mut crc: u64, bytes: &[u8]) -> u32 {
         let (mut words, rest) = bytes.as_chunks::<8>();
-        if words.len() >= SPLIT_WORDS_MIN {
-            (crc, words) = split(crc, words);
+        while let Some((eight, behind)) = words.split_first_chunk::<8>() {
+            crc = of(crc, eight);
+            words = behind;
         }
-        let (rows, words) = words.as_chunks::<4>();
-        for row in rows {
-            for word in row {
-                crc = _mm_crc32_u64(crc, u64::from_le_bytes(*word));
-            }
+        if let Some((four, behind)) = words.split_first_chunk::<4>() {
+            crc = of(crc, four);
+            words = behind;
         }
-        for word in words {
-            crc = _mm_crc32_u64(crc, u64::from_le_bytes(*word));
+        if let Some((two, behind)) = words.split_first_chunk::<2>() {
+            crc = of(crc, two);
+            words = behind;
+        }
+        if let Some((one, _)) = words.split_first_chunk::<1>() {
+            crc = of(crc, one);
         }
         let mut crc = crc as u32;
         let (half, rest) = rest.as_chunks::<4>();
@@ -90,26 +115,39 @@ mod chains {
         !crc
     }
 
-    /// Takes three chains at a time, as long as that is worth it; what is left. Apart, so that short inputs
-    /// do not pay for its registers.
+    #[target_feature(enable = "sse4.2")]
+    pub(super) fn of_header(bytes: &[u8; super::HEADER_CRC]) -> u32 {
+        one(u64::from(u32::MAX), bytes)
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    fn of<const WORDS: usize>(mut crc: u64, words: &[[u8; 8]; WORDS]) -> u64 {
+        for word in words {
+            crc = _mm_crc32_u64(crc, u64::from_le_bytes(*word));
+        }
+        crc
+    }
+
+    /// The checksum of a long input.
     #[target_feature(enable = "sse4.2,pclmulqdq")]
-    #[inline(never)]
-    fn split(mut crc: u64, mut words: &[[u8; 8]]) -> (u64, &[[u8; 8]]) {
-        while words.len() >= SPLIT_WORDS_MIN {
+    pub(super) fn three(bytes: &[u8]) -> u32 {
+        let (mut crc, mut rest) = (u64::from(u32::MAX), bytes);
+        while rest.len() >= super::SPLIT_BYTES_MIN {
+            let (words, _) = rest.as_chunks::<8>();
             let length = (words.len() / 3).min(CHAIN_WORDS_MAX);
             let (first, behind) = words.split_at(length);
             let (second, behind) = behind.split_at(length);
-            let (third, behind) = behind.split_at(length);
-            crc = three(crc, first, second, third);
-            words = behind;
+            crc = joined(crc, first, second, &behind[..length]);
+            rest = &rest[3 * 8 * length..];
         }
-        (crc, words)
+        one(crc, rest)
     }
 
     /// The checksum of three runs of one length, one behind another.
     #[target_feature(enable = "sse4.2,pclmulqdq")]
     #[inline]
-    fn three(first: u64, one: &[[u8; 8]], two: &[[u8; 8]], last: &[[u8; 8]]) -> u64 {
+    fn joined(first: u64, one: &[[u8; 8]], two: &[[u8; 8]], last: &[[u8; 8]]) -> u64 {
         let (mut a, mut b, mut c) = (first, 0, 0);
         for ((one, two), three) in one.iter().zip(two).zip(last) {
             a = _mm_crc32_u64(a, u64::from_le_bytes(*one));
@@ -154,6 +192,12 @@ mod tests {
                 assert_eq!(crc32c(part), reference(part), "{start}..{len}");
             }
         }
+    }
+
+    #[test]
+    fn a_header_has_the_checksum_of_its_bytes() {
+        let bytes: [u8; HEADER_CRC] = core::array::from_fn(|at| (at * 37 + 11) as u8);
+        assert_eq!(of_header(&bytes), reference(&bytes));
     }
 
     #[test]

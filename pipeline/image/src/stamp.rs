@@ -4,7 +4,7 @@
 //! the stamp's time, which clients must leave zero, may hold the server's own note of when the image
 //! was received. Nothing here looks at the body, allocates, or can fail.
 
-use crate::crc::crc32c;
+use crate::crc;
 use crate::header::{
     DOCUMENT, DocumentId, FIRST_SEQUENCE, HEADER_BYTES, HEADER_CRC, ORIGIN, TIME_US, read_u64,
     write_u32, write_u64,
@@ -36,7 +36,7 @@ pub fn stamp(image: &mut [u8], stamp: Stamp) {
     write_u64(header, FIRST_SEQUENCE, stamp.first_sequence);
     write_u64(header, TIME_US, stamp.time_us);
     write_u32(header, ORIGIN, stamp.origin);
-    let crc = crc32c(&header[..HEADER_CRC]);
+    let crc = crc::of_header(header.first_chunk().expect("shorter than the header"));
     write_u32(header, HEADER_CRC, crc);
 }
 
