@@ -105,8 +105,8 @@ pub const MODELS: &[Model] = &[
         mutants: &[Mutant {
             fault: "a reader of the newest image alone does not step over a block's end",
             file: NEWEST,
-            text: "let mut after = self.nodes.normalise(at);",
-            replacement: "let mut after = at;",
+            text: "let after = self.nodes.normalise(at);",
+            replacement: "let after = at;",
         }],
     },
     Model {

@@ -356,11 +356,16 @@ impl Propagation {
     #[inline]
     fn make_ready(&mut self, place: u32, is_quick: bool) {
         let entry = self.subscriptions.get(place);
-        if entry.next_ready != NOT_READY {
-            return;
+        if entry.next_ready == NOT_READY {
+            entry.next_ready = NO_SUBSCRIPTION;
+            let session = entry.session;
+            self.append_ready(session, place, is_quick);
         }
-        entry.next_ready = NO_SUBSCRIPTION;
-        let session = entry.session;
+    }
+
+    /// Puts a subscription that is in no list to the end of its session's.
+    #[inline(always)]
+    fn append_ready(&mut self, session: SessionId, place: u32, is_quick: bool) {
         let outlet = &mut self.outlets[session.0 as usize];
         let last = core::mem::replace(&mut outlet.last_ready, place);
         let is_to_list = outlet.is_to_list();
@@ -473,20 +478,23 @@ impl Propagation {
     }
 
     /// Puts the subscriptions of one document, from `next` on, into their sessions' lists.
-    #[inline]
+    #[inline(always)]
     fn make_readers_ready(&mut self, mut next: u32) {
         let mut readers = 0;
         while next != NO_SUBSCRIPTION {
-            self.make_ready(next, readers < QUICK_READERS);
-            readers += 1;
-            let entry = self.subscriptions.peek(next);
-            let (at, following) = (entry.place, entry.next_of_document);
-            if matches!(entry.policy, Policy::Close | Policy::Conflate)
-                && self.is_too_far_behind(entry)
-            {
+            let entry = self.subscriptions.get(next);
+            let (session, following) = (entry.session, entry.next_of_document);
+            let Place { block, index, .. } = entry.place;
+            let may_be_behind = matches!(entry.policy, Policy::Close | Policy::Conflate);
+            if entry.next_ready == NOT_READY {
+                entry.next_ready = NO_SUBSCRIPTION;
+                self.append_ready(session, next, readers < QUICK_READERS);
+            }
+            if may_be_behind && self.is_too_far_behind(self.subscriptions.peek(next)) {
                 self.is_behind_its_policy(next);
             }
-            self.nodes.prefetch(at.block, at.index);
+            self.nodes.prefetch(block, index);
+            readers += 1;
             next = following;
         }
     }

@@ -9,7 +9,7 @@ use deltaworks_runtime::chunk_memory::ChunkMemory;
 use super::{Group, PARTS, Propagation};
 use crate::chunk::{ImageRange, published};
 use crate::message::{Policy, SessionId};
-use crate::stream::NO_BLOCK;
+use crate::stream::{NO_BLOCK, Place};
 use crate::subscription::{NO_SUBSCRIPTION, NOT_READY};
 
 /// What one send has of such images.
@@ -39,6 +39,7 @@ impl Propagation {
         let outlet = &mut self.outlets[session.0 as usize];
         let mut place = outlet.first_ready;
         let first_part = *part_count;
+        let (mut images, mut bytes, mut last) = (0, 0, ImageRange::from_word(0));
         let room = parts[first_part..].iter_mut().zip(&mut self.newest_of[first_part..]);
         for (part, newest_of) in room {
             if place == NO_SUBSCRIPTION {
@@ -46,40 +47,42 @@ impl Propagation {
             }
             let entry = self.subscriptions.get(place);
             let shared = self.shared.get(entry.slot);
-            let mut at = entry.place;
-            let is_usual = !entry.is_special()
-                && !entry.is_ended
-                && shared.tail() == (at.node + 1, false)
-                && at.node >= entry.live_from;
+            let Place { node, block, index } = entry.place;
+            let is_usual = shared.tail() == (node + 1, false)
+                && node >= entry.live_from
+                && !entry.is_special()
+                && !entry.is_ended;
             if !is_usual {
                 break;
             }
-            if at.block == NO_BLOCK {
-                at.block = shared.first_block();
-            }
-            let mut after = self.nodes.normalise(at);
+            let block = if block == NO_BLOCK { shared.first_block() } else { block };
+            let at = Place { node, block, index };
+            let after = self.nodes.normalise(at);
             let range = self.nodes.node(after.block, after.index).range;
-            after.node += 1;
-            after.index += 1;
-            entry.place = after;
+            entry.place = Place { node: node + 1, block: after.block, index: after.index + 1 };
             entry.position = entry.position.after(u64::from(range.bytes()));
             if entry.policy == Policy::Wait {
                 self.progressed.push(entry.slot);
             }
             *part = published(memory, range);
             *newest_of = place;
-            newest.last = Some(range);
-            newest.bytes += range.bytes() as usize;
-            *part_count += 1;
+            images += 1;
+            bytes += range.bytes() as usize;
+            last = range;
             place = core::mem::replace(&mut entry.next_ready, NOT_READY);
         }
         outlet.first_ready = place;
         if place == NO_SUBSCRIPTION {
             outlet.last_ready = NO_SUBSCRIPTION;
         }
-        let images = *part_count - first_part;
+        if images == 0 {
+            return false;
+        }
+        *part_count += images;
         newest.images += images;
-        images > 0
+        newest.bytes += bytes;
+        newest.last = Some(last);
+        true
     }
 
     /// Moves the cursors of [`Self::gather_newest`] back, and puts a group for each of its images among

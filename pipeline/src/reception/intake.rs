@@ -259,24 +259,29 @@ impl Reception {
     fn find_run(&mut self, id: SessionId, passed: usize, left: usize, run: &mut Run) -> RunEnd {
         let handles = &self.sessions[id.0 as usize].handles;
         let mut rest = &self.pool.tail()[passed..passed + left];
-        let mut offset = passed as u32;
+        let (mut offset, mut deltas) = (passed as u32, 0);
+        let mut end = RunEnd::Full;
         for found in &mut run.images {
             let usual = image::check_usual(rest, &self.image_limits);
             let (bytes, inbound) = match usual {
                 Some(image) => image,
                 None => match check_first(rest, &self.image_limits) {
                     Ok(image) => image,
-                    Err(end) => return end,
+                    Err(other) => {
+                        end = other;
+                        break;
+                    }
                 },
             };
             prefetch_entry(handles, inbound.handle as usize);
             *found = Found { offset, bytes, handle: inbound.handle };
             run.count += 1;
-            run.deltas += inbound.count;
+            deltas += inbound.count;
             offset += bytes;
             rest = &rest[bytes as usize..];
         }
-        RunEnd::Full
+        run.deltas = deltas;
+        end
     }
 
     fn pass_on_run(
