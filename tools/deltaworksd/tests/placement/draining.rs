@@ -1,9 +1,13 @@
 //! A worker is emptied, and filled again.
 
+use deltaworks_protocol::message::{Policy, Start};
+use serde_json::Value;
+
 use crate::daemon::eventually;
+use crate::flow::Flow;
 use crate::http::admin;
 use crate::owners::{moved, owner, owners, refused, relocated, two_workers, workers};
-use crate::wire::Peer;
+use crate::wire::{Peer, Told};
 use crate::writers::Writers;
 
 fn owned_by(daemon: &crate::daemon::Daemon, worker: u64) -> usize {
@@ -105,5 +109,59 @@ fn the_only_worker_keeps_its_documents() {
     assert_eq!(told["failures"][0]["number"], 616);
     peer.write("e", 1);
     assert_eq!(admin(&daemon, "GET", "/v1/workers").json()["workers"][0]["is_drained"], true);
+    daemon.stop();
+}
+
+/// Documents whose newest bytes are kept go, too, when their worker is drained, and keep them.
+#[test]
+fn documents_take_what_they_keep_along() {
+    const QUIET: usize = 12;
+    let keeping = ["--collection", "quiet=opaque,keep_bytes=20000", "--moves-per-second", "0"];
+    let daemon = two_workers(&keeping);
+    let quiet = || -> Vec<Value> {
+        let told = admin(&daemon, "GET", "/v1/documents?limit=1000&sample_ms=0").json();
+        let rows = told["documents"].as_array().expect("rows").clone();
+        let is_quiet =
+            |row: &Value| row["name"].as_str().is_some_and(|name| name.starts_with("quiet/"));
+        rows.into_iter().filter(is_quiet).collect()
+    };
+    let mut writer = Peer::unix(&daemon);
+    let names: Vec<String> = (0..QUIET).map(|number| format!("quiet/{number}")).collect();
+    for name in &names {
+        let mut flow = Flow::open(&mut writer, name, 1);
+        assert!(flow.publish(&mut writer, &[name.as_bytes()]));
+        flow.settle(&mut writer);
+    }
+    // Another document turns the chunks of that session's core over, until each has its image kept.
+    let mut hot = Flow::open(&mut writer, "hot", 1);
+    let are_kept = || quiet().iter().all(|row| row["kept_bytes"].as_u64() > Some(0));
+    let mut rounds = 0;
+    while !are_kept() {
+        for _ in 0..400 {
+            assert!(hot.publish(&mut writer, &[&[7; 8_000]]));
+        }
+        hot.settle(&mut writer);
+        rounds += 1;
+        assert!(rounds < 60, "{:?}", quiet());
+    }
+    assert!(quiet().iter().any(|row| row["worker"] == 0), "some are there");
+
+    let told = relocated(&daemon, "/v1/drain?worker=0");
+    assert_eq!(told["failed"], 0, "{told}");
+    let moved = quiet();
+    assert_eq!(moved.len(), QUIET);
+    for row in &moved {
+        assert_eq!(row["worker"], 1, "{row}");
+        assert!(row["kept_bytes"].as_u64() > Some(0), "{row}");
+    }
+    for name in &names {
+        let mut reader = Peer::unix(&daemon);
+        reader.read(name, Start::Window, Policy::Gap);
+        match reader.next() {
+            Told::Batch(batch) => assert_eq!(batch.deltas, [name.as_bytes()]),
+            told => panic!("{name}: {told:?}"),
+        }
+    }
+    drop(writer);
     daemon.stop();
 }

@@ -6,6 +6,8 @@
 mod daemon;
 mod draining;
 mod evening;
+#[path = "../attack/flow.rs"]
+mod flow;
 #[path = "../observe/http.rs"]
 #[expect(dead_code, reason = "others use the rest")]
 mod http;
