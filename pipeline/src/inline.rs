@@ -483,6 +483,12 @@ impl Inline {
         self.stages[core].plant_spill_leak(one_in);
     }
 
+    /// Plants [`CoreStages::plant_looks`] on `core`.
+    #[cfg(feature = "testing")]
+    pub fn plant_looks(&mut self, core: usize) {
+        self.stages[core].plant_looks();
+    }
+
     /// [`CoreStages::poison_recycled`] on every core.
     #[cfg(feature = "testing")]
     pub fn poison_recycled(&mut self, byte: u8) {

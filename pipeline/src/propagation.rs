@@ -13,6 +13,7 @@
 mod aside;
 mod conflating;
 mod counts;
+mod marks;
 mod newest;
 mod offer;
 mod overload;
@@ -25,7 +26,7 @@ pub use counts::PropagationCounts;
 use newest::Newest;
 use overload::Missing;
 use retiring::Passes;
-use rounds::{QUICK_READERS, Rounds, Tray};
+use rounds::{Rounds, Tray};
 
 use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::prefetch::prefetch;
@@ -33,7 +34,7 @@ use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::{ImageRange, published, published_run};
 use crate::collection::Collections;
-use crate::document::{SharedDocuments, home, index, slot};
+use crate::document::{SharedDocuments, home, index};
 use crate::latency::Histogram;
 use crate::limits::{Limits, TurnBounds};
 use crate::mailbox::Mailboxes;
@@ -72,6 +73,8 @@ struct Outlet {
     is_listed: bool,
     is_blocked: bool,
     is_open: bool,
+    /// Stands in the list of those that a retirement looks at.
+    is_within_reach: bool,
     /// Its socket has not taken everything since it was full.
     is_lagging: bool,
     /// Deltas that it was told it would not get.
@@ -122,6 +125,9 @@ pub struct Propagation {
     collections: std::sync::Arc<Collections>,
     subscriptions: Subscriptions,
     outlets: Vec<Outlet>,
+    /// Sessions that a retirement has to look at, each once: all that have a cursor before a tail that
+    /// does not follow, or a half-sent image in a chunk.
+    within_reach: Vec<u32>,
     rounds: Rounds,
     marks: Vec<u32>,
     /// What one send is made of, while it is made; and by part the subscription whose newest image it is.
@@ -147,6 +153,12 @@ pub struct Propagation {
     pub(crate) leaks_one_in: Option<u64>,
     #[cfg(feature = "testing")]
     copies_given_back: u64,
+    /// A planted fault: nobody is left out of a document's list, and nobody follows.
+    #[cfg(feature = "testing")]
+    pub(crate) looks_at_all: bool,
+    /// Subscriptions that were looked at because their documents grew or chunks went.
+    #[cfg(feature = "testing")]
+    pub(crate) looks: u64,
 }
 
 impl Propagation {
@@ -168,6 +180,7 @@ impl Propagation {
             worker_cores,
             collections,
             outlets: Vec::new(),
+            within_reach: Vec::new(),
             rounds: Rounds::default(),
             marks: Vec::with_capacity(limits.turn.marks_per_owner + 64),
             groups: Vec::with_capacity(PARTS),
@@ -189,6 +202,10 @@ impl Propagation {
             leaks_one_in: None,
             #[cfg(feature = "testing")]
             copies_given_back: 0,
+            #[cfg(feature = "testing")]
+            looks_at_all: false,
+            #[cfg(feature = "testing")]
+            looks: 0,
         }
     }
 
@@ -244,6 +261,7 @@ impl Propagation {
                 is_listed: false,
                 is_blocked: false,
                 is_open: false,
+                is_within_reach: false,
                 is_lagging: false,
                 missed_deltas: 0,
             });
@@ -286,8 +304,8 @@ impl Propagation {
         }
     }
 
-    /// Whether the session has a subscription of the document. One step per subscription that
-    /// the document has on this core.
+    /// Whether the session has a subscription of the document. One step for each that the document
+    /// has on this core or the session has not been sent all of.
     pub(crate) fn reads(&self, session: SessionId, slot: u32) -> bool {
         let mut next = self.subscriptions.head(home(slot), index(slot));
         while next != NO_SUBSCRIPTION {
@@ -295,28 +313,23 @@ impl Propagation {
             if entry.session == session {
                 return true;
             }
-            next = entry.next_of_document;
+            next = entry.next_of_document();
+        }
+        // One that waits for its socket may be left out there.
+        next = self.outlets[session.0 as usize].first_ready;
+        while next != NO_SUBSCRIPTION {
+            let entry = self.subscriptions.peek(next);
+            if entry.slot == slot {
+                return true;
+            }
+            next = entry.next_ready;
         }
         false
     }
 
     /// Adds a subscription where the owner says; `None` at the limit.
     pub(crate) fn subscribe(&mut self, opened: &Opened) -> Option<u32> {
-        let subscription = Subscription {
-            place: opened.place,
-            live_from: opened.live_from,
-            position: opened.position,
-            collection: opened.collection,
-            slot: opened.slot,
-            generation: opened.generation,
-            session: opened.session,
-            handle: opened.handle,
-            next_of_document: NO_SUBSCRIPTION,
-            next_ready: NOT_READY,
-            policy: opened.policy,
-            is_ended: false,
-            slow: None,
-        };
+        let subscription = Subscription::new(opened);
         let place =
             self.subscriptions.insert(home(opened.slot), index(opened.slot), subscription)?;
         // The owner's mark may have come before: look once.
@@ -335,6 +348,7 @@ impl Propagation {
 
     /// Ends a subscription. What the socket took half is copied first.
     pub(crate) fn unsubscribe(&mut self, place: u32) {
+        self.catch_up(place);
         let entry = self.subscriptions.get(place);
         let was_ready = entry.next_ready != NOT_READY;
         let (slot, generation, session) = (entry.slot, entry.generation, entry.session);
@@ -367,6 +381,10 @@ impl Propagation {
     #[inline(always)]
     fn append_ready(&mut self, session: SessionId, place: u32, is_quick: bool) {
         let outlet = &mut self.outlets[session.0 as usize];
+        if !outlet.is_within_reach {
+            outlet.is_within_reach = true;
+            self.within_reach.push(session.0);
+        }
         let last = core::mem::replace(&mut outlet.last_ready, place);
         let is_to_list = outlet.is_to_list();
         if last == NO_SUBSCRIPTION {
@@ -390,6 +408,7 @@ impl Propagation {
         if outlet.first_ready == NO_SUBSCRIPTION {
             outlet.last_ready = NO_SUBSCRIPTION;
         }
+        self.subscriptions.put_back(place);
         Some(place)
     }
 
@@ -429,84 +448,6 @@ impl Propagation {
             }
         }
         None
-    }
-
-    fn take_marks(&mut self, home: usize, at_most: usize) -> usize {
-        let (pending, position) = &mut self.pending[home];
-        let mut marks = core::mem::take(&mut self.marks);
-        pending.take(position, at_most, &mut marks);
-        self.make_marked_ready(slot(home as u16, 0), &marks);
-        let work = marks.len();
-        marks.clear();
-        self.marks = marks;
-        work
-    }
-
-    /// Takes the marks of this core's own worker, which need no bitmap: slots.
-    pub(crate) fn take_own_marks(&mut self, marks: &mut Vec<u32>) {
-        self.make_marked_ready(0, marks);
-        marks.clear();
-    }
-
-    /// Puts the documents' subscriptions into their sessions' lists; a mark and `first` together are
-    /// a slot. Lines are asked for in groups, a step ahead, because each tells the address of the next.
-    fn make_marked_ready(&mut self, first: u32, marks: &[u32]) {
-        const GROUP: usize = 16;
-        // The first subscription of each document, from the step that asks for it to the next.
-        let mut heads = [NO_SUBSCRIPTION; GROUP];
-        let mut asked = 0;
-        for group in marks.chunks(GROUP).chain([&[][..]]) {
-            let before = core::mem::replace(&mut heads, self.ask_for_heads(first, group));
-            for head in &before[..asked] {
-                self.make_readers_ready(*head);
-            }
-            asked = group.len();
-        }
-    }
-
-    /// The first subscription of each document of a group. Asks for it, and for the document's tail.
-    #[inline]
-    fn ask_for_heads<const GROUP: usize>(&self, first: u32, group: &[u32]) -> [u32; GROUP] {
-        let mut heads = [NO_SUBSCRIPTION; GROUP];
-        for (mark, head) in group.iter().zip(&mut heads) {
-            let slot = first | *mark;
-            *head = self.subscriptions.head(home(slot), index(slot));
-            self.subscriptions.prefetch(*head);
-            prefetch(self.shared.get(slot));
-        }
-        heads
-    }
-
-    /// Puts the subscriptions of one document, from `next` on, into their sessions' lists.
-    #[inline(always)]
-    fn make_readers_ready(&mut self, mut next: u32) {
-        let mut readers = 0;
-        while next != NO_SUBSCRIPTION {
-            let entry = self.subscriptions.get(next);
-            let (session, following) = (entry.session, entry.next_of_document);
-            let Place { block, index, .. } = entry.place;
-            let may_be_behind = matches!(entry.policy, Policy::Close | Policy::Conflate);
-            if entry.next_ready == NOT_READY {
-                entry.next_ready = NO_SUBSCRIPTION;
-                self.append_ready(session, next, readers < QUICK_READERS);
-            }
-            if may_be_behind && self.is_too_far_behind(self.subscriptions.peek(next)) {
-                self.is_behind_its_policy(next);
-            }
-            self.nodes.prefetch(block, index);
-            readers += 1;
-            next = following;
-        }
-    }
-
-    /// Does what is to be done at once for a subscription that is too far behind.
-    #[cold]
-    fn is_behind_its_policy(&mut self, place: u32) {
-        match self.subscriptions.peek(place).policy {
-            Policy::Close => self.overdue.push(place),
-            Policy::Conflate => self.conflate(place),
-            _ => {}
-        }
     }
 
     fn send_once<'m>(

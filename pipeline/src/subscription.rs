@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
 
-use crate::message::{Policy, SessionId};
+use crate::document::{home, index};
+use crate::message::{Opened, Policy, SessionId};
 use crate::stream::{Place, Position};
 
 /// "No subscription".
@@ -17,6 +18,12 @@ pub const NO_SUBSCRIPTION: u32 = u32::MAX;
 /// "In no list of those with something to send".
 pub const NOT_READY: u32 = u32::MAX - 1;
 
+/// "Not in its document's list".
+const NOT_LISTED: u32 = u32::MAX - 1;
+
+/// See [`Slow::missed_to`].
+const FOLLOWS: u64 = u64::MAX;
+
 /// What only a subscription has that stays behind.
 #[derive(Debug, Default)]
 pub(crate) struct Slow {
@@ -24,10 +31,32 @@ pub(crate) struct Slow {
     pub aside: VecDeque<(u64, Box<[u8]>)>,
     /// Sequences that have left the window and that it has not been told of; empty if equal.
     pub missed_from: u64,
-    /// See `missed_from`.
+    /// See `missed_from`. While it follows, that is where all who follow in its document stand.
     pub missed_to: u64,
-    /// Bytes of their images.
+    /// Bytes of their images. While it follows, less what those who followed before it have passed.
     pub missed_bytes: u64,
+}
+
+impl Slow {
+    /// Whether it follows: where its cursor stands is known when it is needed, and until then no
+    /// retirement looks at it.
+    #[inline]
+    pub fn follows(&self) -> bool {
+        self.missed_to == FOLLOWS
+    }
+
+    /// It follows from now on, behind `bytes` that others have passed.
+    pub fn follow(&mut self, bytes: u64) {
+        debug_assert!(self.aside.is_empty(), "what was copied has a place of its own");
+        self.missed_to = FOLLOWS;
+        self.missed_bytes = self.missed_bytes.wrapping_sub(bytes);
+    }
+
+    /// It has followed up to sequence `to`, while those who follow have passed `bytes` in all.
+    pub fn catch_up(&mut self, to: u64, bytes: u64) {
+        self.missed_to = to;
+        self.missed_bytes = self.missed_bytes.wrapping_add(bytes);
+    }
 }
 
 const _: () = assert!(size_of::<Slow>() == 56 || cfg!(target_pointer_width = "32"));
@@ -43,8 +72,9 @@ pub(crate) struct Subscription {
     pub generation: u32,
     pub session: SessionId,
     pub handle: u32,
-    /// Next subscription of the same document on this core.
-    pub next_of_document: u32,
+    /// Next in the list of its document's subscriptions on this core. One that waits for its socket
+    /// may be left out of it: it is in its session's list then.
+    next_of_document: u32,
     /// Next in its session's list of those with something to send; [`NOT_READY`] outside of it.
     pub next_ready: u32,
     /// Where in the stream's bytes the cursor stands, or `live_from` as long as that is ahead.
@@ -91,6 +121,50 @@ impl Subscription {
         self.slow.is_some() || !matches!(self.policy, Policy::Gap | Policy::Wait)
     }
 
+    /// A cursor where the owner said, not in any list yet.
+    pub fn new(opened: &Opened) -> Self {
+        Self {
+            place: opened.place,
+            live_from: opened.live_from,
+            position: opened.position,
+            collection: opened.collection,
+            slot: opened.slot,
+            generation: opened.generation,
+            session: opened.session,
+            handle: opened.handle,
+            next_of_document: NO_SUBSCRIPTION,
+            next_ready: NOT_READY,
+            policy: opened.policy,
+            is_ended: false,
+            slow: None,
+        }
+    }
+
+    /// Whether its policy asks nothing before it can be sent to again.
+    #[inline]
+    pub fn may_follow(&self) -> bool {
+        matches!(self.policy, Policy::Gap | Policy::Skip)
+    }
+
+    /// Whether it follows: its cursor is where others of its document are.
+    #[inline]
+    pub fn follows(&self) -> bool {
+        self.slow.as_ref().is_some_and(|slow| slow.follows())
+    }
+
+    /// Whether it is left out of its document's list.
+    #[inline]
+    pub fn is_left_out(&self) -> bool {
+        self.next_of_document == NOT_LISTED
+    }
+
+    /// The next subscription in its document's list.
+    #[inline]
+    pub fn next_of_document(&self) -> u32 {
+        debug_assert!(!self.is_left_out());
+        self.next_of_document
+    }
+
     /// Number of the first node that the socket has not taken.
     pub fn taken_up_to(&self) -> u64 {
         self.oldest_aside().map_or(self.place.node, |(node, _)| *node)
@@ -120,7 +194,7 @@ pub(crate) struct Subscriptions {
     free: Vec<u32>,
     /// How many have a [`Slow`].
     slow: u32,
-    /// By home worker and place: the first subscription.
+    /// By home worker and place: the first subscription in the document's list.
     heads: Vec<Vec<u32>>,
 }
 
@@ -212,7 +286,31 @@ impl Subscriptions {
         Some(place)
     }
 
-    /// Takes a subscription out of its document's list and frees it.
+    /// Leaves `place`, which waits for its socket, out of its document's list, in which it stands behind
+    /// `before`.
+    #[inline]
+    pub fn leave_out(&mut self, before: u32, place: u32) {
+        let entry = &mut self.entries[place as usize];
+        let next = core::mem::replace(&mut entry.next_of_document, NOT_LISTED);
+        if before == NO_SUBSCRIPTION {
+            let (home, index) = (home(entry.slot), index(entry.slot));
+            self.heads[home][index] = next;
+        } else {
+            self.entries[before as usize].next_of_document = next;
+        }
+    }
+
+    /// Puts it back into its document's list, if it was left out.
+    #[inline]
+    pub fn put_back(&mut self, place: u32) {
+        let entry = &mut self.entries[place as usize];
+        if entry.next_of_document == NOT_LISTED {
+            let (home, index) = (home(entry.slot), index(entry.slot));
+            entry.next_of_document = core::mem::replace(&mut self.heads[home][index], place);
+        }
+    }
+
+    /// Takes a subscription out of its document's list, in which it is, and frees it.
     pub fn remove(&mut self, home: usize, index: usize, place: u32) {
         let next = self.entries[place as usize].next_of_document;
         let head = &mut self.heads[home][index];
@@ -241,7 +339,7 @@ impl Subscriptions {
                 let node = entry.taken_up_to();
                 lowest = Some(lowest.map_or(node, |lowest: u64| lowest.min(node)));
             }
-            place = entry.next_of_document;
+            place = entry.next_of_document();
         }
         lowest
     }

@@ -141,7 +141,7 @@ impl Propagation {
             {
                 return true;
             }
-            next = entry.next_of_document;
+            next = entry.next_of_document();
         }
         false
     }

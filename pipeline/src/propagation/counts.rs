@@ -55,17 +55,23 @@ impl Propagation {
     pub(crate) fn reading(&self, place: u32) -> Reading {
         let entry = self.subscriptions.peek(place);
         let (tail, _) = self.shared.get(entry.slot).tail();
-        let first = entry.taken_up_to();
+        let followed = self.passes.followed(entry);
+        let first = followed.map_or_else(|| entry.taken_up_to(), |it| it.place.node);
         let next_sequence = match entry.oldest_aside() {
             Some((_, copied)) => Image::checked_before(copied).map(|it| it.first_sequence()),
-            None if entry.place.node < tail => {
-                let at = self.nodes.normalise(self.resolve(entry));
+            None if first < tail => {
+                let at = followed.map_or_else(|| self.resolve(entry), |it| it.place);
+                let at = self.nodes.normalise(at);
                 Some(self.nodes.node(at.block, at.index).first_sequence)
             }
             None => None,
         };
         let backlog_nodes = tail.saturating_sub(first);
-        let backlog_bytes = self.behind_bytes(entry) + entry.aside_bytes();
+        let behind_bytes = match followed {
+            Some(passed) => self.shared.get(entry.slot).appended().bytes_since(passed.position),
+            None => self.behind_bytes(entry),
+        };
+        let backlog_bytes = behind_bytes + entry.aside_bytes();
         Reading {
             slot: entry.slot,
             generation: entry.generation,

@@ -51,6 +51,7 @@ impl Propagation {
             let is_usual = shared.tail() == (node + 1, false)
                 && node >= entry.live_from
                 && !entry.is_special()
+                && !entry.is_left_out()
                 && !entry.is_ended;
             if !is_usual {
                 break;

@@ -36,10 +36,11 @@ impl Propagation {
         self.behind_bytes(entry) > overload.behind_bytes_max(entry.policy)
     }
 
-    /// Does what its policy demands to a subscription that is about to be served. Returns whether
-    /// something was told: what is sent next goes out behind it.
+    /// Does what its policy demands to a subscription that is about to be served; one that followed has a
+    /// cursor of its own from here on. Returns whether something was told: what is sent next goes out behind it.
     #[inline]
     pub(super) fn judge(&mut self, place: u32, port: &mut impl SessionPort) -> bool {
+        self.catch_up(place);
         let entry = self.subscriptions.peek(place);
         let has_left_window = entry.slow.is_some();
         match entry.policy {

@@ -28,6 +28,20 @@ impl CoreStages {
         }
     }
 
+    /// Plants a fault: subscriptions that wait for their sockets are looked at each time.
+    #[cfg(feature = "testing")]
+    pub fn plant_looks(&mut self) {
+        if let Some(side) = &mut self.sessions {
+            side.propagation.looks_at_all = true;
+        }
+    }
+
+    /// Subscriptions that were looked at because their documents grew or chunks went.
+    #[cfg(feature = "testing")]
+    pub fn looks(&self) -> u64 {
+        self.sessions.as_ref().map_or(0, |side| side.propagation.looks)
+    }
+
     /// From now on a recycled chunk, also one of kept images, is filled with `byte`: who reads it still, reads nonsense.
     #[cfg(feature = "testing")]
     pub fn poison_recycled(&mut self, byte: u8) {

@@ -106,6 +106,9 @@ scenarios! {
         a_collection_says_which_policies_there_are,
         a_conflating_subscriber_ends_with_the_newest_of_every_key,
         ten_thousand_slow_subscribers_cost_what_is_said,
+        frozen_subscribers_are_not_looked_at,
+        a_look_at_each_frozen_subscriber_is_seen,
+        who_follows_is_told_what_it_misses,
     ],
     placing: [
         a_hot_document_moves_to_a_core_of_its_own_and_back,

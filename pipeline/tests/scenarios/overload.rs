@@ -355,6 +355,126 @@ pub(crate) fn ten_thousand_slow_subscribers_cost_what_is_said() {
     assert_eq!(world.live_bytes(1).spills, 0);
 }
 
+/// What a document's growth and its chunks' retirement cost, in subscriptions that are looked at, once
+/// `frozen` readers of it stand still and one reads.
+fn looks_beside_the_frozen(frozen: usize, planted: bool) -> u64 {
+    let collections = Collections::new(vec![collection("", Overload::default())]);
+    let mut world = world_of(2, collections, |_| ());
+    if planted {
+        world.plant_looks(1);
+    }
+    let publisher = world.connect(0).expect("room for a session");
+    let (writer, _) = open(&mut world, publisher, writing("d", 7));
+    let policies = [Policy::Gap, Policy::Skip];
+    for number in 0..=frozen {
+        let peer = world.connect(1).expect("room for a session");
+        open(&mut world, peer, reading("d", From::Live, policies[number % 2]));
+        if number < frozen {
+            world.set_room(peer, 0);
+        }
+    }
+    let mut number = 0;
+    let mut publish = |world: &mut Inline| {
+        for _ in 0..2_000 {
+            number += 1;
+            world.publish(publisher, writer.handle, number, &[&[3; 200]]);
+            world.turn();
+        }
+        world.counts(0).recycled_chunks
+    };
+    let recycled_chunks = publish(&mut world);
+    let before = world.stages(1).looks();
+    assert!(publish(&mut world) > recycled_chunks + 4, "the pool came round");
+    world.stages(1).looks() - before
+}
+
+/// Readers whose sockets take nothing cost nothing, neither when their document grows nor when its
+/// chunks go.
+pub(crate) fn frozen_subscribers_are_not_looked_at() {
+    let alone = looks_beside_the_frozen(0, false);
+    assert!(alone > 0, "the one that reads is");
+    assert_eq!(looks_beside_the_frozen(50, false), alone);
+}
+
+/// The same check sees it if they are.
+pub(crate) fn a_look_at_each_frozen_subscriber_is_seen() {
+    let alone = looks_beside_the_frozen(0, true);
+    assert!(looks_beside_the_frozen(50, true) > 20 * alone);
+}
+
+/// Readers of one or two documents stand still from different moments on, take a little now and then, or go;
+/// what each was sent and told is everything, once, and a list tells how far each of them is behind.
+pub(crate) fn who_follows_is_told_what_it_misses() {
+    for (documents, shares) in [(1, true), (8, true), (8, false)] {
+        let collections = Collections::new(vec![collection("", Overload::default())]);
+        let mut world = world_of(2, collections, |_| ());
+        let publisher = world.connect(0).expect("room for a session");
+        let names: Vec<String> = (0..documents).map(|number| format!("d{number}")).collect();
+        let writers: Vec<Opened> =
+            names.iter().map(|name| open(&mut world, publisher, writing(name, 7)).0).collect();
+        // The first, and the last that shares its place in the table with it, or does not.
+        let shared = |other: &usize| writers[*other].slot % 64 == writers[0].slot % 64;
+        let watched = (0..documents).rfind(|other| shared(other) == shares);
+        let watched = [0, watched.expect("both cores have documents")];
+        assert!(documents == 1 || watched[1] > 0, "two documents");
+        let mut readers: Vec<(Peer, usize, Policy, Account)> = Vec::new();
+        let mut sent = vec![0; documents];
+        let mut told = 0;
+        for round in 0..24_usize {
+            for which in [0, 1] {
+                let policy = [Policy::Gap, Policy::Skip][(round + which) % 2];
+                let peer = world.connect(1).expect("room for a session");
+                let request = reading(&names[watched[which]], From::Live, policy);
+                let (opened, _) = open(&mut world, peer, request);
+                let account = Account::new(opened.handle, opened.slot, opened.start_sequence);
+                world.set_room(peer, round % 3 * 150);
+                readers.push((peer, watched[which], policy, account));
+            }
+            for number in 0..600 {
+                let which = watched[number % 2];
+                sent[which] += 1;
+                world.publish(publisher, writers[which].handle, sent[which], &[&[3; 200]]);
+                world.turn();
+            }
+            world.run();
+            let rows = readings(&world);
+            for reading in &rows {
+                let next = reading.next_sequence.expect("all of them are behind");
+                let which = writers.iter().position(|it| it.slot == reading.slot).expect("known");
+                assert_eq!(reading.backlog_nodes, sent[which] + 1 - next, "one delta a batch");
+                let behind = reading.backlog_nodes * IMAGE_BYTES;
+                assert_eq!(reading.backlog_bytes, behind, "{reading:?}");
+            }
+            // One takes a little, one everything, and one goes.
+            if round % 4 == 3 {
+                let (peer, ..) = readers[round % readers.len()];
+                world.set_room(peer, 700);
+                let (peer, which, _, mut account) = readers.swap_remove(round / 2);
+                world.set_room(peer, usize::MAX);
+                world.run();
+                account.take(&world.events(peer));
+                assert_eq!(account.next, sent[which] + 1, "published = delivered + told");
+                told += account.told;
+                world.disconnect(peer);
+                let (peer, _, _, mut account) = readers.swap_remove(0);
+                account.take(&world.events(peer));
+                told += account.told;
+                world.disconnect(peer);
+                world.run();
+            }
+        }
+        for (peer, which, _, mut account) in readers {
+            world.set_room(peer, usize::MAX);
+            world.run();
+            account.take(&world.events(peer));
+            assert_eq!(account.next, sent[which] + 1, "published = delivered + told");
+            told += account.told;
+        }
+        let counted: u64 = world.counts(1).propagation.missed_deltas.iter().sum();
+        assert_eq!(told, counted, "every miss is told once");
+    }
+}
+
 /// A reading of sensor `id`: `{"id": id, "v": value}`.
 fn sensor(id: u8, value: u8) -> Vec<u8> {
     vec![0xa2, 0x62, b'i', b'd', 0x18, id, 0x61, b'v', 0x18, value]

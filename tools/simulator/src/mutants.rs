@@ -222,6 +222,30 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "self.forget_missed(place).map_or(from_sequence, |_| from_sequence);",
     },
     Mutant {
+        fault: "follow: those who follow are not moved out of what goes",
+        file: "pipeline/src/propagation/retiring.rs",
+        text: "        self.lead_followers(|slot| routes.concerns(slot, worker));\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "follow: what leaves the window while they follow is not told",
+        file: "pipeline/src/propagation/retiring.rs",
+        text: "followed.at = Passed { place, position, sequence, ..at };",
+        replacement: "let _ = sequence;\n                followed.at = Passed { place, position, ..at };",
+    },
+    Mutant {
+        fault: "follow: a session that has a cursor of its own again is not looked at",
+        file: "pipeline/src/propagation.rs",
+        text: "            self.within_reach.push(session.0);\n",
+        replacement: "            if outlet.missed_deltas == 0 {\n                self.within_reach.push(session.0);\n            }\n",
+    },
+    Mutant {
+        fault: "left out: a subscription that is served does not come back into its document's list",
+        file: "pipeline/src/propagation.rs",
+        text: "        self.subscriptions.put_back(place);\n        Some(place)\n",
+        replacement: "        if self.subscriptions.peek(place).slow.is_none() {\n            self.subscriptions.put_back(place);\n        }\n        Some(place)\n",
+    },
+    Mutant {
         fault: "overload: a handle is closed, and not told what it misses",
         file: "pipeline/src/propagation/overload.rs",
         text: "        self.tell(place, from, to, behind_bytes, port);\n        self.ended.push(",

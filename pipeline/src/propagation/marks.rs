@@ -1,0 +1,110 @@
+//! Marks: what an agent does when documents have grown.
+//!
+//! The part of [`Propagation`] that finds the subscriptions of a document. It sends nothing. Each mark
+//! costs a look at every subscription in the document's list; who waits for its socket is not in it.
+
+use deltaworks_runtime::prefetch::prefetch;
+
+use super::Propagation;
+use super::rounds::QUICK_READERS;
+use crate::document::{home, index, slot};
+use crate::message::Policy;
+use crate::stream::Place;
+use crate::subscription::{NO_SUBSCRIPTION, NOT_READY};
+
+impl Propagation {
+    pub(super) fn take_marks(&mut self, home: usize, at_most: usize) -> usize {
+        let (pending, position) = &mut self.pending[home];
+        let mut marks = core::mem::take(&mut self.marks);
+        pending.take(position, at_most, &mut marks);
+        self.make_marked_ready(slot(home as u16, 0), &marks);
+        let work = marks.len();
+        marks.clear();
+        self.marks = marks;
+        work
+    }
+
+    /// Takes the marks of this core's own worker, which need no bitmap: slots.
+    pub(crate) fn take_own_marks(&mut self, marks: &mut Vec<u32>) {
+        self.make_marked_ready(0, marks);
+        marks.clear();
+    }
+
+    /// Puts the documents' subscriptions into their sessions' lists; a mark and `first` together are
+    /// a slot. Lines are asked for in groups, a step ahead, because each tells the address of the next.
+    fn make_marked_ready(&mut self, first: u32, marks: &[u32]) {
+        const GROUP: usize = 16;
+        let mut asked: &[u32] = &[];
+        for group in marks.chunks(GROUP).chain([&[][..]]) {
+            for mark in group {
+                let slot = first | *mark;
+                self.subscriptions.prefetch(self.subscriptions.head(home(slot), index(slot)));
+                prefetch(self.shared.get(slot));
+            }
+            for mark in asked {
+                let slot = first | *mark;
+                // Looked up again: who waits may have been left out since.
+                self.make_readers_ready(self.subscriptions.head(home(slot), index(slot)));
+            }
+            asked = group;
+        }
+    }
+
+    /// Puts the subscriptions in one document's list, from the first on, into their sessions' lists. Who
+    /// has not been sent yet what was there before waits in his: he is left out of the document's until
+    /// he is served, so that it costs nothing that thousands of sockets take nothing.
+    #[inline(always)]
+    fn make_readers_ready(&mut self, mut next: u32) {
+        let looks_at_all = self.looks_at_all();
+        let (mut before, mut readers) = (NO_SUBSCRIPTION, 0);
+        while next != NO_SUBSCRIPTION {
+            self.note_look();
+            let entry = self.subscriptions.get(next);
+            let (session, following) = (entry.session, entry.next_of_document());
+            let Place { block, index, .. } = entry.place;
+            let may_be_behind = matches!(entry.policy, Policy::Close | Policy::Conflate);
+            if entry.next_ready == NOT_READY {
+                entry.next_ready = NO_SUBSCRIPTION;
+                self.append_ready(session, next, readers < QUICK_READERS);
+            } else if entry.may_follow() && !looks_at_all {
+                self.subscriptions.leave_out(before, next);
+                next = following;
+                continue;
+            }
+            if may_be_behind && self.is_too_far_behind(self.subscriptions.peek(next)) {
+                self.is_behind_its_policy(next);
+            }
+            self.nodes.prefetch(block, index);
+            readers += 1;
+            before = next;
+            next = following;
+        }
+    }
+
+    /// Does what is to be done at once for a subscription that is too far behind.
+    #[cold]
+    fn is_behind_its_policy(&mut self, place: u32) {
+        match self.subscriptions.peek(place).policy {
+            Policy::Close => self.overdue.push(place),
+            Policy::Conflate => self.conflate(place),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    pub(super) fn note_look(&mut self) {
+        #[cfg(feature = "testing")]
+        {
+            self.looks += 1;
+        }
+    }
+
+    /// Whether it is planted that a subscription costs a look each time, whatever its socket does.
+    #[inline]
+    pub(super) fn looks_at_all(&self) -> bool {
+        #[cfg(feature = "testing")]
+        return self.looks_at_all;
+        #[cfg(not(feature = "testing"))]
+        false
+    }
+}
