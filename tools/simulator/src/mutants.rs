@@ -56,6 +56,18 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "work_of_lanes",
     },
     Mutant {
+        fault: "credit: batches beyond it are taken",
+        file: "pipeline/src/reception/intake.rs",
+        text: "        if handle.balance_bytes <= 0 {\n            return Err(",
+        replacement: "        if false {\n            return Err(",
+    },
+    Mutant {
+        fault: "credit: who keeps to it is ended",
+        file: "pipeline/src/reception/intake.rs",
+        text: "        if handle.balance_bytes <= 0 {\n            return Err(",
+        replacement: "        if handle.balance_bytes <= 512 {\n            return Err(",
+    },
+    Mutant {
         fault: "quota: what a look at it does not give is forgotten",
         file: "pipeline/src/reception/granting.rs",
         text: "            if bytes < withheld {",
@@ -413,6 +425,12 @@ pub const MUTANTS: &[Mutant] = &[
         text: "        self.guests_here.away.remove(&place);\n    }\n\n    /// The entry",
         replacement: "    }\n\n    /// The entry",
     },
+    Mutant {
+        fault: "placement: a worker that has just had no room is sent more documents",
+        file: "pipeline/src/placement.rs",
+        text: "self.may_take && !self.is_emptied && !self.is_full",
+        replacement: "self.may_take && !self.is_emptied",
+    },
     // What the simulator has found.
     Mutant {
         fault: "found: a core that waits for room in a ring goes to sleep",
@@ -497,5 +515,11 @@ pub const MUTANTS: &[Mutant] = &[
         file: "pipeline/src/propagation/retiring.rs",
         text: "(range.chunk() == chunk || node < self.shared.get(slot).window_start())",
         replacement: "node < self.shared.get(slot).window_start()",
+    },
+    Mutant {
+        fault: "kept, move: the new owner is not counted for the kept chunks of the old",
+        file: "pipeline/src/kept.rs",
+        text: "        self.pool.count_with(from, to);\n",
+        replacement: "        let _ = (from, to);\n",
     },
 ];
