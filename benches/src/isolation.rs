@@ -98,10 +98,10 @@ pub struct IsolationOptions {
     #[arg(long, value_name = "SESSIONS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub storm_sessions: u32,
-    /// Memory for everything that clients can make grow.
-    #[arg(long, value_name = "MIB", default_value_t = 256,
-        value_parser = clap::value_parser!(u32).range(32..=65_536))]
-    pub budget_mib: u32,
+    /// Memory for everything that clients can make grow: 256 unless said, but 64 for a thousand readers over
+    /// sockets, since each reads all that the windows hold when it goes on.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..=65_536))]
+    pub budget_mib: Option<u32>,
     /// A row of a Markdown table for each scenario and form.
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
@@ -208,7 +208,8 @@ fn play(
         time_decides: form == Form::InProcess,
         plant: options.plant,
     };
-    let (budget_mib, sessions) = (options.budget_mib, scenario.sessions());
+    let budget_mib = options.budget_mib.unwrap_or(scenario.budget_mib(form == Form::Sockets));
+    let sessions = scenario.sessions();
     let world: Box<dyn World> = match form {
         Form::InProcess if scenario.has_moves() => {
             let cpu = other.ok_or("two CPUs are needed, one for each worker")?;

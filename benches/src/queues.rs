@@ -248,7 +248,7 @@ fn measure(
     let mut live_bytes_max = 0;
     play(&mut world, length, |world| {
         let live = world.live().unwrap_or_default();
-        live_bytes_max = live_bytes_max.max(live.window_bytes + live.other_bytes);
+        live_bytes_max = live_bytes_max.max(live.all_bytes());
         Ok(())
     })?;
     let seconds = began.elapsed().as_secs_f64();

@@ -36,7 +36,7 @@ fn play(scenario: &str, form: Form, plant: Option<Plant>) -> Report {
         memory_deltas: if form == Form::Sockets { 50_000 } else { 200_000 },
         readers: None,
         storm_sessions: 500,
-        budget_mib: 32,
+        budget_mib: Some(32),
         markdown: false,
         is_polite: true,
         plant,
@@ -183,6 +183,7 @@ fn a_missed_bound_has_an_exit_code_of_its_own() {
         ("promotion", "pause", "pause of a move"),
         ("frozen-reader", "growth", "bytes beside windows"),
         ("frozen-reader", "growth", "bytes for readers"),
+        ("frozen-reader", "unfinished", "bytes carried for writers"),
     ] {
         if scenario == "promotion" && !two_cpus {
             eprintln!("skipped: two CPUs are needed");
@@ -216,7 +217,7 @@ fn what_there_is_is_listed_and_what_there_is_not_is_refused() {
         memory_deltas: 1,
         readers: None,
         storm_sessions: 1,
-        budget_mib: 32,
+        budget_mib: Some(32),
         markdown: false,
         is_polite: true,
         plant: None,

@@ -308,17 +308,18 @@ impl Inside {
         let live = if is_looked { live(self.stages.live_bytes()) } else { Live::default() };
         if let Some(span) = self.port.fleet.span() {
             span.turn(turn_ns);
-            span.live(live.window_bytes + live.other_bytes);
+            span.live(live.all_bytes());
         }
     }
 }
 
 fn live(bytes: LiveBytes) -> Live {
     let LiveBytes { documents, names, producers, subscriptions, spills, carries, .. } = bytes;
-    let other_bytes = documents + names + producers + subscriptions + spills + carries;
+    let other_bytes = documents + names + producers + subscriptions + spills;
     Live {
         window_bytes: bytes.chunks + bytes.nodes,
         other_bytes: other_bytes + bytes.sessions,
+        carried_bytes: carries,
         reader_bytes: subscriptions + spills,
     }
 }

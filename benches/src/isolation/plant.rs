@@ -23,6 +23,8 @@ pub enum Plant {
     Pause,
     /// Readers come that nobody counted, in the middle of looking at memory.
     Growth,
+    /// Writers stop in the middle of a message, while memory is looked at.
+    Unfinished,
 }
 
 impl Plant {
@@ -40,6 +42,9 @@ pub const PAUSE: Duration = Duration::from_millis(20);
 
 /// The readers of [`Plant::Growth`].
 pub const GROWTH_READERS: usize = 256;
+
+/// The writers of [`Plant::Unfinished`], and what each has sent of a message.
+pub const UNFINISHED: (usize, usize) = (20, 15_000);
 
 /// The image at which a fault is planted, counted over all readers.
 pub const PLANTED_IMAGE: u64 = 100;

@@ -109,6 +109,16 @@ impl Scenario {
         if self.has_moves() { &HEAT } else { &[] }
     }
 
+    /// The server's memory for it, in MiB, unless another is asked for.
+    pub fn budget_mib(&self, over_sockets: bool) -> u32 {
+        match self.disturbance {
+            // Who has stood still reads what is left of a window when it goes on: over sockets that is
+            // 14 GB for a thousand of them with this, and 70 GB with the other.
+            Disturbance::Readers { frozen, slow } if over_sockets && frozen + slow > 1 => 64,
+            _ => 256,
+        }
+    }
+
     /// The same scenario with so many readers, where it has a thousand.
     pub fn with_readers(mut self, readers: Option<u32>) -> Self {
         if let (Some(readers), Disturbance::Readers { frozen, slow }) =

@@ -389,6 +389,7 @@ impl World for Sockets {
         for (kind, bytes) in self.gauge.holdings().ok()?.live_bytes? {
             match kind.as_str() {
                 "chunks" | "nodes" => live.window_bytes += bytes,
+                "carries" => live.carried_bytes += bytes,
                 _ => live.other_bytes += bytes,
             }
             if matches!(kind.as_str(), "subscriptions" | "spills") {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::bounds::{self, Bound};
-use super::client::Speed;
-use super::plant::{GROWTH_READERS, Plant, STALL};
+use super::client::{Key, Plan, Role, Side, Speed};
+use super::delta::Template;
+use super::plant::{GROWTH_READERS, Plant, STALL, UNFINISHED};
 use super::report::{Figures, Report};
 use super::scenario::{Cast, Disturbance, Disturbing, Done, Scenario, Stage, Stream, be_quiet};
 use super::world::{Live, Move, World, play, until};
@@ -27,6 +28,10 @@ const SETTLING: Duration = Duration::from_millis(50);
 /// What a reader that does not keep up makes the server hold at most: a half-sent image of the stream,
 /// and what it has missed.
 const READER_BYTES_MAX: u64 = 2 << 10;
+
+/// What is carried for the writer of the stream at most: the rest of one read, of which the server makes no
+/// more than this.
+const CARRIED_BYTES_MAX: u64 = 256 << 10;
 
 /// How a scenario is run.
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +204,8 @@ struct Memory {
     other_bytes_max_early: u64,
     /// The same behind it.
     other_bytes_max_late: u64,
+    /// The most that was carried for writers, which no reader has a part in.
+    carried_bytes_max: u64,
     /// What it may be more: what a reader that takes part of an image, or misses something, holds.
     growth_bytes_max: u64,
 }
@@ -222,6 +229,7 @@ impl Memory {
         self.bytes_each_max = self.reader_bytes_max.div_ceil(self.readers.max(1));
         self.other_bytes_after = live.other_bytes;
         self.window_bytes_max = live.window_bytes.max(self.window_bytes_max);
+        self.carried_bytes_max = live.carried_bytes.max(self.carried_bytes_max);
         let most = match is_early {
             true => &mut self.other_bytes_max_early,
             false => &mut self.other_bytes_max_late,
@@ -234,20 +242,40 @@ impl Memory {
         if early == 0 || late == 0 {
             return Some("nobody told what was live".to_owned());
         }
-        let most = self.window_bytes_max + early.max(late);
+        let most = self.window_bytes_max + self.carried_bytes_max + early.max(late);
         let is_beyond = most > budget_bytes;
         is_beyond.then(|| format!("{most} bytes were live, of a budget of {budget_bytes}"))
     }
 
     /// Memory is flat, and a reader costs what is stated. Of counts, so they decide everywhere.
-    fn bounds(&self) -> [Bound; 2] {
+    fn bounds(&self) -> [Bound; 3] {
         let late_max = (self.other_bytes_max_early + self.growth_bytes_max) as f64;
         let flat = (late_max, self.other_bytes_max_late as f64);
+        let carried = (CARRIED_BYTES_MAX as f64, self.carried_bytes_max as f64);
         let each = (self.reader_bytes_limit as f64, self.reader_bytes_max as f64);
         let is_flat = "bytes beside windows, behind a fifth of the deltas, at most";
         let is_small = "bytes for readers, at most 2 KiB for each";
-        [Bound::at_most(is_flat, &[flat], true), Bound::at_most(is_small, &[each], true)]
+        let is_carried = "bytes carried for writers, at most the rest of a read";
+        [
+            Bound::at_most(is_flat, &[flat], true),
+            Bound::at_most(is_small, &[each], true),
+            Bound::at_most(is_carried, &[carried], true),
+        ]
     }
+}
+
+/// Writers that stop in the middle of a message.
+fn unfinished(world: &mut dyn World) -> Result<Vec<Key>, String> {
+    let (count, bytes) = UNFINISHED;
+    let mut image = Vec::new();
+    Template::new(bytes, 1)?.write(&mut image, 0, 1, 1, 0);
+    let plan = Plan { side: Side::Disturbance, role: Role::Asked, documents: Vec::new() };
+    let stops = |_| {
+        let writer = world.connect(plan.clone())?;
+        world.fleet().say(writer, &image[..bytes]);
+        Ok(writer)
+    };
+    (0..count).map(stops).collect()
 }
 
 impl Trial<'_> {
@@ -346,6 +374,7 @@ impl Trial<'_> {
         let mut memory = Memory::before(disturbing.readers(), self.cast.readers.len(), before);
         let mut looked = 0;
         let mut grows = self.setting.plant == Some(Plant::Growth);
+        let mut stops = self.setting.plant == Some(Plant::Unfinished);
         while memory.deltas < wanted {
             world.step()?;
             disturbing.tick(world)?;
@@ -361,6 +390,15 @@ impl Trial<'_> {
             }
             if memory.deltas >= wanted / 2 && core::mem::take(&mut grows) {
                 disturbing.read(world, GROWTH_READERS, Speed::Frozen)?;
+            }
+            if memory.deltas >= wanted / 2 && core::mem::take(&mut stops) {
+                let writers = unfinished(world)?;
+                until(world, "messages that are not whole", |world| {
+                    memory.look(world.live().unwrap_or_default(), false, before.reader_bytes);
+                    let (count, bytes) = UNFINISHED;
+                    memory.carried_bytes_max >= (count * bytes) as u64
+                })?;
+                writers.into_iter().for_each(|writer| world.disconnect(writer));
             }
         }
         self.rest(world, Some(&mut disturbing))?;

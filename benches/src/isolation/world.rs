@@ -15,10 +15,20 @@ pub const PATIENCE: Duration = Duration::from_secs(240);
 pub struct Live {
     /// Chunks and node blocks: what documents' windows are in.
     pub window_bytes: u64,
-    /// Everything else.
+    /// Everything else, but for what is carried.
     pub other_bytes: u64,
+    /// What writers sent and nobody has judged yet: messages that are not whole, and the rest of a read that
+    /// brought more than its session's share of a turn.
+    pub carried_bytes: u64,
     /// Of that, subscriptions and what was copied for them.
     pub reader_bytes: u64,
+}
+
+impl Live {
+    /// All of them.
+    pub fn all_bytes(&self) -> u64 {
+        self.window_bytes + self.other_bytes + self.carried_bytes
+    }
 }
 
 /// What a server tells of documents that it places by their heat, since it began.
