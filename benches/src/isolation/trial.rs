@@ -372,6 +372,8 @@ impl Trial<'_> {
             Stream::Paced | Stream::None => self.setting.memory_deltas / 10,
         };
         let mut memory = Memory::before(disturbing.readers(), self.cast.readers.len(), before);
+        // However long a look takes, there is one of each kind.
+        memory.look(world.live().unwrap_or_default(), true, before.reader_bytes);
         let mut looked = 0;
         let mut grows = self.setting.plant == Some(Plant::Growth);
         let mut stops = self.setting.plant == Some(Plant::Unfinished);
@@ -401,6 +403,7 @@ impl Trial<'_> {
                 writers.into_iter().for_each(|writer| world.disconnect(writer));
             }
         }
+        memory.look(world.live().unwrap_or_default(), false, before.reader_bytes);
         self.rest(world, Some(&mut disturbing))?;
         disturbing.end(world);
         world.fleet().resume();
