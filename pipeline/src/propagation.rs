@@ -126,7 +126,7 @@ pub struct Propagation {
     subscriptions: Subscriptions,
     outlets: Vec<Outlet>,
     /// Sessions that a retirement has to look at, each once: all that have a cursor before a tail that
-    /// does not follow, or a half-sent image in a chunk.
+    /// does not follow, or that may be sent to, or a half-sent image in a chunk.
     within_reach: Vec<u32>,
     rounds: Rounds,
     marks: Vec<u32>,
@@ -300,6 +300,10 @@ impl Propagation {
     pub fn writable(&mut self, session: SessionId) {
         if let Some(outlet) = self.outlets.get_mut(session.0 as usize) {
             outlet.is_blocked = false;
+            if outlet.first_ready != NO_SUBSCRIPTION {
+                // What its socket takes before a chunk goes, it does not miss.
+                self.come_within_reach(session);
+            }
             self.list(session, false);
         }
     }
@@ -380,11 +384,8 @@ impl Propagation {
     /// Puts a subscription that is in no list to the end of its session's.
     #[inline(always)]
     fn append_ready(&mut self, session: SessionId, place: u32, is_quick: bool) {
+        self.come_within_reach(session);
         let outlet = &mut self.outlets[session.0 as usize];
-        if !outlet.is_within_reach {
-            outlet.is_within_reach = true;
-            self.within_reach.push(session.0);
-        }
         let last = core::mem::replace(&mut outlet.last_ready, place);
         let is_to_list = outlet.is_to_list();
         if last == NO_SUBSCRIPTION {
@@ -394,6 +395,16 @@ impl Propagation {
         }
         if is_to_list {
             self.list(session, is_quick);
+        }
+    }
+
+    /// Has retirements look at the session.
+    #[inline(always)]
+    fn come_within_reach(&mut self, session: SessionId) {
+        let outlet = &mut self.outlets[session.0 as usize];
+        if !outlet.is_within_reach {
+            outlet.is_within_reach = true;
+            self.within_reach.push(session.0);
         }
     }
 

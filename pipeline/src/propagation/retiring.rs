@@ -151,7 +151,11 @@ impl Propagation {
                 self.copy_half(SessionId(session));
             }
             let outlet = &mut self.outlets[session as usize];
-            outlet.is_within_reach = !all_follow || matches!(outlet.half, Half::InChunk { .. });
+            // One that follows, and whose socket takes more, is served first the next time.
+            let may_take =
+                outlet.is_open && !outlet.is_blocked && outlet.first_ready != NO_SUBSCRIPTION;
+            outlet.is_within_reach =
+                !all_follow || may_take || matches!(outlet.half, Half::InChunk { .. });
             outlet.is_within_reach
         });
         debug_assert!(self.within_reach.is_empty(), "nobody becomes ready meanwhile");

@@ -109,6 +109,8 @@ scenarios! {
         frozen_subscribers_are_not_looked_at,
         a_look_at_each_frozen_subscriber_is_seen,
         who_follows_is_told_what_it_misses,
+        who_can_be_sent_to_is_served_before_chunks_go,
+        who_gets_more_than_its_share_is_served_the_next_time,
     ],
     placing: [
         a_hot_document_moves_to_a_core_of_its_own_and_back,

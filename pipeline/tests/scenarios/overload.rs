@@ -5,6 +5,7 @@ use super::world::{open, reading, world_of, writing};
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, ConflationKey, Overload, Schema,
 };
+use deltaworks_pipeline::document::home;
 use deltaworks_pipeline::inline::{Event, Inline, Peer};
 use deltaworks_pipeline::inventory::Reading;
 use deltaworks_pipeline::message::{
@@ -43,11 +44,15 @@ struct Course {
 
 impl Course {
     fn new(policy: Policy, overload: Overload) -> Self {
+        Self::of("d", policy, overload)
+    }
+
+    fn of(name: &str, policy: Policy, overload: Overload) -> Self {
         let mut world = world_of(2, Collections::new(vec![collection("", overload)]), |_| ());
         let publisher = world.connect(0).expect("room for a session");
         let reader = world.connect(1).expect("room for a session");
-        let (writer, _) = open(&mut world, publisher, writing("d", 7));
-        let (opened, _) = open(&mut world, reader, reading("d", From::Live, policy));
+        let (writer, _) = open(&mut world, publisher, writing(name, 7));
+        let (opened, _) = open(&mut world, reader, reading(name, From::Live, policy));
         let account = Account::new(opened.handle, opened.slot, opened.start_sequence);
         Self { world, publisher, writer, reader, opened, sent: 0, account }
     }
@@ -472,6 +477,98 @@ pub(crate) fn who_follows_is_told_what_it_misses() {
         }
         let counted: u64 = world.counts(1).propagation.missed_deltas.iter().sum();
         assert_eq!(told, counted, "every miss is told once");
+    }
+}
+
+/// A reader that follows, and whose socket takes bytes again, is served before it is moved out of what goes
+/// next: it misses what went before that, and no more.
+pub(crate) fn who_can_be_sent_to_is_served_before_chunks_go() {
+    let mut courses =
+        ["a", "b", "c", "d"].map(|name| Course::of(name, Policy::Gap, Overload::default()));
+    // It is published and retired on the first core.
+    let course = courses.iter_mut().find(|it| home(it.opened.slot) == 0).expect("both have some");
+    let stands_at = |world: &Inline| readings(world)[0].next_sequence.unwrap_or(0);
+    let oldest = |world: &Inline| {
+        let mut oldest = 0;
+        world.stages(0).documents(0, 100, |row| oldest = row.window_start);
+        oldest
+    };
+    course.read(0);
+    course.publish(1);
+    let (mut moves, mut place) = (0, 1);
+    while moves < 2 {
+        course.publish(1);
+        let now = stands_at(&course.world);
+        moves += u32::from(now != place);
+        place = now;
+    }
+    assert_eq!(oldest(&course.world), place, "it follows");
+    while oldest(&course.world) == place {
+        course.sent += 1;
+        let (publisher, handle, number) = (course.publisher, course.writer.handle, course.sent);
+        course.world.publish(publisher, handle, number, &[&[7; 200]]);
+        course.world.turn_core(0);
+    }
+    course.world.set_room(course.reader, usize::MAX);
+    course.world.turn_core(1);
+    let events = course.read(usize::MAX);
+    let gap = events.iter().find_map(|event| match event {
+        Event::Gap { from, to, .. } => Some((*from, *to)),
+        _ => None,
+    });
+    assert_eq!(gap, Some((1, place)), "what was still there is served");
+    assert_eq!(course.account.next, course.sent + 1, "published = delivered + told");
+}
+
+/// Who is still behind when a retirement has sent it its share follows as if it stood still, and is served
+/// first at the next one, too: it misses what went before that, and no more.
+pub(crate) fn who_gets_more_than_its_share_is_served_the_next_time() {
+    let mut worlds = ["a", "b", "c", "d"].map(|name| {
+        let collections = Collections::new(vec![collection("", Overload::default())]);
+        let mut world = world_of(2, collections, |config| {
+            let turn = &mut config.limits.turn;
+            (turn.images_per_send, turn.sends_per_session, turn.sends_per_turn) = (1, 1, 1);
+        });
+        let publisher = world.connect(0).expect("room for a session");
+        let (writer, _) = open(&mut world, publisher, writing(name, 7));
+        // Only one of the two is sent to in a turn.
+        let readers = [0, 1].map(|_| {
+            let reader = world.connect(1).expect("room for a session");
+            let (opened, _) = open(&mut world, reader, reading(name, From::Live, Policy::Gap));
+            (reader, Account::new(opened.handle, opened.slot, opened.start_sequence))
+        });
+        (world, publisher, writer, readers)
+    });
+    // It is published and retired on the first core.
+    let at_home = worlds.iter_mut().find(|(_, _, writer, _)| home(writer.slot) == 0);
+    let (world, publisher, writer, readers) = at_home.expect("both have some");
+    let mut number = 0;
+    let goes = [0, 1].map(|_| {
+        let oldest = |world: &Inline| {
+            let mut oldest = 0;
+            world.stages(0).documents(0, 100, |row| oldest = row.window_start);
+            oldest
+        };
+        let before = oldest(world);
+        while number == 0 || oldest(world) == before {
+            number += 1;
+            world.publish(*publisher, writer.handle, number, &[&[7; 200]]);
+            world.turn_core(0);
+        }
+        world.turn_core(1);
+        oldest(world)
+    });
+    assert!(goes[1] > goes[0] && goes[0] > 64, "{goes:?}");
+    world.run();
+    for (reader, account) in readers {
+        let events = world.events(*reader);
+        let gap = events.iter().find_map(|event| match event {
+            Event::Gap { from, to, .. } => Some((*from, *to)),
+            _ => None,
+        });
+        assert_eq!(gap, Some((65, goes[0])), "sent to before the first and before the second");
+        account.take(&events);
+        assert_eq!(account.next, number + 1, "published = delivered + told");
     }
 }
 
