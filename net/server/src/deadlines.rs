@@ -32,6 +32,11 @@ impl Deadlines {
         self.look_at_ns[place] = 0;
     }
 
+    /// Nobody is looked at in a place that no session has, or an ended one, until the next takes it.
+    pub fn forget(&mut self, id: SessionId) {
+        self.look_at_ns[id.0 as usize] = u64::MAX;
+    }
+
     /// The next session whose time may be up. `compares` is what this turn has compared so far.
     pub fn next(&mut self, now_ns: u64, compares: &mut usize) -> Option<SessionId> {
         let left = COMPARES_PER_TURN.saturating_sub(*compares);
@@ -136,6 +141,18 @@ mod tests {
     fn nobody_is_pinged_or_ended_late() {
         assert!((0..500).all(|seed| is_never_late(seed, false)));
         assert!((0..500).any(|seed| !is_never_late(seed, true)), "the test sees it");
+    }
+
+    #[test]
+    fn places_without_sessions_are_never_due() {
+        let mut deadlines = Deadlines::default();
+        (0..1_000).map(SessionId).for_each(|id| deadlines.begin(id));
+        (0..1_000).map(SessionId).for_each(|id| deadlines.forget(id));
+        assert_eq!(deadlines.next(u64::MAX - 1, &mut 0), None);
+        assert!(deadlines.has_come_round());
+        deadlines.begin(SessionId(700));
+        assert_eq!(deadlines.next(0, &mut 0), Some(SessionId(700)), "the place is taken again");
+        assert_eq!(deadlines.next(u64::MAX - 1, &mut 0), None, "and no other");
     }
 
     #[test]

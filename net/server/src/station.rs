@@ -434,10 +434,16 @@ impl<O: Outgoing, C: Clock + Clone> Station<O, C> {
 
     /// Pings or ends a session whose time is up; whether it is.
     fn look_at_deadline(&mut self, id: SessionId, now: Now) -> bool {
-        let Some(session) = self.outlet.get(id) else { return false };
+        let Some(session) = self.outlet.get(id) else {
+            self.deadlines.forget(id);
+            return false;
+        };
         let mut session = session.borrow_mut();
         let config = Rc::clone(&session.config);
-        let Some(due_ns) = session.protocol.poll_timeout(&config) else { return false };
+        let Some(due_ns) = session.protocol.poll_timeout(&config) else {
+            self.deadlines.forget(id);
+            return false;
+        };
         if due_ns > now.monotonic_ns {
             self.deadlines.looked(id, due_ns, &config, now.monotonic_ns);
             return false;
