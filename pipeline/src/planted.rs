@@ -28,6 +28,11 @@ pub enum PlantedPanic {
         /// The bytes.
         after_bytes: u64,
     },
+    /// In the middle of a session's input, when this core has passed on so many images.
+    Passing {
+        /// The images.
+        after_images: u64,
+    },
     /// In the handling of a session's input, when it opens this document.
     Opening {
         /// The document's name.
@@ -68,6 +73,12 @@ mod armed {
             );
         }
 
+        pub fn passing(&mut self, images: u64) {
+            self.strike(
+                |it| matches!(it, PlantedPanic::Passing { after_images } if images >= *after_images),
+            );
+        }
+
         pub fn opening(&mut self, name: &str) {
             self.strike(
                 |it| matches!(it, PlantedPanic::Opening { document, .. } if document == name),
@@ -103,6 +114,8 @@ mod unarmed {
         pub fn append<'a>(&mut self, _: impl Fn() -> &'a str) {}
         #[inline(always)]
         pub fn received(&mut self, _: u64) {}
+        #[inline(always)]
+        pub fn passing(&mut self, _: u64) {}
         #[inline(always)]
         pub fn opening(&mut self, _: &str) {}
     }

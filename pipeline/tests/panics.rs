@@ -331,6 +331,61 @@ fn a_panic_in_a_session_ends_that_session_alone() {
     }
 }
 
+/// A panic between the images of one read: those that were passed on are their owner's, and their chunk is
+/// filled anew only when it has answered them, here as late as can be.
+#[test]
+fn what_was_passed_on_before_a_panic_keeps_its_chunk() {
+    let fused = CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
+    let home = CoreRole { serves_sessions: false, ..fused };
+    for roles in [vec![fused], vec![fused, home]] {
+        let owner = roles.len() - 1;
+        let mut world = world(1, |config| (config.roles, config.chunks) = (roles, 3));
+        world.poison_recycled(0xee);
+        let name_at = |worker: usize, kind: &str| {
+            let mut names = (0..).map(|number| format!("{kind}{number}"));
+            names.find(|name| worker_of_name(name, owner + 1) == worker).expect("one is there")
+        };
+        let (own, busy) = (name_at(owner, "own"), name_at(0, "busy"));
+        let [victim, writer, witness] = [0; 3].map(|core| world.connect(core).expect("room"));
+        let (own_opened, _) = open(&mut world, victim, writing(&own, 1));
+        let (busy_opened, _) = open(&mut world, writer, writing(&busy, 1));
+        open(&mut world, witness, reading(&own, From::Live, Policy::Gap));
+        open(&mut world, witness, reading(&busy, From::Live, Policy::Gap));
+        world.plant(0, PlantedPanic::Passing { after_images: 1 });
+        let input = (1..=3).flat_map(|number| batch(own_opened.handle, number, &[b"whole"]));
+        world.send(victim, &input.collect::<Vec<_>>());
+        world.turn_core(0);
+        assert_eq!(world.events(victim).last(), Some(&Event::Fault(SessionFault::Internal)));
+        let counts = world.counts(0).reception;
+        assert_eq!((counts.failed_sessions, counts.received_images), (1, 1));
+
+        // The pool goes round several times while the owner, if it is another core, has not come to it.
+        let (mut read, mut expected) = (vec![], vec![(own_opened.slot, 1, b"whole".to_vec())]);
+        let payload = |number: u64| vec![number as u8; 400];
+        for number in 1..=4000 {
+            world.publish(writer, busy_opened.handle, number, &[&payload(number)]);
+            expected.push((busy_opened.slot, number, payload(number)));
+            if number % 16 == 0 {
+                (0..8).for_each(|_| _ = world.turn_core(0));
+                if number > 2000 {
+                    world.run();
+                }
+                read.extend(received(&world.events(witness)));
+            }
+            if number == 2000 {
+                assert!(world.counts(0).recycled_chunks > 8, "{:?}", world.counts(0));
+            }
+        }
+        assert!(world.is_forgotten(victim), "nothing of it is left");
+        assert_eq!(acknowledged(&world.events(writer), busy_opened.handle).0, 4000);
+        read.sort();
+        expected.sort();
+        assert!(read == expected, "each is there once, with its bytes");
+        // No chunk waits for an answer that nobody gives.
+        assert_eq!(world.stages(0).chunk_counts(), (3, 2));
+    }
+}
+
 /// A panic that comes while the session ends already cannot be laid to its input, nor one outside
 /// of batches and sessions: it goes on to whoever turns the core.
 #[test]

@@ -10,7 +10,7 @@ use deltaworks_runtime::prefetch::prefetch_entry;
 use super::granting::count_deltas;
 use super::turnstile::Cost;
 use super::{Around, Partial, READ_BYTES_MAX, READ_BYTES_MIN, Reception, State};
-use crate::chunk::{Landed, Landing};
+use crate::chunk::{ChunkPool, Landed, Landing};
 use crate::limits::RESERVE_ABOVE_BYTES;
 use crate::mailbox::Mailboxes;
 use crate::message::{Message, SessionId};
@@ -305,7 +305,7 @@ impl Reception {
 
     /// Passes images on as [`Self::pass_on`] does, up to the first one that is not as most are: with an
     /// open handle that has credit and knows where its document is, where no quota counts. Returns how
-    /// many; what is counted of them is written once.
+    /// many; what is counted of them is written once, also if something panics between them.
     #[inline]
     fn pass_on_usual(
         &mut self,
@@ -320,8 +320,10 @@ impl Reception {
         }
         let handles = &mut self.sessions[id.0 as usize].handles[..];
         let routed_at = boxes.routes.version();
-        let (mut passed, mut owners) = (0, 0);
+        let (pool, received_images) = (&mut self.pool, &mut self.counts.received_images);
+        let mut passed = Passed { pool, received_images, landing, count: 0, owners: 0 };
         for found in images {
+            self.planted.passing(*passed.received_images + u64::from(passed.count));
             let Some(handle) = handles.get_mut(found.handle as usize) else { break };
             let is_usual = matches!(handle.state, State::Open)
                 && handle.access.write
@@ -332,17 +334,16 @@ impl Reception {
             }
             let mut landed = landing.land(found.offset, found.bytes);
             if self.measures_latency {
-                image::note_received(landed.bytes_mut(self.pool.memory()), now.monotonic_ns);
+                image::note_received(landed.bytes_mut(passed.pool.memory()), now.monotonic_ns);
             }
             handle.balance_bytes -= i64::from(found.bytes);
-            owners |= 1 << handle.worker;
             let message = Message::Batch { landed, session: id, producer: handle.producer };
-            boxes.to_worker(handle.worker).send(message);
-            passed += 1;
+            let mailbox = boxes.to_worker(handle.worker);
+            passed.owners |= 1 << handle.worker;
+            passed.count += 1;
+            mailbox.send(message);
         }
-        self.pool.sent_run(landing, passed as u32, owners);
-        self.counts.received_images += passed as u64;
-        passed
+        passed.count as usize
     }
 
     /// Keeps the `left` bytes behind `passed` of the tail: a message that has not arrived whole.
@@ -556,6 +557,24 @@ enum RunEnd {
     CutOff,
     Control(Prelude),
     Fault(SessionFault),
+}
+
+/// Images of a run that are counted as sent when this goes: whatever ends the sending, the chunk knows
+/// of each, and is not filled anew while an owner holds one.
+struct Passed<'a> {
+    pool: &'a mut ChunkPool,
+    received_images: &'a mut u64,
+    landing: &'a Landing,
+    count: u32,
+    owners: u64,
+}
+
+impl Drop for Passed<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.pool.sent_run(self.landing, self.count, self.owners);
+        *self.received_images += u64::from(self.count);
+    }
 }
 
 /// Images that are checked before they are passed on: their handles' lines arrive meanwhile.
