@@ -172,17 +172,12 @@ impl Machine {
         if bytes.len() != delta_bytes * count as usize {
             return false;
         }
-        let Some(each) = self.stencils.accept_all(schema, bytes, delta_bytes, count) else {
-            return false;
-        };
-        // As many must be left for the last of them as each must find.
-        let taken = u64::from(each) * u64::from(count);
-        let is_enough = u64::from(*steps) >= u64::from(flat::STEPS_MAX) + taken - u64::from(each);
-        if is_enough {
-            *steps -= taken as u32;
+        let taken = self.stencils.accept_all(schema, bytes, delta_bytes, count, *steps);
+        if let Some(taken) = taken {
+            *steps -= taken;
             self.phase = Phase::Done(Progress::Valid);
         }
-        is_enough
+        taken.is_some()
     }
 
     /// Whether the delta is valid, as far as a look tells that calls nothing; then it takes off what

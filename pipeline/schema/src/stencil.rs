@@ -14,6 +14,7 @@ mod pen;
 use std::sync::Arc;
 
 use crate::compile::Schema;
+use crate::flat;
 use crate::kind::Kind;
 use crate::program::Program;
 use crate::timestamp;
@@ -138,8 +139,8 @@ impl Stencils {
         None
     }
 
-    /// What each delta costs of `count` that have `delta_bytes` each and stand back to back, if a stencil fits
-    /// all of them.
+    /// What `count` deltas cost in all that have `delta_bytes` each and stand back to back, if that is not more
+    /// than `steps` and a stencil fits all of them.
     #[inline(always)]
     pub(crate) fn accept_all(
         &mut self,
@@ -147,14 +148,20 @@ impl Stencils {
         bytes: &[u8],
         delta_bytes: usize,
         count: u32,
+        steps: u32,
     ) -> Option<u32> {
         let slot = &mut self.0[delta_bytes % SLOTS];
-        if slot.stencil.bytes == delta_bytes
+        let each = u64::from(slot.stencil.steps);
+        let taken = each * u64::from(count);
+        // As many must be left for the last of them as each must find.
+        let is_enough = u64::from(steps) + each >= u64::from(flat::STEPS_MAX) + taken;
+        if is_enough
+            && slot.stencil.bytes == delta_bytes
             && slot.owner == address(schema)
             && slot.stencil.fits_all(&schema.program, bytes)
         {
             slot.hits = slot.hits.wrapping_add(count);
-            return Some(slot.stencil.steps);
+            return Some(taken as u32);
         }
         None
     }
@@ -488,6 +495,20 @@ mod tests {
             }
         }
         assert!(planted > 10, "{planted}");
+    }
+
+    #[test]
+    fn deltas_for_which_steps_are_too_few_are_of_no_use() {
+        let (schema, delta, stencil) = drawn().next().expect("samples have stencils");
+        let mut stencils = Stencils::default();
+        stencils.learn(&schema, delta, stencil.steps);
+        let row = delta.repeat(3);
+        let least = flat::STEPS_MAX + 2 * stencil.steps;
+        for (steps, hits) in [(0, 0), (least - 1, 0), (least, 3)] {
+            let taken = stencils.accept_all(&schema, &row, delta.len(), 3, steps);
+            assert_eq!(taken, (hits > 0).then_some(3 * stencil.steps));
+            assert_eq!(stencils.0[delta.len() % SLOTS].hits, hits);
+        }
     }
 
     #[test]

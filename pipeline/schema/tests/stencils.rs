@@ -89,6 +89,60 @@ fn a_changed_byte_in_a_row_of_deltas_changes_no_agreement() {
     assert!(alike > 10_000, "{alike}");
 }
 
+/// A delta of so many bytes that has one text: its head is as long as it must be, but for one of 38 bytes.
+fn of_length(delta_bytes: usize) -> Vec<u8> {
+    let (head, text_bytes) = match delta_bytes {
+        ..38 => (vec![], delta_bytes - 14),
+        _ => (vec![0x78], delta_bytes - 15),
+    };
+    let short = if head.is_empty() { 0x60 } else { 0 };
+    let text: Vec<u8> = (b'a'..=b'z').cycle().take(text_bytes).collect();
+    let length = [short | text_bytes as u8];
+    [b"\xa2\x68eightlet", &head[..], &length, &text, b"\x61b\xf5"].concat()
+}
+
+#[test]
+fn a_changed_bit_in_a_row_of_deltas_of_any_length_changes_no_agreement() {
+    let schema = r#"{"properties":{"eightlet":{"type":"string"},"b":{"type":"boolean"}}}"#;
+    let schema = Schema::compile(Kind::Cbor, schema).unwrap();
+    let mut general = Machine::new();
+    let mut is_general = |delta: &[u8]| {
+        general.start();
+        general.run_general(&schema, delta, &mut 1_000_000) == Progress::Valid
+    };
+    let mut by_lanes = [(0, 0); 9];
+    for delta_bytes in 16..=143 {
+        let delta = of_length(delta_bytes);
+        assert_eq!(delta.len(), delta_bytes);
+        let mut machine = Machine::new();
+        assert_eq!(told(&mut machine, &schema, &delta).0, Progress::Valid, "{delta:02x?}");
+        let mut bent = delta.clone();
+        let fits = machine.fits(&schema, &delta).is_some();
+        assert!(fits, "{delta:02x?}");
+        for (place, bit) in (0..delta_bytes).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
+            bent[place] ^= 1 << bit;
+            let is_fitting = machine.fits(&schema, &bent).is_some();
+            assert!(!is_fitting || is_general(&bent), "{bent:02x?}");
+            for row in [[&delta, &bent, &delta], [&bent, &delta, &delta], [&delta, &delta, &bent]] {
+                let row = row.map(Vec::as_slice).concat();
+                let are_alike = machine.are_alike(&schema, &row, delta_bytes, 3, &mut 1_000_000);
+                assert_eq!(are_alike, fits && is_fitting, "bit {bit} of {place} in {delta:02x?}");
+            }
+            let (accepted, refused) = &mut by_lanes[delta_bytes / 16];
+            *if is_fitting { accepted } else { refused } += 1;
+            bent[place] = delta[place];
+        }
+    }
+    assert_eq!(by_lanes[0], (0, 0));
+    assert!(by_lanes[1..].iter().all(|met| met.0 > 100 && met.1 > 1_000), "{by_lanes:?}");
+    // One that is longer has no stencil, alone or in a row.
+    let delta = of_length(144);
+    let mut machine = Machine::new();
+    assert_eq!(told(&mut machine, &schema, &delta).0, Progress::Valid);
+    assert_eq!(machine.fits(&schema, &delta), None);
+    assert!(!machine.are_alike(&schema, &delta.repeat(3), 144, 3, &mut 1_000_000));
+}
+
 #[test]
 fn a_row_of_deltas_needs_as_many_steps_as_each_of_them_does_in_turn() {
     for sample in ALL {
