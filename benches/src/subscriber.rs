@@ -147,7 +147,11 @@ impl Subscriber {
     fn take_part(&mut self, mut part: &[u8], heard: &mut Heard) {
         while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
             let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
-            let Some((image, rest)) = part.split_at_checked(length as usize) else { break };
+            let length = length as usize;
+            if length < PRELUDE_BYTES {
+                break;
+            }
+            let Some((image, rest)) = part.split_at_checked(length) else { break };
             self.read(image, heard);
             part = rest;
         }
@@ -189,10 +193,15 @@ impl Subscriber {
     fn take_planted(&mut self, mut part: &[u8]) {
         while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
             let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
-            let Some((image, rest)) = part.split_at_checked(length as usize) else { break };
+            let length = length as usize;
+            if length < PRELUDE_BYTES {
+                break;
+            }
+            let Some((image, rest)) = part.split_at_checked(length) else { break };
             self.read_planted(image);
             part = rest;
         }
+        self.heard.faults += u64::from(!part.is_empty());
     }
 
     fn read_planted(&mut self, bytes: &[u8]) {
@@ -360,5 +369,26 @@ fn request_of(request: u32, name: &std::sync::Arc<str>, write: bool) -> OpenRequ
         from: From::Live,
         policy: None,
         producer: u64::from(write),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is no image ends the reading of its part, and is one fault: with a plant, without one, and with
+    /// more documents than a near cache holds.
+    #[test]
+    fn a_message_that_is_shorter_than_its_prelude_is_a_fault() {
+        for (plant, per_worker) in [(None, 8), (Some(Plant::Missing), 8), (None, NEAR + 1)] {
+            for length in 0..PRELUDE_BYTES as u8 {
+                let mut subscriber = Subscriber::new(SessionId(0), 1, 1, per_worker, 1, plant);
+                let mut part = [0; 64];
+                part[0] = length;
+                let sent = subscriber.send(SessionId(0), &[], &[&part]);
+                assert_eq!(sent.parts_bytes, part.len());
+                assert_eq!(subscriber.heard(), Heard { faults: 1, ..Heard::default() });
+            }
+        }
     }
 }

@@ -485,7 +485,13 @@ impl Port {
         }
         while let Some(prelude) = rest.first_chunk::<PRELUDE_BYTES>() {
             let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
-            let Some((image, after)) = rest.split_at_checked(length as usize) else { break };
+            let length = length as usize;
+            if length < PRELUDE_BYTES {
+                self.refuse(session, "a message that is shorter than its prelude");
+                rest = &[];
+                break;
+            }
+            let Some((image, after)) = rest.split_at_checked(length) else { break };
             self.fleet.image(key, image);
             rest = after;
         }
