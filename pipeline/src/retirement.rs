@@ -414,7 +414,7 @@ fn pass(
         if found.bytes > 0 && window.node == end.node {
             cost += let_go(registry, touch.first as usize, window, keep_bytes, keeping);
         }
-    } else if registry.cold[touch.first as usize].as_ref().is_some_and(|it| it.kept_bytes > 0) {
+    } else if keeping.kept_from != u32::MAX && has_kept(registry, touch.first as usize) {
         cost += let_go(registry, touch.first as usize, window, u64::from(keep_bytes), keeping);
     }
     if keep_bytes > 0 && window.node != node {
@@ -432,6 +432,12 @@ fn pass(
     document.window_start = window.node;
     registry.shared.get(slot).set_window_start(window.node);
     Some(((first != window.block).then_some(Touch { first, second: window.block }), cost))
+}
+
+/// Whether any of a document's bytes are kept. Its cold part is two lines that nothing else here reads: not to
+/// be asked where nobody keeps.
+fn has_kept(registry: &Registry, place: usize) -> bool {
+    registry.cold[place].as_ref().is_some_and(|it| it.kept_bytes > 0)
 }
 
 /// Copies what was found of a run that ends at `end` and points its nodes to the copies; returns where the
