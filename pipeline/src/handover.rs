@@ -62,14 +62,15 @@ pub enum CannotTake {
     Ending,
 }
 
-impl CannotTake {
-    /// Whether another document will hardly be taken soon either: what is busy is not for long.
-    pub(crate) fn is_for_want_of_room(self) -> bool {
-        match self {
-            Self::Guests | Self::Producers | Self::Owed | Self::Nodes => true,
-            Self::Busy | Self::Ending => false,
-        }
-    }
+/// For whom a worker that does not take a document has no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoRoom {
+    /// For this document: a smaller one may find some.
+    ForThis,
+    /// For documents of other homes: its own may come home.
+    ForGuests,
+    /// For any: there is too little for one of a single block and a single producer.
+    ForAny,
 }
 
 /// What became of a move that was begun.

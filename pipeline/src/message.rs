@@ -8,7 +8,7 @@ use std::sync::Arc;
 use deltaworks_runtime::chunk_memory::ChunkId;
 
 use crate::chunk::Landed;
-use crate::handover::{CannotTake, HandOver};
+use crate::handover::{CannotTake, HandOver, NoRoom};
 use crate::heat::LoadReport;
 use crate::placement::Decision;
 use crate::stream::{Chain, Place, Position};
@@ -366,10 +366,16 @@ pub enum Message {
     // Owner to the first owner, and back.
     /// What the worker has had to do.
     Load(Box<LoadReport>),
-    /// The worker had no room for a document.
+    /// The worker had no room for a document that you have sent there.
     Full {
+        /// The document.
+        slot: u32,
+        /// Its generation.
+        generation: u32,
         /// The worker.
         worker: u16,
+        /// For whom it has none.
+        no_room: NoRoom,
     },
     /// Where a document of yours is to go.
     Place(Box<Decision>),
@@ -409,6 +415,8 @@ pub enum Message {
         generation: u32,
         /// Why.
         reason: CannotTake,
+        /// For whom there is none; `None` if that is not why.
+        no_room: Option<NoRoom>,
     },
     /// Old owner to new: it does not come.
     Cancel {

@@ -125,13 +125,20 @@ pub struct WorkerLoad {
     pub may_take: bool,
     /// It is to have none.
     pub is_emptied: bool,
-    /// It had no room for a document not long ago, and is given none.
+    /// It had no room for any document not long ago, and is given none.
     pub is_full: bool,
+    /// The same of documents of other homes.
+    pub is_full_of_guests: bool,
 }
 
 impl WorkerLoad {
-    /// Whether documents may go there now.
+    /// Whether documents of any home may go there now.
     pub fn takes(&self) -> bool {
+        self.takes_its_own() && !self.is_full_of_guests
+    }
+
+    /// Whether documents that are at home there may come home now.
+    pub fn takes_its_own(&self) -> bool {
         self.may_take && !self.is_emptied && !self.is_full
     }
 }
@@ -275,6 +282,12 @@ impl Decider<'_> {
         self.situation.workers.get(usize::from(worker)).is_some_and(WorkerLoad::takes)
     }
 
+    /// The same of the document in `slot`, which needs no guest's place if it is at home there.
+    fn takes_this(&self, worker: u16, slot: u32) -> bool {
+        let its_own = |it: &WorkerLoad| it.takes_its_own() && home(slot) == usize::from(worker);
+        self.takes(worker) || self.situation.workers.get(usize::from(worker)).is_some_and(its_own)
+    }
+
     fn place(&mut self, document: usize, to: u16, elastic: Option<u16>, reason: Reason) -> bool {
         let KnownDocument { slot, generation, worker: from, load_ppm, elastic: before, .. } =
             self.situation.documents[document];
@@ -308,31 +321,31 @@ impl Decider<'_> {
                 self.situation.workers.get(usize::from(worker)).is_some_and(|it| it.is_home)
             };
             let home = home(slot) as u16;
-            // Quiet, it can wait with its elastic worker: from elsewhere it would not come home again.
             let is_full = |worker: u16| {
                 self.situation.workers.get(usize::from(worker)).is_some_and(|it| it.is_full)
             };
-            if home != worker && is_full(home) {
-                continue;
-            }
             let stays = is_home(worker) && !self.situation.workers[usize::from(worker)].is_emptied;
-            let to = if home == worker || self.takes(home) {
+            let to = if self.limits.moves_per_second == 0 {
+                Some(worker)
+            } else if home == worker || self.takes_this(home, slot) {
                 Some(home)
+            } else if is_full(home) {
+                // Quiet, it waits with its elastic worker: from elsewhere it would not come home again.
+                None
             } else if stays {
                 Some(worker)
             } else {
-                self.least_loaded()
+                self.least_loaded(|worker| self.takes_this(worker, slot))
             };
-            let to = if self.limits.moves_per_second == 0 { Some(worker) } else { to };
             if let Some(to) = to {
                 self.place(document, to, None, Reason::Demotion);
             }
         }
     }
 
-    fn least_loaded(&self) -> Option<u16> {
+    fn least_loaded(&self, takes: impl Fn(u16) -> bool) -> Option<u16> {
         let workers = &self.situation.workers;
-        let homes = (0..workers.len()).filter(|at| workers[*at].is_home && self.takes(*at as u16));
+        let homes = (0..workers.len()).filter(|at| workers[*at].is_home && takes(*at as u16));
         homes.min_by_key(|at| self.loads[*at]).map(|at| at as u16)
     }
 
@@ -381,14 +394,14 @@ impl Decider<'_> {
     /// The core with a free elastic worker on which a document would meet the least load: its own
     /// unless another one's is clearly less.
     fn shared_core(&self, document: usize) -> Option<u16> {
-        let KnownDocument { worker, load_ppm, .. } = self.situation.documents[document];
+        let KnownDocument { slot, worker, load_ppm, .. } = self.situation.documents[document];
         let meets = |at: usize| match at == usize::from(worker) {
             true => self.loads[at].saturating_sub(load_ppm),
             false => self.loads[at],
         };
         let workers = &self.situation.workers;
         let is_fit = |at: &usize| {
-            (*at == usize::from(worker) || self.takes(*at as u16))
+            (*at == usize::from(worker) || self.takes_this(*at as u16, slot))
                 && workers[*at].is_home
                 && self.free_elastic(Some(*at as u16)).is_some()
         };
@@ -401,12 +414,13 @@ impl Decider<'_> {
 
     fn empty(&mut self) {
         for document in 0..self.situation.documents.len() {
-            let KnownDocument { worker, elastic, .. } = self.situation.documents[document];
+            let KnownDocument { slot, worker, elastic, .. } = self.situation.documents[document];
             let is_emptied = self.situation.workers[usize::from(worker)].is_emptied;
             if !is_emptied || !self.is_open(document) {
                 continue;
             }
-            let Some(to) = self.least_loaded() else { return };
+            let to = self.least_loaded(|worker| self.takes_this(worker, slot));
+            let Some(to) = to else { continue };
             let elastic = elastic.and_then(|_| self.free_elastic(Some(to)));
             if !self.place(document, to, elastic, Reason::Emptying) {
                 return;
@@ -422,7 +436,7 @@ impl Decider<'_> {
         }
         let percent = 100 + self.limits.balance_percent.saturating_sub(100) / 2;
         while self.moves_left > 0 {
-            let Some(least) = self.least_loaded() else { return };
+            let Some(least) = self.least_loaded(|worker| self.takes(worker)) else { return };
             let least_ppm = self.loads[usize::from(least)];
             let mut loaded: Vec<usize> = (0..self.loads.len())
                 .filter(|at| self.situation.workers[*at].is_home)

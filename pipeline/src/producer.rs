@@ -131,6 +131,11 @@ impl ProducerTable {
         self.used
     }
 
+    /// Entries that may still be made.
+    pub fn room(&self) -> u32 {
+        self.entries.len() as u32 - self.used
+    }
+
     /// The entry of `identity` in the list from `first`.
     pub fn find(&self, first: u32, identity: u64) -> Option<u32> {
         let mut index = first;

@@ -11,6 +11,8 @@ use super::{
     Decision, ElasticPlace, ElasticWorker, KnownDocument, PlacementLimits, PlacementTuning, Reason,
     Situation, WorkerLoad, decide, is_uneven,
 };
+use crate::document::home;
+use crate::handover::NoRoom;
 use crate::heat::LoadReport;
 
 /// A document that was placed is left alone for so many spans: reports show by then where it is.
@@ -25,7 +27,8 @@ const UNEVEN_LOOKS: u32 = 5;
 /// A promotion that does not show in any report for so many spans has failed.
 const UNSEEN_SPANS: u64 = 20;
 
-/// A worker that had no room for a document is given none for so many spans.
+/// A worker that had no room for any document, or for guests, is given none for so many spans; a
+/// document that alone was too large for one is left alone for as many.
 pub const FULL_SPANS: u64 = 50;
 
 /// What was decided since the start.
@@ -52,14 +55,20 @@ struct Worker {
     must_hear: bool,
     /// Until then it has no room for documents.
     full_until_ns: u64,
+    /// Until then it has none for documents of other homes.
+    full_of_guests_until_ns: u64,
     /// Smoothed over some reports.
     load_ppm: u64,
     report: LoadReport,
 }
 
 impl Worker {
-    fn has_room(&self, now_ns: u64) -> bool {
-        now_ns >= self.full_until_ns
+    fn is_full(&self, now_ns: u64) -> bool {
+        now_ns < self.full_until_ns
+    }
+
+    fn is_full_of_guests(&self, now_ns: u64) -> bool {
+        now_ns < self.full_of_guests_until_ns
     }
 }
 
@@ -103,6 +112,7 @@ impl Coordinator {
             is_emptied: false,
             must_hear: false,
             full_until_ns: 0,
+            full_of_guests_until_ns: 0,
             load_ppm: 0,
             report: LoadReport::default(),
         };
@@ -147,13 +157,18 @@ impl Coordinator {
         self.has_news = true;
     }
 
-    /// A worker had no room for a document: it is left alone for [`FULL_SPANS`].
-    pub fn handle_full(&mut self, worker: u16, now_ns: u64) {
+    /// A worker had no room for a document that was sent there. It is left alone for [`FULL_SPANS`]
+    /// if it has none for others either, else the document is.
+    pub fn handle_full(&mut self, document: (u32, u32), worker: u16, no_room: NoRoom, now_ns: u64) {
         let until_ns = now_ns + FULL_SPANS * self.span_ns();
-        if let Some(worker) = self.workers.get_mut(usize::from(worker)) {
-            worker.full_until_ns = until_ns;
-            self.counts.full += 1;
+        let Some(known) = self.workers.get_mut(usize::from(worker)) else { return };
+        self.counts.full += 1;
+        match no_room {
+            NoRoom::ForAny => known.full_until_ns = until_ns,
+            NoRoom::ForGuests => known.full_of_guests_until_ns = until_ns,
+            NoRoom::ForThis => self.rest(document, until_ns),
         }
+        self.hold_as_before(document, worker, now_ns);
     }
 
     /// Lets a worker be given documents or not. `is_emptied`: it is to give away those that it has.
@@ -202,7 +217,8 @@ impl Coordinator {
             is_home: worker.is_home,
             may_take: worker.may_take,
             is_emptied: worker.is_emptied,
-            is_full: !worker.has_room(now_ns),
+            is_full: worker.is_full(now_ns),
+            is_full_of_guests: worker.is_full_of_guests(now_ns),
         });
         let documents = self.workers.iter().flat_map(|worker| {
             worker.report.documents.iter().map(|it| KnownDocument {
@@ -257,13 +273,20 @@ impl Coordinator {
         let moves_max = (self.budget / 1_000_000_000) as usize;
         for decision in decide(&situation, &self.limits, moves_max) {
             debug_assert!(
-                !decision.is_move() || self.workers[usize::from(decision.to)].has_room(now_ns),
+                !decision.is_move() || self.has_room(&decision, now_ns),
                 "a worker without room is left alone"
             );
             self.note(&decision, now_ns);
             decisions.push(decision);
         }
         decisions
+    }
+
+    fn has_room(&self, decision: &Decision, now_ns: u64) -> bool {
+        let worker = &self.workers[usize::from(decision.to)];
+        let is_guest = home(decision.slot) != usize::from(decision.to);
+        let has_place = !is_guest || !worker.is_full_of_guests(now_ns);
+        has_place && !worker.is_full(now_ns)
     }
 
     fn span_ns(&self) -> u64 {
@@ -292,10 +315,39 @@ impl Coordinator {
         self.counts.promotions += u64::from(reason == Reason::Promotion);
         self.counts.demotions += u64::from(elastic.is_none() && had_one);
         let rest_spans = if reason == Reason::Evening { EVENED_REST_SPANS } else { REST_SPANS };
-        self.resting.retain(|rest| (rest.0, rest.1) != (slot, generation));
-        let until_ns = now_ns + rest_spans * self.span_ns();
+        self.rest((slot, generation), now_ns + rest_spans * self.span_ns());
+    }
+
+    /// Leaves a document alone until then, or longer if it is already.
+    fn rest(&mut self, (slot, generation): (u32, u32), until_ns: u64) {
+        let mut until_ns = until_ns;
+        self.resting.retain(|rest| {
+            let is_it = (rest.0, rest.1) == (slot, generation);
+            if is_it {
+                until_ns = until_ns.max(rest.2);
+            }
+            !is_it
+        });
         let place = self.resting.partition_point(|rest| rest.2 <= until_ns);
         self.resting.insert(place, (slot, generation, until_ns));
+    }
+
+    /// A document does not go to `worker`: it gets no elastic worker there, and has the one that it had.
+    fn hold_as_before(&mut self, (slot, generation): (u32, u32), worker: u16, now_ns: u64) {
+        for elastic in &mut self.elastic {
+            let is_it = |it: &mut Holder| (it.slot, it.generation) == (slot, generation);
+            if elastic.place.worker == worker {
+                elastic.holder.take_if(is_it);
+            }
+        }
+        let mut reported = self.workers.iter().flat_map(|it| &it.report.documents);
+        let it = reported.find(|it| (it.slot, it.generation) == (slot, generation));
+        if let Some(number) = it.and_then(|it| it.elastic)
+            && let Some(Elastic { holder: holder @ None, .. }) =
+                self.elastic.get_mut(usize::from(number))
+        {
+            *holder = Some(Holder { slot, generation, seen_ns: now_ns });
+        }
     }
 
     /// Takes a document from the elastic worker that it has, if any.
@@ -480,8 +532,8 @@ mod tests {
         let hot = report(0, 500_000, vec![load(7, Wish::Promotion, None)]);
         coordinator.handle_report(hot.clone());
         assert_eq!(placed(&coordinator.decide(1_000 * MS)), [(7, 0, 2, Some(0))]);
-        coordinator.handle_full(2, 1_000 * MS);
-        coordinator.handle_full(9, 1_000 * MS);
+        coordinator.handle_full((7, 0), 2, NoRoom::ForAny, 1_000 * MS);
+        coordinator.handle_full((7, 0), 9, NoRoom::ForAny, 1_000 * MS);
         let mut later = vec![];
         for look in 1..=FULL_SPANS {
             coordinator.handle_report(report(0, 500_000, vec![load(8, Wish::Promotion, None)]));
@@ -493,6 +545,69 @@ mod tests {
         }
         assert_eq!(later, [FULL_SPANS], "from then on, and not before");
         assert_eq!(coordinator.counts().full, 1);
+    }
+
+    #[test]
+    fn a_document_that_was_too_large_leaves_room_to_others() {
+        let mut coordinator = coordinator(moving());
+        let hot = |slot| load(slot, Wish::Promotion, None);
+        coordinator.handle_report(report(0, 500_000, vec![hot(7)]));
+        assert_eq!(placed(&coordinator.decide(1_000 * MS)), [(7, 0, 2, Some(0))]);
+        coordinator.handle_full((7, 0), 2, NoRoom::ForThis, 1_000 * MS);
+        coordinator.handle_report(report(0, 500_000, vec![hot(7), hot(8)]));
+        assert_eq!(placed(&coordinator.decide(1_100 * MS)), [(8, 0, 2, Some(0))], "the next look");
+        let mut later = vec![];
+        for look in 2..=FULL_SPANS {
+            coordinator.handle_report(report(0, 500_000, vec![hot(7)]));
+            coordinator.handle_report(report(2, 50_000, vec![load(8, Wish::Stay, Some(0))]));
+            let decisions = coordinator.decide((1_000 + 100 * look) * MS);
+            later.extend(decisions.iter().map(|it| (look, it.slot)));
+        }
+        assert_eq!(later, [(FULL_SPANS, 7)], "from then on, and not before");
+        assert_eq!(coordinator.counts().full, 1);
+    }
+
+    #[test]
+    fn a_quiet_document_that_its_home_is_too_small_for_has_what_it_had() {
+        let mut coordinator = coordinator(moving());
+        let quiet = report(2, 9, vec![load(7, Wish::Demotion, Some(0))]);
+        coordinator.handle_report(quiet.clone());
+        assert_eq!(placed(&coordinator.decide(1_000 * MS)), [(7, 2, 0, None)]);
+        assert_eq!(coordinator.counts().promoted, 0);
+        coordinator.handle_full((7, 0), 0, NoRoom::ForThis, 1_000 * MS);
+        assert_eq!(coordinator.counts().promoted, 1);
+        coordinator.handle_report(quiet);
+        coordinator.handle_report(report(0, 500_000, vec![load(8, Wish::Promotion, None)]));
+        assert_eq!(placed(&coordinator.decide(1_100 * MS)), [(8, 0, 0, Some(1))], "0 is not free");
+    }
+
+    #[test]
+    fn a_worker_that_is_full_of_guests_takes_what_comes_home() {
+        for (no_room, expected) in
+            [(NoRoom::ForGuests, vec![(7, 2, 0, None)]), (NoRoom::ForAny, vec![])]
+        {
+            let mut coordinator = coordinator(moving());
+            coordinator.handle_full((9, 0), 0, no_room, 900 * MS);
+            coordinator.handle_report(report(2, 9, vec![load(7, Wish::Demotion, Some(0))]));
+            assert_eq!(placed(&coordinator.decide(1_000 * MS)), expected);
+        }
+    }
+
+    #[test]
+    fn a_rest_is_never_made_shorter() {
+        let limits = PlacementLimits { moves_per_second: 1, ..moving() };
+        let mut coordinator = coordinator(limits);
+        let mut moves = vec![];
+        for look in 10..10 + 2 * EVENED_REST_SPANS {
+            coordinator.handle_report(report(0, 900_000, vec![load(7, Wish::Stay, None)]));
+            let decisions = coordinator.decide(look * 100 * MS);
+            if decisions.iter().any(Decision::is_move) {
+                moves.push(look);
+                coordinator.handle_full((7, 0), 1, NoRoom::ForThis, look * 100 * MS);
+            }
+        }
+        assert_eq!(moves.len(), 2, "{moves:?}");
+        assert!(moves[1] - moves[0] >= EVENED_REST_SPANS, "{moves:?}");
     }
 
     #[test]

@@ -5,7 +5,14 @@ use crate::registry::mix;
 const CORE: u64 = 1_000_000;
 
 fn worker(load_ppm: u64) -> WorkerLoad {
-    WorkerLoad { load_ppm, is_home: true, may_take: true, is_emptied: false, is_full: false }
+    WorkerLoad {
+        load_ppm,
+        is_home: true,
+        may_take: true,
+        is_emptied: false,
+        is_full: false,
+        is_full_of_guests: false,
+    }
 }
 
 fn own_core(load_ppm: u64) -> WorkerLoad {
@@ -154,7 +161,9 @@ fn drawn(seed: u64) -> Situation {
         let base = draw(200_000);
         let is_emptied = draw(16) == 0;
         let is_full = draw(8) == 0;
-        situation.workers.push(WorkerLoad { may_take, is_emptied, is_full, ..worker(base) });
+        let is_full_of_guests = draw(8) == 0;
+        let drawn = WorkerLoad { may_take, is_emptied, is_full, is_full_of_guests, ..worker(base) };
+        situation.workers.push(drawn);
     }
     situation.workers.extend((0..owning).map(|_| own_core(0)));
     situation.elastic.extend((homes..homes + owning).map(alone));
@@ -200,7 +209,10 @@ fn never_more_moves_than_there_may_be_and_never_twice_the_same() {
                 let rests = |it: &KnownDocument| it.slot == decision.slot && it.rests;
                 assert!(!situation.documents.iter().any(rests), "seed {seed}: it rests");
                 let to = situation.workers[usize::from(decision.to)];
-                let may = !decision.is_move() || (to.may_take && !to.is_emptied && !to.is_full);
+                let is_guest = home(decision.slot) != usize::from(decision.to);
+                let has_place = !is_guest || !to.is_full_of_guests;
+                let has_room = has_place && !to.is_full;
+                let may = !decision.is_move() || (to.may_take && !to.is_emptied && has_room);
                 assert!(may, "seed {seed}: worker {} takes nothing", decision.to);
             }
             apply(&mut situation.clone(), &decisions);
@@ -331,6 +343,30 @@ fn a_worker_without_room_is_given_nothing() {
     situation.elastic[1].is_free = false;
     situation.workers[0].is_full = true;
     assert_eq!(decide(&situation, &limits, 9), []);
-    situation.workers[0].is_full = false;
+    // Where nothing moves it gives its lane up where it is: that needs no room.
+    let still = PlacementLimits { moves_per_second: 0, ..limits };
+    assert_eq!(short(&decide(&situation, &still, 0)), [(slot(0, 7), 2, None)]);
+    // At home it is no guest.
+    (situation.workers[0].is_full, situation.workers[0].is_full_of_guests) = (false, true);
     assert_eq!(short(&decide(&situation, &limits, 9)), [(slot(0, 7), 0, None)]);
+    situation.workers[0].is_full_of_guests = false;
+    assert_eq!(short(&decide(&situation, &limits, 9)), [(slot(0, 7), 0, None)]);
+}
+
+#[test]
+fn a_worker_that_is_full_of_guests_takes_its_own() {
+    let limits = PlacementLimits::default();
+    let full = WorkerLoad { is_full_of_guests: true, ..worker(0) };
+    let mut situation = Situation {
+        workers: vec![worker(900_000), full],
+        documents: vec![document(3, 0, 300_000), document(4, 0, 300_000)],
+        elastic: vec![],
+        may_even: true,
+    };
+    assert!(!is_uneven(&situation, &limits));
+    assert_eq!(decide(&situation, &limits, 9), []);
+    situation.workers[0].is_emptied = true;
+    assert_eq!(decide(&situation, &limits, 9), [], "guests of nobody");
+    situation.documents[1] = KnownDocument { worker: 0, ..document(4, 1, 300_000) };
+    assert_eq!(short(&decide(&situation, &limits, 9)), [(slot(1, 4), 1, None)], "it comes home");
 }

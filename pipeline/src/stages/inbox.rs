@@ -178,9 +178,9 @@ fn deliver<P: SessionPort>(
                 coordinator.handle_report(*report);
             }
         }
-        Message::Full { worker } => {
+        Message::Full { slot, generation, worker, no_room } => {
             if let Some(coordinator) = coordinator {
-                coordinator.handle_full(worker, now.monotonic_ns);
+                coordinator.handle_full((slot, generation), worker, no_room, now.monotonic_ns);
             }
         }
         Message::Reroute { slot, generation, from, to } => {

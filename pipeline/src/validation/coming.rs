@@ -11,12 +11,13 @@ use deltaworks_image::Image;
 use deltaworks_runtime::chunk_memory::ChunkId;
 use deltaworks_runtime::clock::Now;
 
+use super::leaving::PRODUCERS_LEAST;
 use super::{Arrival, Behind, Validation};
 use crate::document::{ARRIVED, LIVE, home};
-use crate::handover::{CannotTake, HandOver, MOVES_AT_ONCE, MoveOutcome, Moved};
+use crate::handover::{CannotTake, HandOver, MOVES_AT_ONCE, MoveOutcome, Moved, NoRoom};
 use crate::mailbox::{Mailboxes, cores_of};
 use crate::message::{BatchRefusal, Message, Refusal, SessionId};
-use crate::registry::Reserved;
+use crate::registry::{Registry, Reserved};
 use crate::stream::Place;
 
 /// So long is a document's first batch awaited, to tell the pause.
@@ -140,9 +141,24 @@ impl Validation {
                 self.moves.expected.push(expected);
                 Message::Prepared { slot, generation }
             }
-            Err(reason) => Message::CannotTake { slot, generation, reason },
+            Err(reason) => {
+                let no_room = self.no_room(reason, pays);
+                Message::CannotTake { slot, generation, reason, no_room }
+            }
         };
         boxes.to_worker(from).send(answer);
+    }
+
+    /// For whom there is no room, if a document was refused for `reason`. What is busy is not for long.
+    fn no_room(&self, reason: CannotTake, pays: bool) -> Option<NoRoom> {
+        let Registry { producers, blocks, .. } = &self.registry;
+        let is_used_up = producers.room() < PRODUCERS_LEAST || (pays && blocks.free() == 0);
+        match reason {
+            CannotTake::Busy | CannotTake::Ending => None,
+            _ if is_used_up => Some(NoRoom::ForAny),
+            CannotTake::Guests => Some(NoRoom::ForGuests),
+            CannotTake::Producers | CannotTake::Owed | CannotTake::Nodes => Some(NoRoom::ForThis),
+        }
     }
 
     /// The document does not come. Nobody was told that it would, so nothing is held for it but opens
@@ -365,7 +381,7 @@ impl Validation {
 fn note_runs(
     arrived: &mut Arrived,
     budget: &mut usize,
-    registry: &crate::registry::Registry,
+    registry: &Registry,
     retirements: &mut crate::retirement::Retirements,
 ) {
     while !arrived.is_noted() && *budget > 0 {

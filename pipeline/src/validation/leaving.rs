@@ -11,7 +11,9 @@ use deltaworks_runtime::clock::Now;
 use super::control::open_elsewhere;
 use super::{ASIDE, Validation};
 use crate::document::{DROPPED, LEAVING, LIVE, home};
-use crate::handover::{CannotTake, HandOver, MOVES_AT_ONCE, MoveOutcome, MoveRefusal, Moved};
+use crate::handover::{
+    CannotTake, HandOver, MOVES_AT_ONCE, MoveOutcome, MoveRefusal, Moved, NoRoom,
+};
 use crate::mailbox::{Mailboxes, cores_of};
 use crate::message::{Message, Open};
 use crate::producer::NO_PRODUCER;
@@ -19,6 +21,8 @@ use crate::stream::Chain;
 
 /// Producers that may be added between the question and its answer.
 const PRODUCERS_MORE: u32 = 2;
+/// What a document with a single producer asks for.
+pub(super) const PRODUCERS_LEAST: u32 = 1 + PRODUCERS_MORE;
 /// Batches that may be added to those whose credit waits, while the document leaves.
 const OWED_MORE: u32 = 256;
 
@@ -34,6 +38,15 @@ enum Stage {
     Listening { missing: u64, first_job: u64 },
 }
 
+/// Who has a document moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// Somebody who names it, and is told what became of it.
+    Somebody,
+    /// Who places documents.
+    Coordinator,
+}
+
 /// A document that leaves.
 #[derive(Debug)]
 pub(super) struct Leaving {
@@ -41,6 +54,7 @@ pub(super) struct Leaving {
     generation: u32,
     place: u32,
     to: u16,
+    asker: Asker,
     stage: Stage,
     producers_max: u32,
     owed_max: u32,
@@ -59,12 +73,23 @@ impl Leaving {
 }
 
 impl Validation {
-    /// Begins to give a document to worker `to`.
+    /// Begins to give a document to worker `to`, as somebody asks.
     pub(crate) fn move_document(
         &mut self,
         slot: u32,
         generation: u32,
         to: u16,
+        boxes: &mut Mailboxes,
+    ) -> Result<(), MoveRefusal> {
+        self.give_document((slot, generation), to, Asker::Somebody, boxes)
+    }
+
+    /// Begins to give a document to worker `to`.
+    pub(super) fn give_document(
+        &mut self,
+        (slot, generation): (u32, u32),
+        to: u16,
+        asker: Asker,
         boxes: &mut Mailboxes,
     ) -> Result<(), MoveRefusal> {
         let registry = &self.registry;
@@ -101,6 +126,7 @@ impl Validation {
             generation,
             place: place as u32,
             to,
+            asker,
             stage: Stage::Preparing,
             producers_max: producers,
             owed_max: owed,
@@ -152,21 +178,23 @@ impl Validation {
         }
     }
 
-    /// The new owner does not take the document. If it has no room, who places documents is told; a
-    /// word that finds no room itself is not missed: the next document is refused, too.
+    /// The new owner does not take the document. If it has no room, who places documents is told, if it
+    /// has asked: nobody shuts a worker by asking for moves by name. A word that finds no room itself is
+    /// not missed: the next document is refused, too.
     pub(super) fn cannot_take(
         &mut self,
-        slot: u32,
-        generation: u32,
+        (slot, generation): (u32, u32),
         reason: CannotTake,
+        no_room: Option<NoRoom>,
         boxes: &mut Mailboxes,
     ) {
-        if let Some(worker) = self.leaving(slot, generation).map(|it| it.to)
-            && reason.is_for_want_of_room()
+        if let Some(&mut Leaving { to: worker, asker: Asker::Coordinator, .. }) =
+            self.leaving(slot, generation)
+            && let Some(no_room) = no_room
         {
             let mailbox = boxes.to(self.coordinator_core);
             if mailbox.room() > 0 {
-                mailbox.send(Message::Full { worker });
+                mailbox.send(Message::Full { slot, generation, worker, no_room });
             }
         }
         self.stays(slot, generation, MoveOutcome::Refused(reason));

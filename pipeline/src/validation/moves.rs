@@ -128,8 +128,8 @@ impl Validation {
             Message::Prepared { slot, generation } => {
                 self.prepared(slot, generation, boxes, now);
             }
-            Message::CannotTake { slot, generation, reason } => {
-                self.cannot_take(slot, generation, reason, boxes);
+            Message::CannotTake { slot, generation, reason, no_room } => {
+                self.cannot_take((slot, generation), reason, no_room, boxes);
             }
             Message::Cancel { slot, generation } => self.cancel(slot, generation, boxes, now),
             Message::Fence { slot, generation } => self.fence(core, slot, generation),

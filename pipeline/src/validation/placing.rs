@@ -7,6 +7,7 @@
 use deltaworks_runtime::clock::Now;
 
 use super::Validation;
+use super::leaving::Asker;
 use crate::document::{DROPPED, LEAVING};
 use crate::heat::{Mark, Work};
 use crate::mailbox::Mailboxes;
@@ -103,7 +104,7 @@ impl Validation {
         }
         if to != self.registry.worker {
             // Its lane ends when the last batch has come this way; refused, it stays what it is.
-            let begun = self.move_document(slot, generation, to, boxes);
+            let begun = self.give_document((slot, generation), to, Asker::Coordinator, boxes);
             self.counts.moves_not_begun += u64::from(begun.is_err());
             return;
         }

@@ -118,6 +118,8 @@ scenarios! {
         documents_are_spread_by_their_load,
         a_worker_can_be_emptied,
         a_worker_without_room_is_left_alone,
+        moves_by_name_shut_no_worker,
+        a_document_that_is_too_large_shuts_no_worker,
         thresholds_change_while_documents_are_there,
         how_even_workers_are_to_be_changes_while_they_work,
     ],

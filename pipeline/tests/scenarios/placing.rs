@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::world::{acknowledged, open, reading, received, world, writing};
+use deltaworks_pipeline::handover::{CannotTake, MoveOutcome};
 use deltaworks_pipeline::heat::{SPAN_NS, Thresholds};
 use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, Peer};
 use deltaworks_pipeline::message::{CloseReason, From, Opened, Policy};
@@ -370,13 +371,21 @@ pub(crate) fn how_even_workers_are_to_be_changes_while_they_work() {
     assert!((4..=6).contains(&guests), "about half of them: {guests}");
 }
 
-/// A worker that had no room for a document is asked for none for a while, and then again; nobody is
-/// harmed.
+/// A worker that had no room for any document, or no place for a guest, is asked for none for a while,
+/// and then again; nobody is harmed.
 pub(crate) fn a_worker_without_room_is_left_alone() {
+    leaves_alone(|config| config.limits.guests_per_worker_max = 1, 0, 1);
+    leaves_alone(scarce_producers, PRODUCERS - 3, 1);
+}
+
+/// Empties the first of two workers into the other, which has so many producers, and room for some
+/// guests.
+fn leaves_alone(change: impl FnOnce(&mut InlineConfig), producers: u32, room: u32) {
     let (mut world, peer, documents) = lopsided(20, |config| {
         config.limits.placement.moves_per_second = 10;
-        config.limits.guests_per_worker_max = 1;
+        change(config);
     });
+    crowd_the_second(&mut world, peer, producers);
     world.coordinator_mut().expect("a coordinator").set_worker(0, false, true);
     let refused = |world: &Inline| world.stages(0).move_counts().refused;
     let spans_until = |world: &mut Inline, refusals: u64| {
@@ -392,13 +401,88 @@ pub(crate) fn a_worker_without_room_is_left_alone() {
     let (first, told) = (refused(&world), counts(&world).full);
     assert!(told > 0 && told <= first, "{told} of {first}: who places documents knows it");
     assert!(first <= 10, "what was on its way, no more than in a second: {first}");
-    assert_eq!(world.stages(1).guest_count(), 1);
+    assert_eq!(world.stages(1).guest_count(), room);
     let spans = spans_until(&mut world, first + 1);
-    assert_eq!(world.stages(1).guest_count(), 1);
+    assert_eq!(world.stages(1).guest_count(), room);
     assert!(spans >= 45, "left alone for {spans} spans only");
     let number = play(&mut world, peer, &documents, 0, 2);
     let told = world.events(peer);
     for document in &documents {
         assert_eq!(acknowledged(&told, document.handle).0, number);
     }
+}
+
+/// Producers of a worker, at most, where room is scarce.
+const PRODUCERS: u32 = 100;
+const PRODUCER_BYTES: u64 = 64;
+
+fn scarce_producers(config: &mut InlineConfig) {
+    config.limits.producers_per_worker_max = PRODUCERS;
+    config.limits.producers_per_document_max = PRODUCERS;
+}
+
+/// Opens a document as many producers, until its worker has so many.
+fn crowd(world: &mut Inline, peer: Peer, name: &str, core: usize, producers: u32) {
+    let mut identity = 1;
+    while world.stages(core).live_bytes().producers < u64::from(producers) * PRODUCER_BYTES {
+        identity += 1;
+        open(world, peer, writing(name, identity));
+    }
+}
+
+fn crowd_the_second(world: &mut Inline, peer: Peer, producers: u32) {
+    let mut names = (0..).map(|number| format!("d{number}"));
+    let its_own = names.find(|name| world.stages(1).document_of_name(name).is_some());
+    crowd(world, peer, &its_own.expect("one of them is there"), 1, producers);
+}
+
+/// Two workers: the second has room for documents of one producer, and not for the first document of
+/// the other, which has many.
+fn with_a_large_one(moves_per_second: u32) -> (Inline, Peer, Vec<Opened>) {
+    let (mut world, peer, documents) = lopsided(13, |config| {
+        config.limits.placement.moves_per_second = moves_per_second;
+        scarce_producers(config);
+    });
+    crowd_the_second(&mut world, peer, PRODUCERS - 30);
+    let large = name_of(&world, documents.first().expect("thirteen"));
+    crowd(&mut world, peer, &large, 0, PRODUCERS - 10);
+    (world, peer, documents)
+}
+
+/// Somebody asks again and again for a move that there is no room for: the worker goes on to be given
+/// the documents that it has room for.
+pub(crate) fn moves_by_name_shut_no_worker() {
+    let (mut world, peer, documents) = with_a_large_one(2);
+    let (large, others) = documents.split_first().expect("thirteen");
+    let (mut number, mut refused) = (0, 0);
+    for _ in 0..100 {
+        let _ = world.move_document(0, large.slot, large.generation, 1);
+        number = play(&mut world, peer, others, number, 1);
+        while let Some(ended) = world.take_moved(0) {
+            let is_it = ended.slot == large.slot;
+            let outcome = MoveOutcome::Refused(CannotTake::Producers);
+            refused += u32::from(is_it && ended.outcome == outcome);
+        }
+    }
+    assert!(refused > 50, "{refused} times");
+    let guests = world.stages(1).guest_count();
+    assert!((4..=6).contains(&guests), "about half of them: {guests}");
+    assert_eq!(counts(&world).full, 0, "who asked was told, and nobody else");
+}
+
+/// A document that is too large for a worker is refused there: the others go on, and it waits.
+pub(crate) fn a_document_that_is_too_large_shuts_no_worker() {
+    let (mut world, peer, documents) = with_a_large_one(4);
+    let (large, others) = documents.split_first().expect("thirteen");
+    // It is told of first.
+    play(&mut world, peer, core::slice::from_ref(large), 0, 2);
+    world.coordinator_mut().expect("a coordinator").set_worker(0, false, true);
+    let mut spans = 0;
+    while (world.stages(1).guest_count() as usize) < others.len() {
+        let_a_span_pass(&mut world);
+        spans += 1;
+        assert!(spans < 45, "{} of them are there", world.stages(1).guest_count());
+    }
+    assert_eq!(counts(&world).full, 1, "it was asked once");
+    assert!(world.stages(0).document_name(large.slot, large.generation).is_some());
 }

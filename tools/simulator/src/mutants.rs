@@ -431,6 +431,12 @@ pub const MUTANTS: &[Mutant] = &[
         text: "self.may_take && !self.is_emptied && !self.is_full",
         replacement: "self.may_take && !self.is_emptied",
     },
+    Mutant {
+        fault: "placement: a worker that has just had no place for a guest is sent more of them",
+        file: "pipeline/src/placement.rs",
+        text: "self.takes_its_own() && !self.is_full_of_guests",
+        replacement: "self.takes_its_own()",
+    },
     // What the simulator has found.
     Mutant {
         fault: "found: a core that waits for room in a ring goes to sleep",
