@@ -93,21 +93,29 @@ pub const MODELS: &[Model] = &[
                 replacement: "            let range = self.nodes.node(at.block, at.index).range;\n            match &mut run {",
             },
             Mutant {
-                fault: "a reader does not move its cursor over what was sent",
-                file: SETTLING,
-                text: "                self.move_cursor(group.subscription, group.after, group.live_bytes);\n",
+                fault: "a reader does not move its cursor over a newest image",
+                file: NEWEST,
+                text: "            entry.place = Place { node: node + 1, block: after.block, index: after.index + 1 };\n",
                 replacement: "",
             },
         ],
     },
     Model {
         name: "stream::models::the_newest_image_is_seen_behind_a_full_block",
-        mutants: &[Mutant {
-            fault: "a reader of the newest image alone does not step over a block's end",
-            file: NEWEST,
-            text: "let after = self.nodes.normalise(at);",
-            replacement: "let after = at;",
-        }],
+        mutants: &[
+            Mutant {
+                fault: "a reader of the newest image alone does not step over a block's end",
+                file: NEWEST,
+                text: "let after = self.nodes.normalise(at);",
+                replacement: "let after = at;",
+            },
+            Mutant {
+                fault: "a reader does not move its cursor over what was sent together",
+                file: SETTLING,
+                text: "                self.move_cursor(group.subscription, group.after, group.live_bytes);\n",
+                replacement: "",
+            },
+        ],
     },
     Model {
         name: "stream::models::a_slow_reader_and_a_fast_one_see_the_same",
