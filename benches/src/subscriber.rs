@@ -145,13 +145,7 @@ impl Subscriber {
     /// Reads the images of a part.
     #[inline(always)]
     fn take_part(&mut self, mut part: &[u8], heard: &mut Heard) {
-        while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
-            let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
-            let length = length as usize;
-            if length < PRELUDE_BYTES {
-                break;
-            }
-            let Some((image, rest)) = part.split_at_checked(length) else { break };
+        while let Some((image, rest)) = split_image(part) {
             self.read(image, heard);
             part = rest;
         }
@@ -191,13 +185,7 @@ impl Subscriber {
     /// As [`Self::take_part`], with a fault at one image.
     #[cold]
     fn take_planted(&mut self, mut part: &[u8]) {
-        while let Some(prelude) = part.first_chunk::<PRELUDE_BYTES>() {
-            let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]);
-            let length = length as usize;
-            if length < PRELUDE_BYTES {
-                break;
-            }
-            let Some((image, rest)) = part.split_at_checked(length) else { break };
+        while let Some((image, rest)) = split_image(part) {
             self.read_planted(image);
             part = rest;
         }
@@ -370,6 +358,17 @@ fn request_of(request: u32, name: &std::sync::Arc<str>, write: bool) -> OpenRequ
         policy: None,
         producer: u64::from(write),
     }
+}
+
+/// The first image of a part, and what lies behind it; `None` if it is not whole, or shorter than a prelude.
+#[inline(always)]
+fn split_image(part: &[u8]) -> Option<(&[u8], &[u8])> {
+    let prelude = part.first_chunk::<PRELUDE_BYTES>()?;
+    let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]) as usize;
+    if length < PRELUDE_BYTES {
+        return None;
+    }
+    part.split_at_checked(length)
 }
 
 #[cfg(test)]

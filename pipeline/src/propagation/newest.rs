@@ -87,15 +87,11 @@ impl Propagation {
     }
 
     /// Moves the cursors of [`Self::gather_newest`] back, and puts a group for each of its images among
-    /// `groups`, where its part stands.
+    /// `groups`, where its part stands. Nothing is allocated, once the list has been as long before.
     #[cold]
     pub(super) fn group_newest(&mut self, groups: &mut Vec<Group>, part_count: usize) {
-        let others = core::mem::take(groups);
-        let mut others = others.into_iter().peekable();
-        for part in 0..part_count {
-            let subscription = self.newest_of[part];
+        for (part, &subscription) in self.newest_of[..part_count].iter().enumerate() {
             if subscription == NO_SUBSCRIPTION {
-                groups.extend(others.next_if(|group| group.part == part));
                 continue;
             }
             let entry = self.subscriptions.get(subscription);
@@ -116,5 +112,6 @@ impl Propagation {
                 more: false,
             });
         }
+        groups.sort_unstable_by_key(|group| group.part);
     }
 }
