@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::callgrind;
-use crate::pairs::{self, Rule, Side, Verdict};
+use crate::pairs::{self, Counts, Rule, Side, Verdict};
 use crate::progress::duration;
 use crate::quantity::quantity;
 use crate::results::{Better, Results, Series};
@@ -91,8 +91,10 @@ pub fn compare(options: &CompareOptions, mut tell: impl FnMut(String)) -> Result
     if !rule.counts_instructions && !options.rule.no_instructions {
         tell("valgrind is not installed: judged by time alone\n".to_owned());
     }
-    let verdicts =
-        pairs::compare(&old, &new, rule, |it| tell(line(it, options.json, Verdict::row)))?;
+    let mut counts = Counts::default();
+    let verdicts = pairs::compare(&old, &new, rule, &mut counts, |it| {
+        tell(line(it, options.json, Verdict::row));
+    })?;
     Ok(!verdicts.iter().any(Verdict::is_lost))
 }
 
@@ -166,8 +168,8 @@ fn change(old: &Series, new: &Series, limit_percent: f64) -> Option<Change> {
 pub struct CalibrateOptions {
     /// A built `throughput`; by default this one.
     pub program: Option<PathBuf>,
-    /// How often each way: so many comparisons with itself, and as many with a loss. One takes two
-    /// minutes or so, so 20 take an hour and a half.
+    /// How often each way: so many comparisons with itself, and as many with a loss. One takes a
+    /// minute or so, so 20 take forty minutes.
     #[arg(long, default_value_t = 20)]
     pub runs: u32,
     /// The loss that is planted, in percent.
@@ -179,7 +181,7 @@ pub struct CalibrateOptions {
 }
 
 /// Compares `own` with itself, and with itself and a planted loss, in turns; `false` unless every one is
-/// judged rightly.
+/// judged rightly. Instructions are counted once for each program and plant.
 ///
 /// # Errors
 /// If it cannot be run.
@@ -195,11 +197,11 @@ pub fn calibrate(
     let rule = options.rule.rule();
     let all_began = std::time::Instant::now();
     let (mut passed, mut found, mut found_by_time, mut found_by_instructions) = (0, 0, 0, 0);
-    let mut longest_s = 0.0_f64;
+    let (mut longest_s, mut counts) = (0.0_f64, Counts::default());
     for round in 1..=options.runs {
         for (name, new) in [("itself", &same), ("itself with a loss", &slower)] {
             let began = std::time::Instant::now();
-            let verdicts = pairs::compare(&old, new, rule, |_| {})?;
+            let verdicts = pairs::compare(&old, new, rule, &mut counts, |_| {})?;
             longest_s = longest_s.max(began.elapsed().as_secs_f64());
             let is_lost = verdicts.iter().any(Verdict::is_lost);
             if name == "itself" {

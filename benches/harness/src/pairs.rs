@@ -109,7 +109,40 @@ impl Verdict {
 const SCENARIOS: [(u32, u32, u32, Option<Loop>); 3] =
     [(1, 10_000, 1, Some(LOOPS[0])), (1, 10_000, 32, Some(LOOPS[1])), (2, 10_000, 8, None)];
 
-/// Compares `new` with `old`; `tell` hears of each scenario.
+/// Instructions per delta that were counted already, by program, loop and arguments: they are the same at every run,
+/// so many comparisons of the same programs need one count.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    known: Vec<(PathBuf, Loop, Vec<String>, f64)>,
+}
+
+impl Counts {
+    fn per_delta(&mut self, program: &Path, of: Loop, more: &[String]) -> Result<f64, String> {
+        self.per_delta_by(program, of, more, || {
+            callgrind::count(program, of, more).map(|it| it.per_delta)
+        })
+    }
+
+    /// What is known, or what `count` says, which is kept.
+    fn per_delta_by(
+        &mut self,
+        program: &Path,
+        of: Loop,
+        more: &[String],
+        count: impl FnOnce() -> Result<f64, String>,
+    ) -> Result<f64, String> {
+        let same =
+            |it: &&(PathBuf, Loop, Vec<String>, f64)| it.0 == program && it.1 == of && it.2 == more;
+        if let Some((.., per_delta)) = self.known.iter().find(same) {
+            return Ok(*per_delta);
+        }
+        let per_delta = count()?;
+        self.known.push((program.to_owned(), of, more.to_vec(), per_delta));
+        Ok(per_delta)
+    }
+}
+
+/// Compares `new` with `old`; `tell` hears of each scenario. What `counts` knows is not counted again.
 ///
 /// # Errors
 /// If either cannot be run.
@@ -117,6 +150,7 @@ pub fn compare(
     old: &Side,
     new: &Side,
     rule: Rule,
+    counts: &mut Counts,
     mut tell: impl FnMut(&Verdict),
 ) -> Result<Vec<Verdict>, String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -143,7 +177,7 @@ pub fn compare(
     for ((cores, documents, batch, counted), (olds, news)) in scenarios.into_iter().zip(rates) {
         // A commit from before the region had a name is judged by time alone.
         let instructions = match counted {
-            Some(of) if rule.counts_instructions => match count_both(old, new, *of) {
+            Some(of) if rule.counts_instructions => match count_both(old, new, *of, counts) {
                 Ok(both) => Some(both),
                 Err(told) => {
                     eprintln!("instructions are not counted: {told}");
@@ -161,20 +195,20 @@ pub fn compare(
 }
 
 /// Instructions per delta of both; what is planted is made as many steps as have its share of them.
-fn count_both(old: &Side, new: &Side, of: Loop) -> Result<(f64, f64), String> {
-    let before = callgrind::count(&old.program, of, &old.more)?.per_delta;
+fn count_both(old: &Side, new: &Side, of: Loop, counts: &mut Counts) -> Result<(f64, f64), String> {
+    let before = counts.per_delta(&old.program, of, &old.more)?;
     let mut more = new.more.clone();
     if new.planted_percent > 0.0 {
-        let with = |steps: u32| {
+        let mut with = |steps: u32| {
             let more = [&new.more[..], &["--plant-steps".to_owned(), steps.to_string()]].concat();
-            callgrind::count(&new.program, of, &more).map(|it| it.per_delta)
+            counts.per_delta(&new.program, of, &more)
         };
         let step = (with(20)? - with(10)?) / 10.0;
         let planted = before * new.planted_percent / (100.0 - new.planted_percent);
         let steps = (planted / step.max(1.0)).round() as u32;
         more.extend(["--plant-steps".to_owned(), steps.to_string()]);
     }
-    let after = callgrind::count(&new.program, of, &more)?.per_delta;
+    let after = counts.per_delta(&new.program, of, &more)?;
     Ok((before, after))
 }
 
@@ -278,5 +312,29 @@ mod tests {
         assert!(lost(0.9, 0.6, Some((100.0, 110.0))) >= 198, "time says nothing here");
         assert_eq!(lost(1.05, 0.01, Some((100.0, 110.0))), 0, "more instructions, and faster");
         assert_eq!(lost(1.0, 0.03, Some((100.0, 104.0))), 0, "less than the limit");
+    }
+
+    #[test]
+    fn what_was_counted_is_counted_once_and_nothing_else_is_taken_for_it() {
+        let mut counts = Counts::default();
+        let mut times = 0;
+        let mut count = |program: &str, of: Loop, more: &[&str], says: f64| {
+            let more: Vec<String> = more.iter().map(|&it| it.to_owned()).collect();
+            counts.per_delta_by(Path::new(program), of, &more, || {
+                times += 1;
+                Ok(says)
+            })
+        };
+        assert_eq!(count("one", LOOPS[0], &[], 1.0), Ok(1.0));
+        assert_eq!(count("one", LOOPS[0], &[], 9.0), Ok(1.0), "known");
+        assert_eq!(count("two", LOOPS[0], &[], 2.0), Ok(2.0));
+        assert_eq!(count("one", LOOPS[1], &[], 3.0), Ok(3.0));
+        assert_eq!(count("one", LOOPS[0], &["--plant-steps", "7"], 4.0), Ok(4.0));
+        assert_eq!(times, 4);
+        let failed =
+            counts.per_delta_by(Path::new("three"), LOOPS[0], &[], || Err("no".to_owned()));
+        assert!(failed.is_err());
+        let again = counts.per_delta_by(Path::new("three"), LOOPS[0], &[], || Ok(5.0));
+        assert_eq!(again, Ok(5.0), "an error is not kept");
     }
 }
