@@ -27,6 +27,20 @@ pub const BYTES_MIN: usize = 36;
 /// Bytes of a payload at most.
 pub const BYTES_MAX: usize = 65_536;
 
+/// How far lengths lie around their mean where they are mixed.
+pub const SPREAD_BYTES: usize = 9;
+
+/// Whether all deltas have one length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lengths {
+    /// One: the stencil of the schema checks them in rows.
+    Equal,
+    /// Many, around the same mean: each is read by itself.
+    #[default]
+    Mixed,
+}
+
 /// What the collection of a run checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -117,6 +131,30 @@ impl Payloads {
     }
 }
 
+/// So many payloads of `mean_bytes` on average: the lengths of each two that follow each other lie equally far,
+/// at most [`SPREAD_BYTES`], below and above it.
+///
+/// # Errors
+/// If there is no such payload.
+pub fn mixed(mean_bytes: usize, count: usize) -> Result<Vec<Vec<u8>>, String> {
+    let lengths = BYTES_MIN + SPREAD_BYTES..=BYTES_MAX - SPREAD_BYTES;
+    if !lengths.contains(&mean_bytes) {
+        return Err(format!("{lengths:?} bytes on average, not {mean_bytes}"));
+    }
+    let mut random = Random(mean_bytes as u64);
+    let mut payloads = Vec::with_capacity(count + 1);
+    while payloads.len() < count {
+        let apart = random.below(1 + SPREAD_BYTES as u64) as usize;
+        for bytes in [mean_bytes - apart, mean_bytes + apart] {
+            let mut payload = Vec::with_capacity(bytes);
+            write_payload(&mut payload, bytes, &mut random);
+            payloads.push(payload);
+        }
+    }
+    payloads.truncate(count);
+    Ok(payloads)
+}
+
 fn write_payload(to: &mut Vec<u8>, bytes: usize, random: &mut Random) {
     // A map of five, the keys, three letters, a position of four bytes, the last field's byte.
     const FIXED: usize = 1 + 3 + 4 + 4 + 5 + 5 + 5 + 5 + 1;
@@ -167,6 +205,11 @@ mod tests {
             assert_eq!(payload.len(), bytes);
         }
         assert!(Payloads::new(BYTES_MIN - 1, 1).is_err());
+        let mixed = mixed(46, 1000).expect("there are such");
+        let lengths: Vec<usize> = mixed.iter().map(Vec::len).collect();
+        assert_eq!(lengths.iter().sum::<usize>(), 46_000);
+        assert!((37..=55).all(|bytes| lengths.contains(&bytes)), "{lengths:?}");
+        assert!(super::mixed(BYTES_MIN, 2).is_err());
         assert!(Payloads::new(BYTES_MAX + 1, 1).is_err());
     }
 

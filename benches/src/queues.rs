@@ -2,7 +2,9 @@
 //!
 //! Question: what does a longer queue buy a publisher that never waits, and what does it cost? One
 //! session writes to some documents as fast as it is let, on a core of its own; one worker validates
-//! them on another, and is slower, so the queue between them is what is measured: how long the
+//! them on another. Where the deltas have many lengths each is read by itself, so the worker is slower than
+//! the publisher, and the queue between them is what is measured; where all have one length it is
+//! faster, and the queue shows how often it looks. It is told how long the
 //! publisher finds no room, how long a batch takes to be answered, how busy the worker is, and what
 //! memory lies in the queue. Credit bounds nothing here, and nobody reads. Every batch must be answered,
 //! in order, and every delta accepted.
@@ -25,16 +27,17 @@ use crate::isolation::inside::{Inside, Queue, Shape};
 use crate::isolation::scenario::SESSIONS;
 use crate::isolation::worker::Worked;
 use crate::isolation::world::{World, play, until};
+use crate::payload::Lengths;
 use crate::sizing::CHUNK_BYTES;
 use crate::spread::Quantiles;
 
 /// Messages that a worker's queue holds.
 pub const CAPACITIES: [u32; 7] = [100, 500, 1000, 2000, 5000, 10_000, 100_000];
-/// Rows of a message: deltas of [`ROW_BYTES`] each.
+/// Rows of a message: deltas of [`ROW_BYTES`] on average.
 pub const ROWS: [u32; 3] = [100, 1000, 10_000];
 /// Documents that the publisher writes to.
 pub const DOCUMENTS: [u32; 4] = [1, 2, 5, 10];
-/// Bytes of a row.
+/// Bytes of a row, on average.
 pub const ROW_BYTES: usize = 46;
 
 /// Bytes of a message in a queue, without its image.
@@ -53,6 +56,9 @@ pub struct QueuesOptions {
     /// Only so many documents; may be given again.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub documents: Vec<u32>,
+    /// Lengths of the rows.
+    #[arg(long, value_enum, default_value_t)]
+    pub lengths: Lengths,
     /// How long each cell is measured.
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     pub seconds: f64,
@@ -72,6 +78,7 @@ const EXAMPLES: &str = "\
 Examples:
   throughput queues
   throughput queues --json --plot queues.svg > queues.jsonl
+  throughput queues --lengths equal
   throughput queues --capacity 1000 --capacity 100000 --rows 100 --documents 1 --seconds 3
 
 Exit codes:
@@ -102,6 +109,8 @@ pub struct Cell {
     pub capacity: u32,
     /// Rows of each message.
     pub rows: u32,
+    /// Lengths of the rows.
+    pub lengths: Lengths,
     /// Bytes of each image.
     pub image_bytes: usize,
     /// Documents.
@@ -188,7 +197,10 @@ fn run_all(options: &QueuesOptions, cpu: usize, tell: impl Fn(&Cell)) -> Result<
     let mut cells = Vec::new();
     let bar = bar(capacities.len() * rows.len() * documents.len());
     for rows in &rows {
-        let template = Rc::new(Template::new(ROW_BYTES, *rows)?);
+        let template = Rc::new(match options.lengths {
+            Lengths::Equal => Template::new(ROW_BYTES, *rows)?,
+            Lengths::Mixed => Template::mixed(ROW_BYTES, *rows)?,
+        });
         for documents in &documents {
             for capacity in &capacities {
                 let cell = measure(options, cpu, *capacity, *documents, &template)?;
@@ -276,6 +288,7 @@ fn measure(
     Ok(Cell {
         capacity,
         rows,
+        lengths: options.lengths,
         image_bytes,
         documents,
         bounded_by: if is_beyond { BoundedBy::Budget } else { BoundedBy::Capacity },

@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use deltaworks_benches::payload::Lengths;
 use deltaworks_benches::queues::{BoundedBy, Cell, QueuesOptions, run};
 
-fn cells(capacity: &[u32], rows: &[u32], documents: &[u32]) -> Option<Vec<Cell>> {
+fn cells(lengths: Lengths, capacity: &[u32], rows: &[u32], documents: &[u32]) -> Option<Vec<Cell>> {
     if core_affinity::get_core_ids().unwrap_or_default().len() < 2 {
         eprintln!("skipped: two CPUs are needed");
         return None;
@@ -16,6 +17,7 @@ fn cells(capacity: &[u32], rows: &[u32], documents: &[u32]) -> Option<Vec<Cell>>
         capacity: capacity.to_vec(),
         rows: rows.to_vec(),
         documents: documents.to_vec(),
+        lengths,
         seconds: 0.05,
         budget_mib: 48,
         plot: Some(plot.clone()),
@@ -36,7 +38,9 @@ fn cells(capacity: &[u32], rows: &[u32], documents: &[u32]) -> Option<Vec<Cell>>
 
 #[test]
 fn every_size_of_message_goes_through_queues_of_every_length() {
-    let Some(cells) = cells(&[100, 1000, 100_000], &[100, 1000], &[1, 10]) else { return };
+    let Some(cells) = cells(Lengths::Mixed, &[100, 1000, 100_000], &[100, 1000], &[1, 10]) else {
+        return;
+    };
     assert_eq!(cells.len(), 12);
     for cell in cells {
         assert!(cell.verified && cell.depth_max > 0, "{cell:?}");
@@ -48,7 +52,7 @@ fn every_size_of_message_goes_through_queues_of_every_length() {
 
 #[test]
 fn the_longest_messages_are_bounded_by_the_budget() {
-    let Some(cells) = cells(&[100, 10_000], &[10_000], &[2]) else { return };
+    let Some(cells) = cells(Lengths::Equal, &[100, 10_000], &[10_000], &[2]) else { return };
     for cell in cells {
         assert!(cell.image_bytes > 460_000 && cell.image_bytes <= 512 << 10);
         assert_eq!(cell.bounded_by, BoundedBy::Budget);

@@ -10,7 +10,7 @@ use deltaworks_image::crc::crc32c;
 use deltaworks_image::header::{COUNT, DOCUMENT, HEADER_BYTES, PAYLOAD_CRC, PRODUCER_SEQUENCE};
 use deltaworks_image::{Kind, Prelude};
 
-use crate::payload::Payloads;
+use crate::payload::{Payloads, mixed};
 
 /// The collection of dear documents, and the schema that makes them dear (RFC 8927): a union that
 /// is inside itself and whose discriminator stands last is read again at every level.
@@ -54,6 +54,16 @@ impl Template {
     pub fn new(delta_bytes: usize, deltas: u32) -> Result<Self, String> {
         let payloads = Payloads::new(delta_bytes, deltas as usize)?;
         let all: Vec<&[u8]> = payloads.run(0).chunks_exact(delta_bytes).collect();
+        Ok(Self::of(&all, true))
+    }
+
+    /// The same of deltas that have many lengths, and `mean_bytes` bytes on average.
+    ///
+    /// # Errors
+    /// If there are no such deltas.
+    pub fn mixed(mean_bytes: usize, deltas: u32) -> Result<Self, String> {
+        let payloads = mixed(mean_bytes, deltas as usize)?;
+        let all: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         Ok(Self::of(&all, true))
     }
 
@@ -141,8 +151,11 @@ mod tests {
     fn batches_are_images_that_pass_and_every_delta_has_its_mark() {
         let schema = Schema::compile(SchemaKind::Cbor, crate::payload::SCHEMA).expect("a schema");
         let mut machine = Machine::new();
-        for (bytes, deltas) in [(46, 1), (46, 32), (65_536, 1)] {
-            let template = Template::new(bytes, deltas).expect("deltas of that length");
+        let templates =
+            [(46, 1), (46, 32), (65_536, 1)].map(|(bytes, deltas)| Template::new(bytes, deltas));
+        for template in templates.into_iter().chain([Template::mixed(46, 33)]) {
+            let template = template.expect("deltas of that length");
+            let deltas = template.deltas();
             let mut out = Vec::new();
             template.write(&mut out, 3, 9, 70_001, 0xdead_0000);
             let inbound = check_batch(&out, &Limits::default()).expect("an image");
