@@ -146,7 +146,7 @@ const PEERS: [(&str, f64); 11] = [
     ("mesh", 20.0),
     ("latency", 70.0),
     ("memory", 60.0),
-    ("idle", 200.0),
+    ("idle", 340.0),
     ("start-up", 10.0),
     ("parked", 20.0),
 ];

@@ -286,7 +286,7 @@ pub const FIGURES: [Figure; 23] = [
         id: "idle",
         title: "Idle sessions",
         question: "What part of a core do connections take that do nothing?",
-        not_measured: "the first minute after they connect; the memory that the kernel takes for a socket.",
+        not_measured: "the first two seconds after they connect; the memory that the kernel takes for a socket.",
         scenario: "idle",
         metric: "cpu-share",
         unit: "share",

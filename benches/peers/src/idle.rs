@@ -1,7 +1,7 @@
 //! Idle sessions: what ten thousand that do nothing cost the server.
 //!
 //! Each has greeted and reads the same document, channel, subject or topic, and answers what it is
-//! asked: deltaworksd pings every 15 s, NATS every two minutes, Redis and Mosquitto never. Bytes are
+//! asked: deltaworksd pings every 30 s, NATS every two minutes, Redis and Mosquitto never. Bytes are
 //! the growth of the process' resident memory; what the kernel takes is the growth of its slabs,
 //! in which both ends of every connection stand.
 

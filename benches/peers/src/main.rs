@@ -75,13 +75,14 @@ pub struct Options {
     /// Seconds of a sample.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Seconds of a sample of idle sessions: at least two ping intervals of the daemon's.
-    #[arg(long, default_value_t = 32.0)]
+    /// Seconds of a sample of idle sessions: whole ping intervals of the daemon's (30 s), so that each
+    /// session is pinged as often as that.
+    #[arg(long, default_value_t = 60.0)]
     idle_seconds: f64,
     /// Sessions that are idle.
     #[arg(long, default_value_t = 10_000)]
     sessions: usize,
-    /// Few cells, two samples of half a second at most, and 16 s for idle sessions: one ping.
+    /// Few cells, two samples of half a second at most, and 30 s for idle sessions: one ping.
     #[arg(long)]
     quick: bool,
     /// Only these peers.
@@ -162,7 +163,7 @@ fn main() -> ExitCode {
             if options.quick {
                 options.samples = options.samples.min(2);
                 options.seconds = options.seconds.min(0.5);
-                options.idle_seconds = options.idle_seconds.min(16.0);
+                options.idle_seconds = options.idle_seconds.min(30.0);
             }
             measure(&options, &scenarios)
         }

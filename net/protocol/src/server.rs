@@ -34,9 +34,9 @@ pub struct Config {
     pub durability: String,
     /// A hello must come this long after the connection (5 s).
     pub hello_deadline_ms: u32,
-    /// A session that is silent for this long is pinged (15 s); told in hello.
+    /// A session that is silent for this long is pinged (30 s); told in hello.
     pub ping_interval_ms: u32,
-    /// A session that is silent for this long is ended (45 s); told in hello.
+    /// A session that is silent for this long is ended (75 s): two pings unanswered; told in hello.
     pub ping_timeout_ms: u32,
 }
 
@@ -49,8 +49,8 @@ impl Default for Config {
             name_bytes_max: crate::message::NAME_BYTES_MAX as u32,
             durability: crate::message::DURABILITY_MEMORY.into(),
             hello_deadline_ms: 5_000,
-            ping_interval_ms: 15_000,
-            ping_timeout_ms: 45_000,
+            ping_interval_ms: 30_000,
+            ping_timeout_ms: 75_000,
         }
     }
 }

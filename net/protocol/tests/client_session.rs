@@ -486,12 +486,12 @@ fn pings_are_answered_and_silence_is_a_fault() {
     let mut server = FakeServer::new();
     let mut user = User::new(Healing::On);
     user.run(&mut server);
-    time_out(&mut server, 15_000);
+    time_out(&mut server, 30_000);
     user.run(&mut server);
-    time_out(&mut server, 40_000);
+    time_out(&mut server, 70_000);
     assert!(!server.is_ended(0), "the pong was heard");
-    assert_eq!(user.session.handle_timeout(user.now_ns + 44_999 * MS), Ok(()));
-    let told = user.session.handle_timeout(user.now_ns + 46_000 * MS);
+    assert_eq!(user.session.handle_timeout(user.now_ns + 74_999 * MS), Ok(()));
+    let told = user.session.handle_timeout(user.now_ns + 76_000 * MS);
     assert_eq!(told, Err(Fault::AnswerTimeout));
 }
 

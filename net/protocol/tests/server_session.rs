@@ -129,17 +129,17 @@ fn a_connection_without_hello_ends_at_its_deadline_whatever_it_sends() {
 #[test]
 fn a_silent_session_is_pinged_and_then_ended() {
     let mut talk = Talk::greeted();
-    assert_eq!(talk.wait(14_999), Request::None);
+    assert_eq!(talk.wait(29_999), Request::None);
     assert_eq!(talk.hear(), [""; 0]);
     assert_eq!(talk.wait(1), Request::None);
     assert_eq!(talk.hear(), ["ping 1"]);
     assert_eq!(talk.wait(10_000), Request::None);
     assert_eq!(talk.hear(), [""; 0], "one ping a silence");
     assert_eq!(talk.say(&Pong { token: 1 }), Request::None);
-    assert_eq!(talk.wait(15_000), Request::None);
+    assert_eq!(talk.wait(30_000), Request::None);
     assert_eq!(talk.hear(), ["ping 2"]);
     talk.session.handle_activity(talk.now_ns);
-    assert_eq!(talk.wait(44_999), Request::None);
+    assert_eq!(talk.wait(74_999), Request::None);
     assert_eq!(talk.hear(), ["ping 3"]);
     assert_eq!(talk.wait(1), Request::End);
     talk.ends_with(ErrorCode::PingTimeout);

@@ -262,15 +262,15 @@ keys! {
             memory "none";
             Reload, Works;
 
-        /// A session that is silent for this long is pinged.
-        ping_interval_seconds: u32 = 15;
+        /// A session that is silent for this long is pinged. Above 60, proxies in between may cut it before.
+        ping_interval_seconds: u32 = 30;
             unit "seconds";
             range Whole(1, TIMEOUT_SECONDS_MAX);
             memory "none";
             Reload, Works;
 
         /// A session that is silent for this long is ended (205); more than the ping interval.
-        ping_timeout_seconds: u32 = 45;
+        ping_timeout_seconds: u32 = 75;
             unit "seconds";
             range Whole(1, TIMEOUT_SECONDS_MAX);
             memory "none";
