@@ -78,7 +78,7 @@ pub struct ChunkMemory {
 
 impl ChunkMemory {
     /// Memory for `regions`, zeroed, mapped and bound but not yet present, and what the kernel
-    /// did not grant. A few system calls; each core then calls [`ChunkMemory::prefault`].
+    /// did not grant. A few system calls; each core then calls [`ChunkMemory::prefault_first`].
     ///
     /// # Errors
     /// If `chunk_bytes` is no power of two from [`CHUNK_BYTES_MIN`] to [`CHUNK_BYTES_MAX`], if
@@ -114,16 +114,65 @@ impl ChunkMemory {
         Ok((this, downgrades))
     }
 
-    /// Makes a region's pages present and locks them, and tells what was not granted. To be
-    /// called by the region's core, on its own thread, before anything uses the region: a page
-    /// comes from where it is first touched. May take a second for a gigabyte.
+    /// Makes a region's pages present and locks them, and tells what was not granted: both halves
+    /// at once. To be called by the region's core, on its own thread, before anything uses the
+    /// region. May take a second for a gigabyte.
     ///
     /// # Panics
     /// If there is no such region.
     pub fn prefault(&self, region: RegionId) -> Vec<Downgrade> {
+        let mut downgrades = self.prefault_first(region);
+        downgrades.extend(self.prefault_rest(region, || true));
+        downgrades
+    }
+
+    /// Has a region's pages locked as soon as they are present, makes its first chunk present, and
+    /// tells what was not granted. To be called by the region's core, on its own thread, before
+    /// anything uses the region. A kernel before 5.14 makes all of it present here.
+    ///
+    /// # Panics
+    /// If there is no such region.
+    pub fn prefault_first(&self, region: RegionId) -> Vec<Downgrade> {
         let (first, region) = self.regions[region.0 as usize];
         let (at, bytes) = self.extent(first, region);
-        self.memory.prefault(at, bytes, region)
+        let mut downgrades: Vec<_> = self.memory.lock(at, bytes).into_iter().collect();
+        match self.memory.populate(at, self.chunk_bytes()) {
+            Ok(true) => {}
+            Ok(false) => self.memory.touch(at, bytes),
+            Err(downgrade) => downgrades.push(downgrade),
+        }
+        downgrades
+    }
+
+    /// Makes the other chunks of a region present, one after another, as long as `goes_on`, and
+    /// tells what was not granted. From any thread, also while the region is used: whoever
+    /// touches a chunk before its turn waits for the kernel there. Pages come from the node that the
+    /// region is bound to; without one, from wherever the kernel has them.
+    ///
+    /// # Panics
+    /// If there is no such region.
+    pub fn prefault_rest(
+        &self,
+        region: RegionId,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Vec<Downgrade> {
+        let (first, region) = self.regions[region.0 as usize];
+        let (at, bytes) = self.extent(first, region);
+        for chunk in (at..at + bytes).step_by(self.chunk_bytes()).skip(1) {
+            if !goes_on() {
+                return Vec::new();
+            }
+            match self.memory.populate(chunk, self.chunk_bytes()) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What is left would be refused, too.
+                Err(Downgrade::NotPresent { error, .. }) => {
+                    return vec![Downgrade::NotPresent { bytes: at + bytes - chunk, error }];
+                }
+                Err(downgrade) => return vec![downgrade],
+            }
+        }
+        self.memory.placed(at, bytes, region).into_iter().collect()
     }
 
     fn extent(&self, first: u32, region: RegionSpec) -> (usize, usize) {
@@ -333,6 +382,40 @@ mod tests {
                 assert!(bytes.iter().all(|byte| *byte == (chunk * 2 + half) as u8 + 1));
             }
         }
+    }
+
+    #[test]
+    fn the_rest_becomes_present_while_the_first_chunk_is_written() {
+        let memory = memory(&[3, 5], CHUNK_BYTES);
+        for region in 0..2 {
+            memory.prefault_first(RegionId(region));
+        }
+        let first = ByteRange::new(ChunkId(3), 0, CHUNK_BYTES as u32);
+        std::thread::scope(|threads| {
+            let rest = threads.spawn(|| memory.prefault_rest(RegionId(1), || true));
+            // SAFETY: one slice, and nobody reads.
+            unsafe { memory.slice_mut(first) }.fill(7);
+            let refused = |it: &Downgrade| matches!(it, Downgrade::NotPresent { .. });
+            assert!(!rest.join().unwrap().iter().any(refused));
+        });
+        // SAFETY: nobody writes any more.
+        assert!(unsafe { memory.slice(first) }.iter().all(|byte| *byte == 7));
+        for chunk in 4..8 {
+            let range = ByteRange::new(ChunkId(chunk), 0, CHUNK_BYTES as u32);
+            // SAFETY: as above.
+            assert!(unsafe { memory.slice(range) }.iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn nothing_more_is_made_present_when_it_is_to_end() {
+        let memory = memory(&[4], CHUNK_BYTES);
+        let mut asked = 0;
+        memory.prefault_rest(RegionId(0), || {
+            asked += 1;
+            asked < 2
+        });
+        assert_eq!(asked, 2, "it is asked before each chunk");
     }
 
     #[test]

@@ -39,6 +39,12 @@ pub use failure::CoreFailure;
 use failure::panic_message;
 use tasks::Tasks;
 
+/// Gets ready for cores, best before the process has a second thread: what the first core would
+/// register before it first sleeps costs nothing then, and some 10 ms later. One system call.
+pub fn prepare_process() {
+    crate::platform::register_barriers();
+}
+
 /// What one core is to be.
 #[derive(Debug, Clone)]
 pub struct CoreConfig {

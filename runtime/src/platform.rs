@@ -8,6 +8,10 @@ mod linux;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub(crate) use linux::{Memory, confine, memlock_limit_bytes};
 #[cfg(all(target_os = "linux", not(loom)))]
+mod barrier;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub(crate) use barrier::register_barriers;
+#[cfg(all(target_os = "linux", not(loom)))]
 mod slice;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub(crate) use slice::ask_for_short_slices;

@@ -68,6 +68,9 @@ impl Server {
         if let Some(doorkeeper) = self.doorkeeper.take() {
             doorkeeper.join();
         }
+        if let Some(prefault) = self.prefault.take() {
+            prefault.join();
+        }
         if drained == Drained::Failed || has_failed {
             Stopped::Failed
         } else if drained == Drained::Complete && sessions == 0 {

@@ -46,6 +46,8 @@ mod planted;
 
 mod server;
 
+mod prefault;
+
 #[cfg(feature = "simulation")]
 pub mod inline;
 

@@ -7,7 +7,7 @@ mod moving;
 mod placing;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deltaworks_pipeline::stages::CoreRole;
@@ -52,7 +52,7 @@ struct Shared {
     workers: Vec<usize>,
     collections: Vec<Labels>,
     budget_bytes: u64,
-    downgrades: Vec<String>,
+    downgrades: Mutex<Vec<String>>,
     accepts: Option<AcceptReader>,
     began: Instant,
     shares: Mutex<Shares>,
@@ -94,7 +94,7 @@ impl Observer {
                 cores,
                 collections,
                 budget_bytes,
-                downgrades: downgrades.iter().map(ToString::to_string).collect(),
+                downgrades: Mutex::new(downgrades.iter().map(ToString::to_string).collect()),
                 accepts,
                 began,
                 shares: Mutex::new(shares),
@@ -143,8 +143,22 @@ impl Observer {
             cores,
             collections: self.collections(),
             latency: Stage::ALL.iter().map(|stage| self.latency(*stage).report()).collect(),
-            downgrades: self.shared.downgrades.clone(),
+            downgrades: self.downgrades().clone(),
         }
+    }
+
+    fn downgrades(&self) -> MutexGuard<'_, Vec<String>> {
+        self.shared.downgrades.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what the system did not grant although the server serves; whether it is news.
+    pub(crate) fn note(&self, downgrade: &Downgrade) -> bool {
+        let (told, mut known) = (downgrade.to_string(), self.downgrades());
+        let is_news = !known.contains(&told);
+        if is_news {
+            known.push(told);
+        }
+        is_news
     }
 
     /// What became of connections.

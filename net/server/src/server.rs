@@ -32,6 +32,7 @@ use crate::doorkeeper::{AcceptCounts, Doorkeeper};
 use crate::listener::{Inherited, Listener};
 use crate::observer::{Observed, Observer};
 use crate::planted::{CorePlants, Plants};
+use crate::prefault::Prefault;
 use crate::settings::{Published, Settings, SettingsHandle, SettingsReader};
 use crate::station::{CoreDoor, Inside, Station, StationAgent};
 use crate::tally::{Tally, tally};
@@ -182,6 +183,7 @@ pub struct Server {
     unix: Vec<PathBuf>,
     downgrades: Vec<Downgrade>,
     observer: Observer,
+    pub(crate) prefault: Option<Prefault>,
 }
 
 impl fmt::Debug for Server {
@@ -279,6 +281,7 @@ impl Server {
             unix,
             downgrades: vec![],
             observer: Observer::new(vec![], vec![], 0, &[], None),
+            prefault: None,
         };
         let mut observed = Vec::new();
         let cores = stages.into_iter().zip(sleepers).zip(inside);
@@ -320,8 +323,8 @@ impl Server {
             }
         }
         drop(told);
-        // Every core that serves sessions tells once that its memory is there.
-        for _ in &serving {
+        // Every core tells once for each of its regions that it can begin.
+        for _ in 0..memory.regions() {
             downgrades.extend(tells.recv().unwrap_or_default());
         }
         downgrades.sort_by_key(ToString::to_string);
@@ -340,6 +343,7 @@ impl Server {
         let accepts = server.doorkeeper.as_ref().map(Doorkeeper::counts_reader);
         let (budget_bytes, downgrades) = (config.budget_bytes, &server.downgrades);
         server.observer = Observer::new(observed, labels, budget_bytes, downgrades, accepts);
+        server.prefault = Some(Prefault::begin(&memory, &server.phase, &server.observer));
         Ok(server)
     }
 
@@ -353,7 +357,7 @@ impl Server {
         &self.unix
     }
 
-    /// What the system did not grant, each once.
+    /// What the system did not grant before the server served, each once.
     pub fn downgrades(&self) -> &[Downgrade] {
         &self.downgrades
     }
@@ -403,7 +407,7 @@ fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core
     Core::spawn(config, sleeper, move |core: LocalCore| async move {
         for region in given.regions {
             // First touch by the pinned thread: pages come from its node.
-            let _ = given.told.send(given.memory.prefault(region));
+            let _ = given.told.send(given.memory.prefault_first(region));
         }
         drop(given.told);
         let door = Arc::clone(&given.inside.door);

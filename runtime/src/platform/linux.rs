@@ -132,38 +132,47 @@ impl Memory {
         if done == 0 { None } else { refused(errno()) }
     }
 
-    /// Makes `bytes` from `at` on present and locks them.
-    pub(crate) fn prefault(&self, at: usize, bytes: usize, region: RegionSpec) -> Vec<Downgrade> {
-        let mut downgrades = Vec::new();
+    /// Has the pages of `bytes` from `at` on locked as soon as they are present.
+    pub(crate) fn lock(&self, at: usize, bytes: usize) -> Option<Downgrade> {
         // SAFETY: the caller's range lies in this mapping, as `ChunkMemory` computed it.
-        let start = unsafe { self.base.add(at) };
-        // SAFETY: populating writes nothing that a read could tell from before.
-        let populated =
-            unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_POPULATE_WRITE) };
-        if populated != 0 {
-            let error = errno();
-            if error == libc::EINVAL {
-                self.touch(at, bytes);
-            } else {
-                downgrades.push(Downgrade::NotPresent { bytes, error });
-                return downgrades;
-            }
-        }
+        let start = unsafe { self.base.add(at) }.as_ptr().cast();
         // SAFETY: locking changes no content; unmapping unlocks.
-        if unsafe { libc::mlock(start.as_ptr().cast(), bytes) } != 0 {
-            downgrades.push(Downgrade::NotLocked { bytes, limit_bytes: memlock_limit_bytes() });
+        let mut locked = unsafe { libc::mlock2(start, bytes, libc::MLOCK_ONFAULT as _) };
+        if locked != 0 && matches!(errno(), libc::ENOSYS | libc::EINVAL) {
+            // A kernel before 4.4: there, locking makes all of them present.
+            // SAFETY: as above.
+            locked = unsafe { libc::mlock(start, bytes) };
         }
-        if let Some(node) = region.numa_node {
-            let elsewhere = self.pages_elsewhere(at, bytes, node);
-            if elsewhere > 0 {
-                downgrades.push(Downgrade::ElsewhereThanAsked { node, samples: elsewhere });
-            }
+        (locked != 0).then(|| Downgrade::NotLocked { bytes, limit_bytes: memlock_limit_bytes() })
+    }
+
+    /// Makes `bytes` from `at` on present; `false` if the kernel knows no call for it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub(crate) fn populate(&self, at: usize, bytes: usize) -> Result<bool, Downgrade> {
+        // SAFETY: the caller's range lies in this mapping, as `ChunkMemory` computed it.
+        let start = unsafe { self.base.add(at) }.as_ptr().cast();
+        // SAFETY: populating writes nothing that a read could tell from before, also if another
+        // thread writes there meanwhile.
+        match unsafe { libc::madvise(start, bytes, libc::MADV_POPULATE_WRITE) } {
+            0 => Ok(true),
+            _ => match errno() {
+                libc::EINVAL => Ok(false),
+                error => Err(Downgrade::NotPresent { bytes, error }),
+            },
         }
-        downgrades
+    }
+
+    /// What of `bytes` from `at` on lies on another node than the region's.
+    pub(crate) fn placed(&self, at: usize, bytes: usize, region: RegionSpec) -> Option<Downgrade> {
+        let node = region.numa_node?;
+        let samples = self.pages_elsewhere(at, bytes, node);
+        (samples > 0).then_some(Downgrade::ElsewhereThanAsked { node, samples })
     }
 
     /// For kernels before 5.14: reads and writes a byte of each page.
-    fn touch(&self, at: usize, bytes: usize) {
+    pub(crate) fn touch(&self, at: usize, bytes: usize) {
         for page in (at..at + bytes).step_by(PAGE_BYTES) {
             // SAFETY: in the mapping, whose bytes may be touched atomically by anybody.
             unsafe {
@@ -246,4 +255,45 @@ pub(crate) fn memlock_limit_bytes() -> u64 {
 
 fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk_memory::{CHUNK_BYTES, ChunkId, ChunkMemory, RegionId};
+
+    /// How many pages of a memory's chunks are present.
+    fn present_pages(memory: &ChunkMemory) -> usize {
+        let base = memory.base_ptr(ChunkId(0));
+        let bytes = memory.chunks() as usize * memory.chunk_bytes();
+        let mut told = vec![0_u8; bytes / PAGE_BYTES];
+        // SAFETY: the range is that of the chunks, which are mapped; a byte is told for each page of it.
+        let asked = unsafe { libc::mincore(base.as_ptr().cast(), bytes, told.as_mut_ptr()) };
+        assert_eq!(asked, 0, "{}", io::Error::last_os_error());
+        told.iter().filter(|told| **told & 1 != 0).count()
+    }
+
+    #[test]
+    fn first_one_chunk_is_present_and_then_all_are() {
+        let regions = [RegionSpec { chunks: 3, numa_node: None }; 2];
+        let (memory, _) = ChunkMemory::new(&regions, CHUNK_BYTES).unwrap();
+        let of_chunk = CHUNK_BYTES / PAGE_BYTES;
+        assert_eq!(present_pages(&memory), 0, "a page that nobody has touched shows");
+        let probe = Memory::map(CHUNK_BYTES, CHUNK_BYTES, &mut Vec::new()).unwrap();
+        if !matches!(probe.populate(0, PAGE_BYTES), Ok(true)) {
+            return eprintln!("this kernel, before 5.14, does not make pages present when asked");
+        }
+        memory.prefault_first(RegionId(0));
+        assert_eq!(present_pages(&memory), of_chunk);
+        let mut chunks = 0;
+        memory.prefault_rest(RegionId(0), || {
+            chunks += 1;
+            chunks < 2
+        });
+        assert_eq!(present_pages(&memory), 2 * of_chunk, "it has stopped when it was told to");
+        memory.prefault_rest(RegionId(0), || true);
+        assert_eq!(present_pages(&memory), 3 * of_chunk);
+        memory.prefault(RegionId(1));
+        assert_eq!(present_pages(&memory), 6 * of_chunk);
+    }
 }

@@ -53,9 +53,19 @@ impl Memory {
         None
     }
 
-    pub(crate) fn prefault(&self, _: usize, _: usize, _: RegionSpec) -> Vec<Downgrade> {
-        Vec::new()
+    pub(crate) fn lock(&self, _: usize, _: usize) -> Option<Downgrade> {
+        None
     }
+
+    pub(crate) fn populate(&self, _: usize, _: usize) -> Result<bool, Downgrade> {
+        Ok(true)
+    }
+
+    pub(crate) fn placed(&self, _: usize, _: usize, _: RegionSpec) -> Option<Downgrade> {
+        None
+    }
+
+    pub(crate) fn touch(&self, _: usize, _: usize) {}
 
     /// Says to a model that the bytes are read now.
     #[inline(always)]

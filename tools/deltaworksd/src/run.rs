@@ -68,6 +68,8 @@ fn write_out(text: &[u8]) -> Result<ExitCode, Failure> {
 
 fn serve(options: &Options, effective: &Effective) -> Result<ExitCode, Failure> {
     let config = &effective.config;
+    // Before there is a second thread.
+    deltaworks_runtime::core::prepare_process();
     let arrangement = Arrangement::new(config)?;
     let levels = logging::begin(&config.log);
     // Signals are taken from here on, so that one that comes early is not lost.
