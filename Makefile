@@ -70,7 +70,7 @@ stress: ## The stress tests, optimised: TIMES=100 times as long as in `make test
 sim: ## The simulator: 10,000 seeds, or SEEDS=0..1000000
 	$(CARGO) run --locked --profile sim -p deltaworks-simulator --bin sim -- --seeds $(or $(SEEDS),0..10000)
 
-sim-mutants: ## Plants bugs in the server one at a time: a seed of the simulator must find each (OPTIONS="--part 1/4")
+sim-mutants: ## Plants bugs in the server: a seed of the simulator must find each (OPTIONS="--part 1/4")
 	$(CARGO) run --locked --profile sim -p deltaworks-simulator --bin sim-mutants -- $(OPTIONS)
 
 stress-mutants: ## Plants faults of logic, and wants the stress tests to find each

@@ -39,9 +39,19 @@ impl Copy {
     /// If its text does not stand exactly once in its file, or the file cannot be written.
     pub fn plant(&self, mutant: &Mutant) -> Result<Planted, String> {
         let told = |error: io::Error| format!("{} ({}): {error}", mutant.fault, mutant.file);
-        let path = self.top.join(mutant.file);
+        let whole = fs::read_to_string(self.top.join(mutant.file)).map_err(told)?;
+        self.put(mutant.file, &mutant.apply(&whole)?)
+    }
+
+    /// Puts `text` in the place of the file's, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub(crate) fn put(&self, file: &str, text: &str) -> Result<Planted, String> {
+        let told = |error: io::Error| format!("{file}: {error}");
+        let path = self.top.join(file);
         let whole = fs::read_to_string(&path).map_err(told)?;
-        fs::write(&path, mutant.apply(&whole)?).map_err(told)?;
+        fs::write(&path, text).map_err(told)?;
         Ok(Planted { path, whole })
     }
 }

@@ -1,8 +1,9 @@
-//! Faults as rows of text, planted in copies of the sources one at a time.
+//! Faults as rows of text, planted in copies of the sources.
 //!
 //! ```text
-//!  sources ──▶ copy 1 ─ plant ─ build ─ judge ─ restore ─▶ next row
-//!         └──▶ copy 2 ─ plant ─ build ─ judge ─ restore ─▶ next row
+//!  sources ──▶ copy 1 ─ all, behind switches ─ build ─▶ one program ─ switch on ─ judge ─▶ next row
+//!         ├──▶ copy 1 ─ plant ─ build ─ judge ─ restore ─▶ next row that must be alone
+//!         └──▶ copy 2 ─ plant ─ build ─ judge ─ restore ─▶ next row that must be alone
 //! ```
 //!
 //! For programs that show that a test can fail. A fault is a text that stands exactly once in a
@@ -13,6 +14,12 @@
 pub mod mutant;
 
 pub mod copy;
+
+mod body;
+
+mod guard;
+
+pub mod switchboard;
 
 pub mod workshop;
 

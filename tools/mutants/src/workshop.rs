@@ -9,6 +9,8 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use crate::copy::Copy;
+use crate::mutant::Mutant;
+use crate::switchboard::Switchboard;
 
 /// A copy of the sources, and where it is built.
 #[derive(Debug)]
@@ -20,6 +22,11 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// A file for what a program says that runs here.
+    pub fn output(&self) -> PathBuf {
+        self.build.with_extension("output")
+    }
+
     /// Deletes the build folder.
     fn empty(&self) -> Result<(), String> {
         match std::fs::remove_dir_all(&self.build) {
@@ -51,22 +58,26 @@ impl Workshop {
         Ok(Self { benches: benches.collect::<io::Result<_>>()? })
     }
 
-    /// Builds the unchanged sources at the first bench, and gives the others what it built where
-    /// they have nothing: what the copies share is built once. A run that was interrupted can leave
-    /// a build folder with which nothing links any more: one that fails is deleted, and built or
-    /// given once more.
+    /// Builds the unchanged sources at the first bench. A run that was interrupted can leave a build
+    /// folder with which nothing links any more: one that fails is deleted, and built once more.
     ///
     /// # Errors
-    /// What `build` says of an empty folder, or why a folder cannot be deleted or copied.
+    /// What `build` says of an empty folder, or why a folder cannot be deleted.
     pub fn prepare<R>(&self, build: impl Fn(&Bench) -> Result<R, String>) -> Result<R, String> {
         let first = &self.benches[0];
-        let built = match build(first) {
-            Ok(built) => built,
-            Err(_) => {
-                first.empty()?;
-                build(first)?
-            }
-        };
+        build(first).or_else(|_| {
+            first.empty()?;
+            build(first)
+        })
+    }
+
+    /// Gives the other benches what the first has built where they have nothing, or nothing that
+    /// `build` can go on with: what the copies share is built once.
+    ///
+    /// # Errors
+    /// If a folder cannot be deleted or copied.
+    pub fn share<R>(&self, build: impl Fn(&Bench) -> Result<R, String>) -> Result<(), String> {
+        let first = &self.benches[0];
         for bench in &self.benches[1..] {
             if bench.build.exists() {
                 if build(bench).is_ok() {
@@ -80,7 +91,19 @@ impl Workshop {
                 return Err(format!("{} cannot be copied", first.build.display()));
             }
         }
-        Ok(built)
+        Ok(())
+    }
+
+    /// Builds one program with all of `faults` that can stand behind a switch, at the first bench.
+    ///
+    /// # Errors
+    /// See [`Switchboard::new`].
+    pub fn switchboard(
+        &self,
+        faults: &[&Mutant],
+        build: impl Fn(&Bench) -> Result<PathBuf, String>,
+    ) -> Result<Switchboard, String> {
+        Switchboard::new(&self.benches[0], faults, build)
     }
 
     /// Does `work` for each of `jobs` at some bench, and tells the results one by one as they
@@ -138,11 +161,13 @@ mod tests {
         fs::create_dir_all(top.join("from")).unwrap();
         fs::write(top.join("from/one.rs"), "1").unwrap();
         let workshop = Workshop::new(&top.join("from"), &top.join("benches"), 2).unwrap();
-        let built = workshop.prepare(|bench| {
+        let build = |bench: &Bench| {
             fs::create_dir_all(&bench.build).map_err(|error| error.to_string())?;
             fs::write(bench.build.join("built"), "").map_err(|error| error.to_string())
-        });
-        built.unwrap();
+        };
+        workshop.prepare(build).unwrap();
+        assert!(!top.join("benches/1/build").exists());
+        workshop.share(build).unwrap();
         assert!(top.join("benches/1/build/built").exists(), "the second bench got the build");
 
         let jobs = [("a", 0), ("b", 1), ("a", 2), ("b", 3), ("a", 4)];
@@ -179,6 +204,7 @@ mod tests {
             fs::write(workshop.benches[number].build.join("broken"), "").unwrap();
         }
         workshop.prepare(build).unwrap();
+        workshop.share(build).unwrap();
         for bench in &workshop.benches {
             assert!(bench.build.join("built").exists() && !bench.build.join("broken").exists());
         }

@@ -8,12 +8,21 @@ use deltaworks_mutants::mutant::Mutant;
 /// A fault, and the test that must find it.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// Whether the test is the server's own.
-    pub is_of_server: bool,
+    /// Where the test stands.
+    pub tests: Tests,
     /// The test's path, module included.
     pub test: &'static str,
     /// The fault.
     pub mutant: Mutant,
+}
+
+/// The tests of one program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tests {
+    /// This crate's.
+    Stress,
+    /// The server's own.
+    Server,
 }
 
 const RING: &str = "ring::every_value_arrives_once_in_order_and_whole";
@@ -165,11 +174,11 @@ pub const ROWS: &[Row] = &[
 ];
 
 const fn of(test: &'static str, mutant: Mutant) -> Row {
-    Row { is_of_server: false, test, mutant }
+    Row { tests: Tests::Stress, test, mutant }
 }
 
 const fn of_server(test: &'static str, mutant: Mutant) -> Row {
-    Row { is_of_server: true, test, mutant }
+    Row { tests: Tests::Server, test, mutant }
 }
 
 #[cfg(test)]

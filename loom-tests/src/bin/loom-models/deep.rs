@@ -5,13 +5,14 @@
 //! model is done when a higher bound explores no more than the one before.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use deltaworks_loom_tests::table::Model;
 use deltaworks_mutants::workshop::Workshop;
 
 use crate::report::Report;
-use crate::run::{Depth, Explored, Outcome, run};
+use crate::run::{Depth, Explored, Outcome, model, run};
 
 /// The first share of time.
 const SHARE: Duration = Duration::from_secs(60);
@@ -44,7 +45,7 @@ pub(crate) fn explore(
                 let left = at_most.saturating_sub(start.elapsed());
                 let at_most = dive.share.min(left).max(Duration::from_secs(1));
                 let depth = Depth { preemptions: Some(dive.preemptions), at_most: Some(at_most) };
-                run(test, dive.model.name, bench, &depth)
+                run(model(Command::new(test), dive.model.name), bench, &depth)
             },
             |dive, outcome| {
                 let (next, note) = dive.after(&outcome);

@@ -1,10 +1,13 @@
 //! Explores every model, then plants every mutant and wants its model to fail.
 //!
 //! Works on copies of the sources under the target folder, so that a fault never stands in the
-//! tree; as many copies as there are cores, each with a build folder of its own. One line for each
-//! model, one for each mutant with its verdict, and last the sums.
+//! tree; as many copies as there are cores, each with a build folder of its own. The models are
+//! explored as they ship. Most mutants are built once, all in one program and each behind a switch,
+//! the others one at a time. One line for each model, one for each mutant with its verdict, one for
+//! each model that passes in that program with no mutant on, and last the sums.
 
 mod deep;
+mod mutants;
 mod report;
 mod run;
 
@@ -15,15 +18,17 @@ use std::time::Duration;
 
 use clap::Parser;
 use deltaworks_loom_tests::STORIES;
-use deltaworks_loom_tests::table::{Model, Mutant};
-use deltaworks_mutants::workshop::{Bench, Workshop};
+use deltaworks_loom_tests::table::Model;
+use deltaworks_mutants::workshop::Workshop;
+use mutants::changes;
 use report::Report;
-use run::{Depth, Outcome, build, run};
+use run::{Depth, build, model, run};
 
 /// Runs the models of what two cores share, and shows that their mutants are found.
 ///
 /// Exit code 0 only if every model passes and every mutant is found by its model: by an assertion
-/// or by loom itself, not by a time-out or a compile error.
+/// or by loom itself, not by a time-out or a compile error. Mutants that can be are built together,
+/// each behind a switch; with none on, the models must pass in that program, too.
 #[derive(Parser)]
 #[command(
     name = "loom-models",
@@ -31,6 +36,7 @@ use run::{Depth, Outcome, build, run};
   loom-models                      all models and all mutants
   loom-models doorbell             those of one subject
   loom-models --models-only ring   without mutants
+  loom-models --mutants-only       mutants without the models: what a change of their rows needs
   loom-models --deep --minutes 90  ever higher preemption bounds, for an hour and a half"
 )]
 struct Options {
@@ -40,6 +46,9 @@ struct Options {
     /// Leaves the mutants out
     #[arg(long)]
     models_only: bool,
+    /// Leaves the models out, but for what shows that mutants are not found by accident
+    #[arg(long, conflicts_with = "models_only")]
+    mutants_only: bool,
     /// Explores the models with ever higher preemption bounds, without mutants
     #[arg(long)]
     deep: bool,
@@ -84,7 +93,8 @@ fn all(options: &Options) -> Result<usize, String> {
         .map_err(|error| format!("copying the sources: {error}"))?;
     let changes = if options.models_only { Vec::new() } else { changes(&models) };
     let rows: usize = changes.iter().map(|change| change.rows.len()).sum();
-    let mut report = Report::new(options.json, models.len() + rows);
+    let explored = if options.mutants_only { 0 } else { models.len() };
+    let mut report = Report::new(options.json, explored + rows);
     report.progress("building the models");
     let test = workshop.prepare(build).map_err(|told| format!("the models:\n{told}"))?;
     same_models(&test)?;
@@ -96,67 +106,20 @@ fn all(options: &Options) -> Result<usize, String> {
 
     report.progress("exploring the models");
     workshop.each(
-        &models,
+        &models[..explored],
         |_| "",
-        |bench, model| run(&test, model.name, bench, &Depth::default()),
+        |bench, it| run(model(Command::new(&test), it.name), bench, &Depth::default()),
         |model, outcome| {
             report.model(model, &outcome);
             report.progress("exploring the models");
         },
     );
-    let mut broken = Vec::new();
-    workshop.each(
-        &changes,
-        |change| change.mutant.file,
-        plant,
-        |change, outcomes| {
-            match outcomes {
-                Ok(outcomes) => {
-                    for ((model, mutant), outcome) in change.rows.iter().zip(outcomes) {
-                        report.mutant(model, mutant, &outcome);
-                    }
-                }
-                Err(reason) => broken.push(reason),
-            }
-            report.progress("planting mutants");
-        },
-    );
-    let failed = report.end();
-    if broken.is_empty() { Ok(failed) } else { Err(broken.join("\n")) }
-}
-
-/// One change of the sources, and the rows that it serves.
-struct Change<'a> {
-    mutant: &'a Mutant,
-    rows: Vec<(&'a Model, &'a Mutant)>,
-}
-
-fn changes<'a>(models: &[&'a Model]) -> Vec<Change<'a>> {
-    let mut changes: Vec<Change<'a>> = Vec::new();
-    for (model, mutant) in
-        models.iter().flat_map(|model| model.mutants.iter().map(move |mutant| (*model, mutant)))
-    {
-        let same = changes.iter_mut().find(|change| change.mutant.is_same_change(mutant));
-        match same {
-            Some(change) => change.rows.push((model, mutant)),
-            None => changes.push(Change { mutant, rows: vec![(model, mutant)] }),
-        }
+    if changes.is_empty() {
+        return Ok(report.end());
     }
-    changes
-}
-
-/// What the models say of the source with the change in it. The source is whole again afterwards.
-fn plant(bench: &Bench, change: &Change<'_>) -> Result<Vec<Outcome>, String> {
-    let _planted = bench.copy.plant(change.mutant)?;
-    let test = match build(bench) {
-        Ok(test) => test,
-        Err(errors) => {
-            let not_built = |_: &_| Outcome::NotBuilt { errors: errors.clone() };
-            return Ok(change.rows.iter().map(not_built).collect());
-        }
-    };
-    let judge = |(model, _): &(&Model, &Mutant)| run(&test, model.name, bench, &Depth::default());
-    Ok(change.rows.iter().map(judge).collect())
+    let judged = mutants::judge_all(&workshop, &changes, &mut report);
+    let failed = report.end();
+    judged.map(|()| failed)
 }
 
 /// Every row must match exactly once, also those that are not asked for, so that none rots.
@@ -202,16 +165,5 @@ mod tests {
     fn every_row_matches_once() {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         check_rows(&top).unwrap();
-    }
-
-    #[test]
-    fn one_build_serves_the_same_change_of_several_models() {
-        const ROW: Mutant = Mutant { fault: "one", file: "a.rs", text: "a", replacement: "b" };
-        const OTHER: Mutant = Mutant { text: "c", ..ROW };
-        let one = Model { name: "one", mutants: &[ROW, OTHER] };
-        let two = Model { name: "two", mutants: &[Mutant { fault: "two", ..ROW }] };
-        let changes = changes(&[&one, &two]);
-        let served: Vec<usize> = changes.iter().map(|change| change.rows.len()).collect();
-        assert_eq!(served, [2, 1]);
     }
 }

@@ -23,6 +23,11 @@ impl Report {
         Self { is_json, shows_progress, expected, passed: 0, failed: 0 }
     }
 
+    /// So many judgements more.
+    pub(crate) fn expect(&mut self, more: usize) {
+        self.expected += more;
+    }
+
     pub(crate) fn model(&mut self, model: &Model, outcome: &Outcome) {
         let is_good = outcome.is_passed();
         let line = format!("model   {:<76} {outcome}", model.name);
@@ -33,20 +38,40 @@ impl Report {
         }
     }
 
-    pub(crate) fn mutant(&mut self, model: &Model, mutant: &Mutant, outcome: &Outcome) {
+    /// A mutant, which was built alone or with others.
+    pub(crate) fn mutant(
+        &mut self,
+        (model, mutant): (&Model, &Mutant),
+        is_alone: bool,
+        outcome: &Outcome,
+    ) {
         let is_dead = outcome.is_failed();
         let verdict = if is_dead { "dead" } else { "ALIVE" };
-        let line = format!("mutant  {}: {} [{outcome}] {verdict}", model.name, mutant.fault);
+        let alone = if is_alone { "; built alone" } else { "" };
+        let Model { name, .. } = model;
+        let line = format!("mutant  {name}: {} [{outcome}{alone}] {verdict}", mutant.fault);
         let fields = json!({
             "model": model.name,
             "mutant": mutant.fault,
             "file": mutant.file,
+            "alone": is_alone,
             "dead": is_dead,
             "outcome": figures(outcome),
         });
         self.tell(&line, &fields, is_dead);
         if let Outcome::NotBuilt { errors } = outcome {
             eprintln!("{errors}");
+        }
+    }
+
+    /// A model in the program of the mutants, none of them on.
+    pub(crate) fn control(&mut self, name: &str, outcome: &Outcome) {
+        let is_good = outcome.is_passed();
+        let line = format!("control {name:<76} {outcome}");
+        let fields = json!({ "control": name, "passed": is_good, "outcome": figures(outcome) });
+        self.tell(&line, &fields, is_good);
+        if let Some(output) = outcome.output() {
+            eprintln!("{output}");
         }
     }
 

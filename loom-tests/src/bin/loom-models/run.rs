@@ -1,7 +1,7 @@
 //! Building the models under `cfg(loom)`, and running one of them within a time.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,6 +54,14 @@ impl Outcome {
         }
     }
 
+    /// How long it ran, if it ended.
+    pub(crate) fn took(&self) -> Duration {
+        match self {
+            Outcome::Passed { took, .. } | Outcome::Failed { took, .. } => *took,
+            _ => Duration::ZERO,
+        }
+    }
+
     pub(crate) fn is_passed(&self) -> bool {
         matches!(self, Outcome::Passed { .. })
     }
@@ -92,12 +100,15 @@ pub(crate) fn build(bench: &Bench) -> Result<PathBuf, String> {
     cargo::build(bench.copy.top(), &bench.build, "--cfg loom", &arguments)
 }
 
+/// The call of a test program that runs one model.
+pub(crate) fn model(mut program: Command, name: &str) -> Command {
+    program.args([name, "--exact", "--nocapture", "--test-threads", "1"]);
+    program
+}
+
 /// Runs one model to its end, or to the deadline.
-pub(crate) fn run(test: &Path, model: &str, bench: &Bench, depth: &Depth) -> Outcome {
-    let mut command = Command::new(test);
-    command
-        .args([model, "--exact", "--nocapture", "--test-threads", "1"])
-        .env("RUST_BACKTRACE", "0");
+pub(crate) fn run(mut command: Command, bench: &Bench, depth: &Depth) -> Outcome {
+    command.env("RUST_BACKTRACE", "0");
     // loom's own variables could end an exploration early, and it would look whole.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LOOM_") {
@@ -111,7 +122,7 @@ pub(crate) fn run(test: &Path, model: &str, bench: &Bench, depth: &Depth) -> Out
         command.env("LOOM_MAX_DURATION", at_most.as_secs().to_string());
     }
     let deadline = DEADLINE + depth.at_most.unwrap_or_default();
-    match bounded::run(&mut command, deadline, &bench.build.join("output")) {
+    match bounded::run(&mut command, deadline, &bench.output()) {
         Ok(ended) => judge(ended),
         Err(error) => {
             Outcome::Odd { reason: format!("starting the model: {error}"), output: String::new() }

@@ -1,5 +1,7 @@
-//! Plants the bugs of `mutants.rs` one at a time in copies of the sources, and tells which seed finds
-//! each.
+//! Plants the bugs of `mutants.rs` in copies of the sources, and tells which seed finds each.
+//!
+//! Most of them are built once, all in one program and each behind a switch; the others one at a
+//! time. All seeds must pass in that program with no switch on, and in the one without bugs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -26,9 +28,10 @@ const DEADLINE: Duration = Duration::from_secs(900);
   sim-mutants --part 2/4         the second quarter of them: a night that is too short does the next one
   sim-mutants --seeds 100000     looks longer
 
-Each bug has a line, with its place among them and the time that it took, that ends in `found` or
-`NOT FOUND`. Exit code: 0 if all were found, 1 if not or if
-a row does not match the sources, 2 for a usage error."
+Bugs that can be are built together, each behind a switch, the others one at a time. Each has a
+line, with its place among them and the time that all took so far, that ends in `found` or `NOT
+FOUND`. Exit code: 0 if all were found, 1 if not or if a row does not match the sources, 2 for a
+usage error."
 )]
 struct Options {
     /// Only bugs whose name has this in it, or one of these.
@@ -99,16 +102,27 @@ fn judge_all(options: &Options, rows: &[&Mutant]) -> Result<usize, String> {
     let place = options.place.clone().unwrap_or_else(|| top.join("target/sim-mutants"));
     let workshop = Workshop::new(&top, &place, options.benches)
         .map_err(|error| format!("{}: {error}", place.display()))?;
-    let unplanted = workshop.prepare(build)?;
-    if let Some(seed) = first_failure(options, &unplanted, &place.join("report.json"))? {
-        return Err(format!("seed {seed} fails with no bug planted: nothing would be shown"));
+    let must_pass = |program, what| match first_failure(options, program, &place.join("output"))? {
+        None => Ok(()),
+        Some(seed) => Err(format!("seed {seed} fails with no bug {what}: nothing would be shown")),
+    };
+    must_pass(Command::new(workshop.prepare(build)?), "planted")?;
+    let board = workshop.switchboard(rows, build)?;
+    must_pass(board.command(None), "on")?;
+    if !board.holds_all(rows.len()) {
+        workshop.share(build)?;
     }
     let (mut missed, mut told, began) = (0, 0, Instant::now());
+    let places: Vec<usize> = (0..rows.len()).collect();
     workshop.each(
-        rows,
-        |row| row.file,
-        |bench, row| judge(options, bench, row),
-        |row, verdict| {
+        &places,
+        |place| rows[*place].file,
+        |bench, place| match board.holds(*place) {
+            true => first_failure(options, board.command(Some(*place)), &bench.output()),
+            false => judge_alone(options, bench, rows[*place]),
+        },
+        |place, verdict| {
+            let row = rows[*place];
             let (word, what) = match &verdict {
                 Ok(Some(seed)) => ("found", format!("seed {seed}")),
                 Ok(None) => ("NOT FOUND", String::new()),
@@ -131,15 +145,18 @@ fn build(bench: &Bench) -> Result<PathBuf, String> {
     cargo::build(bench.copy.top(), &bench.build, "", &[&arguments[..], &config].concat())
 }
 
-/// The first seed that finds a bug.
-fn judge(options: &Options, bench: &Bench, row: &Mutant) -> Result<Option<u64>, String> {
+/// The first seed that finds a bug that must be planted alone.
+fn judge_alone(options: &Options, bench: &Bench, row: &Mutant) -> Result<Option<u64>, String> {
     let _planted = bench.copy.plant(row)?;
-    first_failure(options, &build(bench)?, &bench.build.join("report.json"))
+    first_failure(options, Command::new(build(bench)?), &bench.output())
 }
 
-/// The first seed that fails in `program`, whose words go through the file `output`.
-fn first_failure(options: &Options, program: &Path, output: &Path) -> Result<Option<u64>, String> {
-    let mut command = Command::new(program);
+/// The first seed that fails in the program of `command`, whose words go through the file `output`.
+fn first_failure(
+    options: &Options,
+    mut command: Command,
+    output: &Path,
+) -> Result<Option<u64>, String> {
     command.args(["--no-shrink", "--json", "--seeds", &format!("0..{}", options.seeds)]);
     let ended = bounded::run(&mut command, DEADLINE, output).map_err(|error| error.to_string())?;
     if ended.status.is_none() {
