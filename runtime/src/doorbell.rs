@@ -14,6 +14,7 @@
 //! | 0 | awake, or a wake is under way | the sleeper, to 1, before its last look |
 //! | 1 | asleep or about to be | a ringer, to 0, who then wakes; the sleeper, to 0, once awake |
 
+use crate::fences::Fences;
 use crate::padded::Padded;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
@@ -33,26 +34,34 @@ struct Shared {
     wake: Box<dyn Wake>,
 }
 
-/// Both sides of a new doorbell whose sleeper is woken by `wake`. Allocates twice.
+/// Both sides of a new doorbell whose sleeper is woken by `wake`, and sleeps so seldom that it fences
+/// for its ringers where the kernel can. Allocates twice; a system call.
 pub fn doorbell(wake: impl Wake + 'static) -> (Doorbell, Sleeper) {
+    doorbell_with(Fences::lopsided(), wake)
+}
+
+/// The same with these `fences`.
+pub fn doorbell_with(fences: Fences, wake: impl Wake + 'static) -> (Doorbell, Sleeper) {
     let sleeping = Padded(AtomicU32::new(AWAKE));
     let shared = Arc::new(Shared { sleeping, wake: Box::new(wake) });
-    (Doorbell { shared: shared.clone() }, Sleeper { shared })
+    (Doorbell { shared: shared.clone(), fences }, Sleeper { shared, fences })
 }
 
 /// The ringers' side; cheap to clone, on any thread.
 #[derive(Clone)]
 pub struct Doorbell {
     shared: Arc<Shared>,
+    fences: Fences,
 }
 
 impl Doorbell {
     /// Wakes the sleeper if it sleeps. Everything published before is seen by it, either in its
-    /// last look or after the wake. A fence and a load; a system call only for a sleeper.
+    /// last look or after the wake. A load, and a fence unless the kernel fences; a system call only for a
+    /// sleeper.
     #[inline]
     pub fn ring(&self) {
-        // Pairs with the fence in `Sleeper::may_sleep`; see the drawing above.
-        fence(Ordering::SeqCst);
+        // Meets the fence in `Sleeper::may_sleep`; see the drawing above.
+        self.fences.often();
         self.ring_after_fence();
     }
 
@@ -80,7 +89,7 @@ impl Doorbell {
 /// Rings all of `doorbells`, with one fence for all of them.
 #[inline]
 pub fn ring_all<'a>(doorbells: impl IntoIterator<Item = &'a Doorbell>) {
-    // Pairs with the fence in `Sleeper::may_sleep`, as that of `Doorbell::ring` does.
+    // The fence pairs with that of `Fences::seldom` in `Sleeper::may_sleep`.
     fence(Ordering::SeqCst);
     for doorbell in doorbells {
         doorbell.ring_after_fence();
@@ -90,17 +99,18 @@ pub fn ring_all<'a>(doorbells: impl IntoIterator<Item = &'a Doorbell>) {
 /// The side of the one that sleeps.
 pub struct Sleeper {
     shared: Arc<Shared>,
+    fences: Fences,
 }
 
 impl Sleeper {
     /// Whether to sleep now: `look` must go through all work once more and say whether there was
     /// any. After true, sleep until woken, whatever the reason, and then call [`Sleeper::woke`].
-    /// After false there is work, and no call is due.
+    /// After false there is work, and no call is due. A system call where the kernel fences.
     pub fn may_sleep(&mut self, look: impl FnOnce() -> bool) -> bool {
         // Relaxed: the fences order it.
         self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);
-        // Pairs with the fence in `ring` or `ring_all`; see the drawing above.
-        fence(Ordering::SeqCst);
+        // Meets the fence in `ring` or `ring_all`; see the drawing above.
+        self.fences.seldom();
         if look() {
             self.woke();
             return false;
@@ -116,7 +126,7 @@ impl Sleeper {
 
     /// A doorbell of this sleeper.
     pub fn doorbell(&self) -> Doorbell {
-        Doorbell { shared: self.shared.clone() }
+        Doorbell { shared: self.shared.clone(), fences: self.fences }
     }
 }
 
@@ -169,10 +179,15 @@ mod tests {
 
     #[test]
     fn a_consumer_that_sleeps_after_every_value_gets_all_of_them() {
-        const VALUES: u32 = 20_000;
+        sleeps_after_every_value(Fences::lopsided());
+        sleeps_after_every_value(Fences::EVEN);
+    }
+
+    fn sleeps_after_every_value(fences: Fences) {
+        const VALUES: u32 = 10_000;
         let (mut producer, mut consumer) = ring(2);
         let (mut parker, unparker) = parker();
-        let (bell, mut sleeper) = doorbell(unparker);
+        let (bell, mut sleeper) = doorbell_with(fences, unparker);
         let taker = std::thread::spawn(move || {
             let mut next = 0;
             while next < VALUES {

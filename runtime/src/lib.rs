@@ -19,6 +19,8 @@ pub mod padded;
 
 pub mod ring;
 
+pub mod fences;
+
 pub mod doorbell;
 
 pub mod parking;

@@ -4,13 +4,13 @@
 //! plain allocations and no system. The rest of the crate names only what stands here.
 
 #[cfg(all(target_os = "linux", not(loom)))]
+mod barrier;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub(crate) use barrier::{barrier_everywhere, register_barriers};
+#[cfg(all(target_os = "linux", not(loom)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub(crate) use linux::{Memory, confine, memlock_limit_bytes};
-#[cfg(all(target_os = "linux", not(loom)))]
-mod barrier;
-#[cfg(all(target_os = "linux", not(loom)))]
-pub(crate) use barrier::register_barriers;
 #[cfg(all(target_os = "linux", not(loom)))]
 mod slice;
 #[cfg(all(target_os = "linux", not(loom)))]
@@ -19,4 +19,4 @@ pub(crate) use slice::ask_for_short_slices;
 #[cfg(not(all(target_os = "linux", not(loom))))]
 mod portable;
 #[cfg(not(all(target_os = "linux", not(loom))))]
-pub(crate) use portable::Memory;
+pub(crate) use portable::{Memory, barrier_everywhere, register_barriers};

@@ -145,6 +145,11 @@ impl Run<'_> {
             let memory = self.memory("2", batch, "46").zip(self.memory("1", batch, "46"));
             let memory =
                 memory.map(|(two, one)| format!("; of memory, both get {:.2} ×", two / one));
+            // What crossing costs hangs on where the host has put the two.
+            let line = self.median("limits", "cache-line", &[]);
+            let line =
+                line.map(|ns| format!("; a line there and back takes {}", quantity(ns, "ns")));
+            let line = line.unwrap_or_default();
             Goal {
                 what: format!(
                     "two cores against one, half of the batches cross, batches of {batch}"
@@ -153,7 +158,8 @@ impl Run<'_> {
                 measured: ratio.map(|ratio| format!("{ratio:.2} ×")),
                 part: ratio.map(|ratio| ratio / 1.7),
                 roofline: ratio.map(|ratio| {
-                    format!("2 ×: {:.0} % of it{}", ratio * 50.0, memory.unwrap_or_default())
+                    let memory = memory.unwrap_or_default();
+                    format!("2 ×: {:.0} % of it{memory}{line}", ratio * 50.0)
                 }),
             }
         };
@@ -169,8 +175,15 @@ impl Run<'_> {
             let same = |it: &&Series| {
                 of(it, "rtrb") && it.cell == ours.cell && it.scenario == ours.scenario
             };
-            let raw = self.0.series.iter().find(same)?;
-            let ratio = median(&raw.values()) / median(&ours.values());
+            // Of pairs that changed places, if they were taken: medians of each alone say more of the gait
+            // that its threads were in.
+            let paired = median(&ours.more("hop_ratio"));
+            let ratio = if paired.is_finite() {
+                paired
+            } else {
+                let raw = self.0.series.iter().find(same)?;
+                median(&raw.values()) / median(&ours.values())
+            };
             Some((ratio, ours.of_cell("batch").unwrap_or_default()))
         });
         let worst = ratios

@@ -8,6 +8,8 @@ mod cache_line;
 
 mod disk;
 
+mod hop;
+
 mod memory;
 
 mod sockets;
@@ -17,7 +19,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Options;
-use crate::in_process::{self, Rival};
 use crate::sample::{Metric, Sample, Teller};
 use crate::system::Cpus;
 
@@ -76,6 +77,6 @@ pub fn run(options: &Options, cpus: Cpus, teller: &mut Teller) -> Result<(), Str
             tell("disk-sync", cell, syncs, &|| disk::syncs(bytes, time));
         }
     }
-    let rings: Vec<Rival> = in_process::ring_rivals();
-    in_process::pass_all("limits", &rings, options, cpus, teller)
+    hop::run(options, cpus, teller);
+    Ok(())
 }

@@ -1,13 +1,30 @@
-//! Membarrier(2), registered early: the executor registers for it before its first sleep, and in a
-//! process of several threads that waits until every CPU has passed a quiet point.
+//! A fence on every running thread of this process, asked for by one of them: membarrier(2).
+//!
+//! Since Linux 4.14. The kernel interrupts the CPUs on which a thread of this process runs now; a
+//! switch of threads is a fence anyway. To register in a process of several threads waits until
+//! every CPU has passed a quiet point, so it is best done early; the executor needs it, too.
 #![expect(unsafe_code, reason = "membarrier has no safe name")]
 
-/// `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED` of linux/membarrier.h.
+/// Commands of linux/membarrier.h.
+const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
 const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
-/// Registers the process; to register again costs nothing. One system call. A kernel that refuses
-/// does so when the executor asks, too, which then goes another way.
-pub(crate) fn register_barriers() {
-    // SAFETY: a command without addresses; it changes what the kernel notes of the process.
-    unsafe { libc::syscall(libc::SYS_membarrier, REGISTER_PRIVATE_EXPEDITED, 0) };
+/// Tells the kernel that this process will ask for fences; whether it grants them. From then on it
+/// always does. A system call; some 10 ms the first time if there are threads.
+pub(crate) fn register_barriers() -> bool {
+    membarrier(REGISTER_PRIVATE_EXPEDITED)
+}
+
+/// Has every other thread of this process that runs pass a fence before it returns.
+///
+/// # Panics
+/// If [`register_barriers`] was not granted, or a filter for system calls was set since: going on
+/// would lose wake-ups.
+pub(crate) fn barrier_everywhere() {
+    assert!(membarrier(PRIVATE_EXPEDITED), "the kernel fences no more, as it has promised");
+}
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: numbers only; the call reads and writes no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }

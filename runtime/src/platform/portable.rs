@@ -12,6 +12,16 @@ use std::alloc::Layout;
 #[cfg(loom)]
 const GRANULE_BYTES: usize = 32;
 
+/// Whether the system fences on other threads: it does not.
+pub(crate) fn register_barriers() -> bool {
+    false
+}
+
+/// Is never asked for.
+pub(crate) fn barrier_everywhere() {
+    unreachable!("nobody has promised it")
+}
+
 pub(crate) struct Memory {
     base: NonNull<u8>,
     layout: Layout,

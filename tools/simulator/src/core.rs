@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deltaworks_runtime::clock::Now;
-use deltaworks_runtime::doorbell::{Doorbell, Sleeper, Wake, doorbell};
+use deltaworks_runtime::doorbell::{Doorbell, Sleeper, Wake, doorbell_with};
+use deltaworks_runtime::fences::Fences;
 
 use crate::coverage::{Coverage, Event};
 
@@ -57,7 +58,9 @@ impl CoreLoop {
     /// A core that is awake, and its doorbell.
     pub fn new() -> (Self, Doorbell) {
         let (call, rung) = (Call::default(), Call::default());
-        let (bell, sleeper) = doorbell(Bell { call: call.clone(), rung: rung.clone() });
+        // One thread: nobody has to be fenced for.
+        let (bell, sleeper) =
+            doorbell_with(Fences::EVEN, Bell { call: call.clone(), rung: rung.clone() });
         (Self { sleeper, sleeps: false, call, rung }, bell)
     }
 

@@ -51,6 +51,11 @@ impl Random {
         self.below(count) == 0
     }
 
+    /// Stays awake for less than `count` looks of a spinning thread.
+    pub fn spin(&mut self, count: u64) {
+        (0..self.below(count)).for_each(|_| std::hint::spin_loop());
+    }
+
     /// Pauses once in `count` times, long enough for another thread to fall asleep.
     pub fn pause_one_in(&mut self, count: u64) {
         if self.one_in(count) {

@@ -1,7 +1,8 @@
 //! The faults that the stress tests must find, each in a copy of the sources: see `stress-mutants`.
 //!
 //! A missing fence or a weakened ordering is the models' to find (`loom-tests`): this machine may
-//! never show it. Here stand faults of logic, which threads meet soon.
+//! never show it. Here stand faults of logic, which threads meet soon; and the one fence that models
+//! cannot see, because the kernel makes it.
 
 use deltaworks_mutants::mutant::Mutant;
 
@@ -27,6 +28,7 @@ pub enum Tests {
 
 const RING: &str = "ring::every_value_arrives_once_in_order_and_whole";
 const DOORBELL: &str = "doorbell::a_sleeper_gets_everything_from_all_who_ring";
+const MEETING: &str = "doorbell::who_rings_and_who_falls_asleep_do_not_miss_each_other";
 const COUNTERS: &str = "counters::a_word_is_never_torn_and_never_goes_back";
 const PENDING: &str = "pending::no_document_of_many_is_left_behind";
 const STREAM: &str = "stream::agents_of_all_speeds_see_every_image_that_the_window_holds";
@@ -70,6 +72,24 @@ pub const ROWS: &[Row] = &[
             file: "runtime/src/parking.rs",
             text: "        if !*stored {",
             replacement: "        *stored = false;\n        {",
+        },
+    ),
+    of(
+        MEETING,
+        Mutant {
+            fault: "the kernel is not asked to fence for who rings",
+            file: "runtime/src/fences.rs",
+            text: "            platform::barrier_everywhere();\n",
+            replacement: "",
+        },
+    ),
+    of(
+        MEETING,
+        Mutant {
+            fault: "who rings fences no more, and the kernel does not either",
+            file: "runtime/src/fences.rs",
+            text: "        // The fence pairs with that of `seldom`.\n        fence(Ordering::SeqCst);\n",
+            replacement: "",
         },
     ),
     of(
