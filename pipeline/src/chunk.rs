@@ -16,7 +16,9 @@
 
 use std::collections::VecDeque;
 
+use deltaworks_image::header::HEADER_BYTES;
 use deltaworks_runtime::chunk_memory::{ByteRange, ChunkId, ChunkMemory};
+use deltaworks_runtime::prefetch::prefetch_to_write;
 use deltaworks_runtime::sync::Arc;
 
 /// Where an image lies: chunk, offset and length packed into one word (30, 18 and 16 bits; offset
@@ -102,6 +104,17 @@ impl Landed {
         // descriptor is answered, which the holder does after it has let go of this value; so
         // nobody writes these bytes while &self is borrowed.
         unsafe { memory.slice(self.range.byte_range()) }
+    }
+
+    /// Asks for the lines of its header, which another core has written, to be stamped. Those behind are
+    /// read in order, so the processor asks for them by itself.
+    #[inline]
+    pub(crate) fn prefetch_header(&self, memory: &ChunkMemory) {
+        let bytes = self.bytes(memory);
+        if let Some(header) = bytes.first_chunk::<HEADER_BYTES>() {
+            prefetch_to_write(&header[0]);
+            prefetch_to_write(&header[HEADER_BYTES - 1]);
+        }
     }
 
     /// The image's bytes, to be stamped.

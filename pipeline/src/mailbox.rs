@@ -66,6 +66,17 @@ impl Mailbox {
         }
     }
 
+    /// Whether a message would go out at once. Seldom looks at the reader's line, so it may be asked for
+    /// each message.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        match &mut self.way {
+            Way::Own(_) => true,
+            Way::None => false,
+            Way::Ring { ring, waiting, .. } => waiting.is_empty() && ring.has_room(),
+        }
+    }
+
     /// How many messages would go out at once.
     #[inline]
     pub fn room(&self) -> usize {

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc as StdArc;
 
 use deltaworks_runtime::clock::Now;
-use deltaworks_runtime::prefetch::prefetch_entry;
+use deltaworks_runtime::prefetch::{prefetch_entry, prefetch_to_write};
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::zeroed::ZeroedArray;
 
@@ -163,7 +163,11 @@ impl Registry {
     pub fn prefetch(&self, place: usize) {
         prefetch_entry(&self.documents, place);
         // A guest's is asked for by nobody: guests are few and hot.
-        prefetch_entry(self.shared.at_home(self.worker), place.wrapping_sub(self.guests));
+        let at_home = self.shared.at_home(self.worker);
+        if let Some(shared) = at_home.get(place.wrapping_sub(self.guests)) {
+            // Agents of other cores have it.
+            prefetch_to_write(shared);
+        }
     }
 
     /// Shows `at_most` places that may hold documents, from number `from` on: those at home here,

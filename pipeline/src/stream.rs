@@ -15,7 +15,7 @@
 //! moves while agents may look: that word's later store is a Release, and its load an Acquire. So a
 //! protocol error could show a wrong node, never undefined behaviour in this file.
 
-use deltaworks_runtime::prefetch::prefetch;
+use deltaworks_runtime::prefetch::{prefetch, prefetch_to_write};
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
@@ -175,6 +175,18 @@ impl NodeMemory {
                 prefetch(&block.nodes[NODES_PER_BLOCK as usize - 1][1]);
             } else {
                 prefetch(block);
+            }
+        }
+    }
+
+    /// The same, to write there.
+    #[inline]
+    pub fn prefetch_to_write(&self, block: u32, index: u8) {
+        if let Some(block) = self.blocks.get(block as usize) {
+            if (3..NODES_PER_BLOCK).contains(&index) {
+                prefetch_to_write(&block.nodes[NODES_PER_BLOCK as usize - 1][1]);
+            } else {
+                prefetch_to_write(block);
             }
         }
     }

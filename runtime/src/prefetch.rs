@@ -4,7 +4,7 @@
 //! of them first, so that their misses overlap. Hints change no result and fault on nothing.
 #![cfg_attr(
     all(target_arch = "x86_64", not(loom)),
-    expect(unsafe_code, reason = "the intrinsic is declared unsafe")
+    expect(unsafe_code, reason = "the intrinsic is declared unsafe, and one hint has none")
 )]
 
 /// Asks for the cache line of `value`; about one instruction, nothing on other platforms.
@@ -15,6 +15,26 @@ pub fn prefetch<T>(value: &T) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint about an address that is a valid reference; it reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = value;
+}
+
+/// Asks for the cache line of `value` as its only holder, because it will be written: another core that
+/// has it lets go of it now, and not when the write stands in the way of those behind it.
+#[inline(always)]
+pub fn prefetch_to_write<T>(value: &T) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    {
+        // SAFETY: a hint about an address that is a valid reference; it changes nothing that can be
+        // read. Processors of 64 bits that do not know the hint do nothing.
+        unsafe {
+            core::arch::asm!(
+                "prefetchw [{}]",
+                in(reg) core::ptr::from_ref(value),
+                options(nostack, preserves_flags, readonly)
+            );
+        }
     }
     #[cfg(not(all(target_arch = "x86_64", not(loom))))]
     let _ = value;

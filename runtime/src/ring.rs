@@ -63,6 +63,12 @@ impl<T> Producer<T> {
         }
     }
 
+    /// Whether a value can be pushed now. Looks at the consumer's progress only if the ring looks full.
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        self.end.write_chunk_uninit(1).is_ok()
+    }
+
     /// How many values can be pushed now, at least; looks at the consumer's progress.
     #[inline]
     pub fn free_slots(&self) -> usize {

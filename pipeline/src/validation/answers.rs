@@ -93,7 +93,7 @@ impl Validation {
             let index = self.owed_acks[place];
             let producer = self.registry.producers.get(index);
             let mailbox = boxes.to(producer.core);
-            if mailbox.room() == 0 {
+            if !mailbox.has_room() {
                 self.owed_acks[kept] = index;
                 kept += 1;
             } else if let Some(ack) = take_ack(producer) {
@@ -105,7 +105,7 @@ impl Validation {
         for _ in 0..self.answered_chunks.len() {
             let Some(chunk) = self.answered_chunks.pop_front() else { break };
             let core = self.chunk_cores[chunk as usize];
-            if boxes.to(core).room() == 0 {
+            if !boxes.to(core).has_room() {
                 self.answered_chunks.push_back(chunk);
                 continue;
             }

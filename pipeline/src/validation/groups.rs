@@ -32,6 +32,9 @@ impl Validation {
         for step in 0..groups + 3 {
             for arrival in &arrivals[group(step, arrivals)] {
                 self.registry.producers.prefetch(arrival.producer);
+                if arrival.core != self.core {
+                    arrival.landed.prefetch_header(&self.memory);
+                }
             }
             if let Some(step) = step.checked_sub(1) {
                 let range = group(step, arrivals);
@@ -43,7 +46,8 @@ impl Validation {
             if let Some(step) = step.checked_sub(2) {
                 for arrival in &arrivals[group(step, arrivals)] {
                     let document = &self.registry.documents[arrival.place as usize];
-                    self.registry.nodes().prefetch(document.tail_block, document.tail_index);
+                    let nodes = self.registry.nodes();
+                    nodes.prefetch_to_write(document.tail_block, document.tail_index);
                 }
             }
             if let Some(step) = step.checked_sub(3) {
