@@ -72,13 +72,17 @@ impl Workshop {
     }
 
     /// Gives the other benches what the first has built where they have nothing, or nothing that
-    /// `build` can go on with: what the copies share is built once.
+    /// `build` can go on with: what the copies share is built once. The first builds the unchanged
+    /// sources again, in case it has built others since.
     ///
     /// # Errors
-    /// If a folder cannot be deleted or copied.
+    /// What `build` says at the first, or if a folder cannot be deleted or copied.
     pub fn share<R>(&self, build: impl Fn(&Bench) -> Result<R, String>) -> Result<(), String> {
-        let first = &self.benches[0];
-        for bench in &self.benches[1..] {
+        let (first, others) = self.benches.split_first().ok_or("a workshop has a bench")?;
+        if !others.is_empty() {
+            build(first)?;
+        }
+        for bench in others {
             if bench.build.exists() {
                 if build(bench).is_ok() {
                     continue;
@@ -167,7 +171,9 @@ mod tests {
         };
         workshop.prepare(build).unwrap();
         assert!(!top.join("benches/1/build").exists());
+        fs::write(top.join("benches/0/build/built"), "with faults").unwrap();
         workshop.share(build).unwrap();
+        assert_eq!(fs::read_to_string(top.join("benches/1/build/built")).unwrap(), "");
         assert!(top.join("benches/1/build/built").exists(), "the second bench got the build");
 
         let jobs = [("a", 0), ("b", 1), ("a", 2), ("b", 3), ("a", 4)];

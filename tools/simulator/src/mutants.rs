@@ -1,4 +1,4 @@
-//! Bugs that are planted in the server one at a time, each of which a seed must find.
+//! Bugs that are planted in the server, each of which a seed must find.
 //!
 //! The first part is what could be wrong; the second is what once was, and the simulator has found.
 //! A row's text stands in its file exactly once, or the run fails, so that none rots.
@@ -66,6 +66,18 @@ pub const MUTANTS: &[Mutant] = &[
         file: "pipeline/src/reception/intake.rs",
         text: "        if handle.balance_bytes <= 0 {\n            return Err(",
         replacement: "        if handle.balance_bytes <= 512 {\n            return Err(",
+    },
+    Mutant {
+        fault: "usual: a batch of a handle that is not open is passed on",
+        file: "pipeline/src/reception/intake.rs",
+        text: "let is_usual = matches!(handle.state, State::Open)",
+        replacement: "let is_usual = true",
+    },
+    Mutant {
+        fault: "usual: a batch goes where its document was",
+        file: "pipeline/src/reception/intake.rs",
+        text: "                && handle.routed_at == routed_at;",
+        replacement: "                && (handle.routed_at == routed_at || true);",
     },
     Mutant {
         fault: "quota: what a look at it does not give is forgotten",
@@ -527,5 +539,11 @@ pub const MUTANTS: &[Mutant] = &[
         file: "pipeline/src/kept.rs",
         text: "        self.pool.count_with(from, to);\n",
         replacement: "        let _ = (from, to);\n",
+    },
+    Mutant {
+        fault: "kept, move: other owners of documents with images in a kept chunk are not asked",
+        file: "pipeline/src/validation/retiring.rs",
+        text: "            boxes.to_worker(other).send(Message::Retire { chunk });\n",
+        replacement: "            if let Some(kept) = &mut self.retirements.kept {\n                kept.freed(chunk, other);\n            }\n",
     },
 ];
