@@ -10,6 +10,7 @@ use deltaworks_image::crc::crc32c;
 use deltaworks_image::header::{COUNT, DOCUMENT, HEADER_BYTES, PAYLOAD_CRC, PRODUCER_SEQUENCE};
 use deltaworks_image::{Kind, Prelude};
 use deltaworks_runtime::prefetch::prefetch_entry;
+use deltaworks_runtime::zeroed::ZeroedArray;
 
 use crate::payload::{FAILING_BYTE, PAYLOADS, Payloads};
 use crate::script::{Line, Script, Wish};
@@ -35,12 +36,41 @@ struct Writer {
     last: u32,
 }
 
+/// One word for each document, in huge pages where there are many.
+#[derive(Debug)]
+struct Writers(ZeroedArray<u64>);
+
+impl Writers {
+    fn new(documents: u32) -> Self {
+        Self(ZeroedArray::new(documents as usize))
+    }
+
+    #[inline(always)]
+    fn get(&self, document: u32) -> Writer {
+        let word = self.0[document as usize];
+        Writer { number: word as u32, last: (word >> 32) as u32 }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, document: u32, Writer { number, last }: Writer) {
+        self.0[document as usize] = u64::from(last) << 32 | u64::from(number);
+    }
+}
+
+impl Clone for Writers {
+    fn clone(&self) -> Self {
+        let mut clone = ZeroedArray::new(self.0.len());
+        clone.copy_from_slice(&self.0);
+        Self(clone)
+    }
+}
+
 /// Writes images.
 #[derive(Clone, Debug)]
 pub struct Generator {
     script: Script,
     payloads: Arc<Payloads>,
-    writers: Vec<Writer>,
+    writers: Writers,
     /// Empty if the writers stay near.
     ahead: Vec<Line>,
     turn: usize,
@@ -71,7 +101,7 @@ impl Generator {
         front.extend(((delta_bytes - 1) as u16).to_le_bytes().repeat(batch));
         let is_far = documents as usize > NEAR;
         let ahead = (0..AHEAD).filter(|_| is_far).map(|_| script.next_line()).collect();
-        let writers = vec![Writer::default(); documents as usize];
+        let writers = Writers::new(documents);
         let image_bytes = image_bytes(batch, batch * delta_bytes);
         let checksums = Checksums::new(&front, &payloads, image_bytes);
         let front_bytes = front.len();
@@ -164,7 +194,7 @@ impl Generator {
         if self.ahead.is_empty() {
             return later;
         }
-        prefetch_entry(&self.writers, later.document as usize);
+        prefetch_entry(&self.writers.0, later.document as usize);
         self.payloads.prefetch(later.payload);
         let line = std::mem::replace(&mut self.ahead[self.turn], later);
         self.turn = (self.turn + 1) % AHEAD;
@@ -173,10 +203,11 @@ impl Generator {
 
     #[inline(always)]
     fn write(&mut self, image: &mut [u8], line: Line) {
-        let writer = &mut self.writers[line.document as usize];
+        let mut writer = self.writers.get(line.document);
         if line.wish != Wish::Resend || writer.number == 0 {
             let fails = if line.wish == Wish::Failing { FAILED } else { 0 };
-            *writer = Writer { number: writer.number + 1, last: line.payload | fails };
+            writer = Writer { number: writer.number + 1, last: line.payload | fails };
+            self.writers.set(line.document, writer);
         }
         let (number, last) = (writer.number, writer.last);
         // Padding, if there is any; the payload's end comes over the rest.

@@ -171,11 +171,13 @@ impl Propagation {
         collections: std::sync::Arc<Collections>,
         limits: &Limits,
     ) -> Self {
+        let most = limits.subscriptions_per_core_max;
+        let subscriptions = Subscriptions::new(pending.len(), shared.per_worker(), most);
         Self {
             shared,
             nodes,
             memory,
-            subscriptions: Subscriptions::new(pending.len(), limits.subscriptions_per_core_max),
+            subscriptions,
             pending: pending.into_iter().map(|marks| (marks, 0)).collect(),
             worker_cores,
             collections,

@@ -195,8 +195,29 @@ pub(crate) struct Subscriptions {
     /// How many have a [`Slow`].
     slow: u32,
     /// By home worker and place: the first subscription in the document's list.
-    heads: Vec<Vec<u32>>,
+    heads: Vec<Heads>,
 }
+
+/// The first subscriptions in the lists of one home's documents, in huge pages where there are many.
+///
+/// A word has all bits turned over, so that one that was never written is [`NO_SUBSCRIPTION`].
+#[derive(Debug)]
+struct Heads(ZeroedArray<u32>);
+
+impl Heads {
+    #[inline]
+    fn get(&self, index: usize) -> u32 {
+        self.0.get(index).map_or(NO_SUBSCRIPTION, |word| !word)
+    }
+
+    /// Sets one; returns what it was.
+    #[inline]
+    fn replace(&mut self, index: usize, place: u32) -> u32 {
+        !core::mem::replace(&mut self.0[index], !place)
+    }
+}
+
+const _: () = assert!(!NO_SUBSCRIPTION == 0);
 
 impl Drop for Subscriptions {
     fn drop(&mut self) {
@@ -207,13 +228,14 @@ impl Drop for Subscriptions {
 }
 
 impl Subscriptions {
-    pub fn new(workers: usize, limit: u32) -> Self {
+    /// Those of a core, `limit` at most, for `homes` workers with so many documents each.
+    pub fn new(homes: usize, documents_each: usize, limit: u32) -> Self {
         Self {
             entries: ZeroedArray::new(limit as usize),
             fresh: 0,
             free: Vec::new(),
             slow: 0,
-            heads: vec![Vec::new(); workers],
+            heads: (0..homes).map(|_| Heads(ZeroedArray::new(documents_each))).collect(),
         }
     }
 
@@ -252,7 +274,7 @@ impl Subscriptions {
 
     #[inline]
     pub fn head(&self, home: usize, index: usize) -> u32 {
-        self.heads[home].get(index).copied().unwrap_or(NO_SUBSCRIPTION)
+        self.heads[home].get(index)
     }
 
     /// Asks for an entry, if there is one.
@@ -266,11 +288,8 @@ impl Subscriptions {
         if self.free.is_empty() && self.fresh as usize >= self.entries.len() {
             return None;
         }
-        let heads = &mut self.heads[home];
-        if heads.len() <= index {
-            heads.resize(index + 1, NO_SUBSCRIPTION);
-        }
-        let subscription = Subscription { next_of_document: heads[index], ..subscription };
+        let next_of_document = self.head(home, index);
+        let subscription = Subscription { next_of_document, ..subscription };
         let place = match self.free.pop() {
             Some(place) => {
                 self.entries[place as usize] = subscription;
@@ -282,7 +301,7 @@ impl Subscriptions {
                 self.fresh - 1
             }
         };
-        heads[index] = place;
+        self.heads[home].replace(index, place);
         Some(place)
     }
 
@@ -294,7 +313,7 @@ impl Subscriptions {
         let next = core::mem::replace(&mut entry.next_of_document, NOT_LISTED);
         if before == NO_SUBSCRIPTION {
             let (home, index) = (home(entry.slot), index(entry.slot));
-            self.heads[home][index] = next;
+            self.heads[home].replace(index, next);
         } else {
             self.entries[before as usize].next_of_document = next;
         }
@@ -306,18 +325,18 @@ impl Subscriptions {
         let entry = &mut self.entries[place as usize];
         if entry.next_of_document == NOT_LISTED {
             let (home, index) = (home(entry.slot), index(entry.slot));
-            entry.next_of_document = core::mem::replace(&mut self.heads[home][index], place);
+            entry.next_of_document = self.heads[home].replace(index, place);
         }
     }
 
     /// Takes a subscription out of its document's list, in which it is, and frees it.
     pub fn remove(&mut self, home: usize, index: usize, place: u32) {
         let next = self.entries[place as usize].next_of_document;
-        let head = &mut self.heads[home][index];
-        if *head == place {
-            *head = next;
+        let head = self.head(home, index);
+        if head == place {
+            self.heads[home].replace(index, next);
         } else {
-            let mut before = *head;
+            let mut before = head;
             while self.entries[before as usize].next_of_document != place {
                 before = self.entries[before as usize].next_of_document;
             }
@@ -342,5 +361,22 @@ impl Subscriptions {
             place = entry.next_of_document();
         }
         lowest
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_were_never_written_lead_to_nobody() {
+        let mut heads = Heads(ZeroedArray::new(3));
+        assert!((0..4).all(|index| heads.get(index) == NO_SUBSCRIPTION));
+        for place in [0, 7, NOT_LISTED - 1, NO_SUBSCRIPTION] {
+            assert_eq!(heads.replace(1, place), NO_SUBSCRIPTION);
+            assert_eq!(heads.get(1), place);
+            assert_eq!(heads.replace(1, NO_SUBSCRIPTION), place);
+        }
+        assert!((0..4).all(|index| heads.get(index) == NO_SUBSCRIPTION));
     }
 }

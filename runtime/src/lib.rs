@@ -27,6 +27,8 @@ pub mod parking;
 
 pub mod zeroed;
 
+pub mod huge_pages;
+
 pub mod prefetch;
 
 pub mod chunk_memory;

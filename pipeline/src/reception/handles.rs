@@ -4,6 +4,7 @@
 //! is given again only when the owner has said that nothing of it is on its way.
 
 use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::huge_pages;
 
 use super::{Around, Handle, Partial, Reception, State, worker_of_name};
 use crate::chunk::Landed;
@@ -166,6 +167,7 @@ impl Reception {
             }
             None if session.handles.len() < self.limits.handles_per_session_max as usize => {
                 self.handle_places -= session.handles.capacity();
+                huge_pages::grow(&mut session.handles);
                 session.handles.push(entry);
                 self.handle_places += session.handles.capacity();
                 session.handles.len() as u32 - 1
