@@ -13,6 +13,7 @@
 
 pub mod cell;
 pub mod check;
+pub mod distance;
 pub mod fit;
 pub mod memory;
 pub mod model;
@@ -22,6 +23,8 @@ pub mod wake;
 use std::path::{Path, PathBuf};
 
 use deltaworks_capacity::costs::{Costs, Origin, SocketCost, Stage, TurnBound};
+use deltaworks_capacity::popularity::{cold_share, near_documents};
+use deltaworks_capacity::workload::Law;
 use deltaworks_pipeline::limits::{Limits, TurnBounds};
 use deltaworks_runtime::core::CoreConfig;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -60,6 +63,9 @@ pub struct CalibrateOptions {
     /// Measures nothing with more documents: quicker, but what caches cost beyond is then not known.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     pub documents_max: u32,
+    /// Writes each sample here, a line of JSON: what costs were fitted to, and what was checked.
+    #[arg(long, value_name = "FILE")]
+    pub samples_to: Option<PathBuf>,
     /// Lines of JSON in place of tables: one with the costs, or one for each cell that is checked.
     #[arg(long)]
     pub json: bool,
@@ -90,22 +96,39 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// The cells that costs are fitted to; none of them is in the grid that is checked.
 pub fn cells() -> Vec<Cell> {
-    let mut cells: Vec<Cell> = [1, 30, 1000, 30_000, 300_000, 1_000_000]
-        .map(|documents| Cell::new(1, documents, 2))
-        .to_vec();
-    cells.extend([30, 30_000, 1_000_000].map(|documents| Cell::new(1, documents, 16)));
-    cells.extend([1, 4, 64, 512].map(|batch| Cell::new(1, 1000, batch)));
+    // By batch: documents that are one, near, in the second cache, in the third, and in none.
+    let lattice: [(u32, &[u32]); 9] = [
+        (1, &[2, 16, 48, 128]),
+        (2, &[1]),
+        (30, &[1, 4, 24, 64]),
+        (1000, &[1, 2, 4, 16, 24, 64, 512]),
+        (5000, &[1, 16]),
+        (15_000, &[2, 64]),
+        (30_000, &[1, 4, 16, 128]),
+        (300_000, &[2, 64]),
+        (1_000_000, &[2, 16, 128, 512]),
+    ];
+    let mut cells: Vec<Cell> = Vec::new();
+    for (documents, batches) in lattice {
+        cells.extend(batches.iter().map(|batch| Cell::new(1, documents, *batch)));
+    }
     cells.extend([200, 1000].map(|delta_bytes| Cell { delta_bytes, ..Cell::new(1, 1000, 16) }));
     for documents in [1, 1000] {
         cells.extend(
-            [128, 2048].map(|read_bytes| Cell { read_bytes, ..Cell::new(1, documents, 1) }),
+            [128, 2048, 8192].map(|read_bytes| Cell { read_bytes, ..Cell::new(1, documents, 1) }),
         );
     }
-    cells.extend([2, 16, 128].map(|batch| Cell::new(2, 2, batch)));
-    cells.extend([60, 2000, 60_000, 600_000].map(|documents| Cell::new(2, documents, 2)));
-    cells.extend([16, 128, 512].map(|batch| Cell::new(2, 2000, batch)));
-    cells.extend([16, 128].map(|batch| Cell::new(2, 600_000, batch)));
-    cells.push(Cell::new(2, 60_000, 16));
+    let lattice: [(u32, &[u32]); 6] = [
+        (2, &[2, 16, 128]),
+        (60, &[1, 4, 64]),
+        (2000, &[1, 4, 16, 48, 128, 512]),
+        (20_000, &[2, 16]),
+        (60_000, &[1, 4, 64]),
+        (600_000, &[2, 16, 128]),
+    ];
+    for (documents, batches) in lattice {
+        cells.extend(batches.iter().map(|batch| Cell::new(2, documents, *batch)));
+    }
     cells
 }
 
@@ -139,6 +162,13 @@ pub fn run(options: &CalibrateOptions) -> Result<Calibrated, String> {
     let mut grid = if options.check { check::grid(options) } else { Vec::new() };
     grid.retain(|cell| cell.cores <= cpus.len());
     let samples = sample(&fitted, &grid, options)?;
+    if let Some(path) = &options.samples_to {
+        let lines: Result<Vec<String>, _> =
+            samples.iter().flatten().map(serde_json::to_string).collect();
+        let text = lines.map_err(|error| error.to_string())?.join("\n");
+        std::fs::write(path, text + "\n")
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let (of_fit, of_grid) = samples.split_at(fitted.len());
     let mut costs = match known {
         Some(costs) => costs,
@@ -178,9 +208,22 @@ fn sample(
             bar.inc(1);
         }
     }
+    // Cells that were never left alone for long get some more, not all at once.
+    for _ in 0..options.samples * MORE_SAMPLES {
+        for (cell, samples) in cells.iter().zip(&mut samples) {
+            if !samples.iter().any(|it| it.windows >= WINDOWS_ENOUGH) {
+                samples.push(cell.sample(options.seconds)?);
+            }
+        }
+    }
     bar.finish_and_clear();
     Ok(samples)
 }
+
+/// So many milliseconds that nobody disturbed are enough.
+const WINDOWS_ENOUGH: usize = 24;
+/// So many times as many samples are taken at most while they are not there.
+const MORE_SAMPLES: u32 = 2;
 
 /// On standard error; nothing where that is no terminal.
 fn bar(samples: usize) -> ProgressBar {
@@ -194,8 +237,9 @@ fn measure(samples: &[Vec<Sample>], cpus: &[usize]) -> Result<Costs, String> {
     let samples: Vec<Sample> =
         samples.iter().filter_map(|of_cell| cell::fastest(of_cell)).cloned().collect();
     let mut costs = Costs::nothing();
-    let fit_error_max = model::fit(&samples, &mut costs);
+    // What documents take of memory tells how many of them are near.
     costs.memory = memory::fit(&samples);
+    let fit_error_max = model::fit(&samples, &mut costs);
     costs.wake = wake::measure(cpus)?;
     let look_ns = cpus.last().map_or(Ok(0.0), |cpu| wake::look_ns(*cpu))?;
     let look_interval_ns = CoreConfig::new(None, "").io_interval_ns as f64;
@@ -255,10 +299,13 @@ pub fn describe(costs: &Costs) -> String {
     text += "ns            turn     send    visit    batch    first    delta     byte  crossing  and byte   cold at 10 k, 1 M\n";
     for stage in Stage::ALL {
         let it = costs.of(stage);
-        let cold = |documents: f64| -> f64 {
-            let law = deltaworks_capacity::workload::Law::Uniform;
-            let share = |near| deltaworks_capacity::popularity::cold_share(law, documents, near);
-            it.own.cold.iter().map(|it| it.batch_ns * share(it.documents)).sum()
+        let state_bytes = costs.memory.document_bytes + costs.memory.subscription_bytes;
+        let cold = |documents: f64| {
+            let least = Cell::new(1, 1, 1).inside();
+            it.own.cold_ns(&least, |near_bytes| {
+                let near = near_documents(near_bytes, state_bytes, 0.0, 0.0);
+                cold_share(Law::Uniform, documents, near)
+            })
         };
         text += &format!(
             "{:<11} {:>6.0} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8.2} {:>8.3} {:>9.1} {:>9.3} {:>9.1} {:>7.1}\n",
@@ -278,11 +325,12 @@ pub fn describe(costs: &Costs) -> String {
     }
     let (wake, socket, memory) = (&costs.wake, &costs.socket, &costs.memory);
     text += &format!(
-        "\nbeside   another busy core all takes {:.2} times as long\n\
+        "\nbeside   another busy core all takes {:.2} times as long; there and back a message takes {:.0} ns\n\
          wake   parked {:.1} µs, awake {:.2} µs, ringing {:.1} µs\n\
          socket   send {:.0} ns + {:.3} a byte, read {:.0} ns + {:.3} a byte, look {:.1} µs\n\
          memory   document {:.0} bytes, subscription {:.0}, session {:.0}, image in a window {:.1}, chunks {:.0} % full\n",
         costs.beside,
+        costs.distance_ns,
         wake.parked_ns / 1e3,
         wake.spinning_ns / 1e3,
         wake.ring_ns / 1e3,

@@ -17,6 +17,7 @@ use crate::cpu_time;
 use crate::generator::Generator;
 use crate::plant::{Loss, steps};
 use crate::subscriber::{Heard, Subscriber, reading, writing};
+use crate::windows::{Mark, Windows};
 
 /// Time after the last batch in which everything must have been answered and read.
 pub const REST_NS_MAX: u64 = 20_000_000_000;
@@ -70,6 +71,8 @@ pub struct Core {
     pub batches: Option<u64>,
     /// Bytes of a read at most.
     pub read_bytes: usize,
+    /// Marks where it stands, window by window, if it is to.
+    pub windows: Option<Windows>,
     /// Work that is done for nothing, in percent, to see whether the loss is found.
     pub loss_percent: Option<f64>,
     /// Steps of such work for each delta, in place of a share of the time.
@@ -99,6 +102,40 @@ pub struct StageTimes {
     pub turns: u64,
 }
 
+impl StageTimes {
+    fn fields(&mut self) -> [&mut u64; 9] {
+        [
+            &mut self.generator_ns,
+            &mut self.reception_ns,
+            &mut self.validation_ns,
+            &mut self.propagation_ns,
+            &mut self.rest_ns,
+            &mut self.reading_ns,
+            &mut self.reading_deltas,
+            &mut self.reading_sends,
+            &mut self.turns,
+        ]
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        let mut other = *other;
+        for (it, other) in self.fields().into_iter().zip(other.fields()) {
+            *it += *other;
+        }
+    }
+
+    /// What was spent from `before` on.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let (mut since, mut before) = (*self, *before);
+        for (it, before) in since.fields().into_iter().zip(before.fields()) {
+            *it -= *before;
+        }
+        since
+    }
+}
+
 /// What a core has come to.
 #[derive(Debug)]
 pub struct Outcome {
@@ -118,6 +155,8 @@ pub struct Outcome {
     pub slots: Vec<u32>,
     /// Time by stage.
     pub times: StageTimes,
+    /// Where it stood, window by window, if that was asked.
+    pub windows: Windows,
     /// Everything that was written was answered, and nothing was left to do.
     pub is_at_rest: bool,
 }
@@ -206,6 +245,26 @@ impl Core {
                 loss.turned();
             }
             times.turns += 1;
+            if let Some(windows) = &mut self.windows
+                && !is_over
+                && windows.is_due(now.monotonic_ns)
+            {
+                // The stages of this turn are over, so what they did and what they took fit together.
+                let reading = *self.subscriber.clock();
+                times.validation_ns = turn.validation_ns;
+                times.propagation_ns = turn.propagation_ns;
+                (times.reading_ns, times.reading_sends) = (reading.ns, reading.sends);
+                let heard = self.subscriber.heard();
+                windows.mark(Mark {
+                    at_ns: clock.now().monotonic_ns,
+                    switches: cpu_time::switches_of_this_thread(),
+                    written: self.generator.batches(),
+                    images: heard.images,
+                    deltas: heard.deltas,
+                    sends: self.stages.counts().propagation.sends,
+                    times,
+                });
+            }
             if times.turns.is_multiple_of(LOOKED) {
                 grow(&mut live, self.stages.live_bytes());
             }
@@ -239,6 +298,7 @@ impl Core {
             batches: self.generator.batches(),
             slots: self.subscriber.slots().to_vec(),
             times,
+            windows: self.windows.take().unwrap_or_default(),
             is_at_rest,
         }
     }

@@ -28,6 +28,8 @@ pub mod sizing;
 
 pub mod cpu_time;
 
+pub mod windows;
+
 pub mod core;
 
 pub mod pipeline;

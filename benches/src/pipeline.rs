@@ -20,7 +20,7 @@ use deltaworks_schema::{Kind, Schema as TypedSchema};
 use serde::Serialize;
 
 use crate::account::Account;
-use crate::core::{Core, Meeting, Outcome};
+use crate::core::{Core, Meeting, Outcome, StageTimes};
 use crate::cpu_time;
 use crate::generator::Generator;
 use crate::payload::{self, Form, PAYLOADS, Payloads};
@@ -28,6 +28,7 @@ use crate::plant::Plant;
 use crate::script::{Law, Script};
 use crate::sizing::{CHUNK_BYTES, RING_CAPACITY, Request, size};
 use crate::subscriber::Subscriber;
+use crate::windows::{Steady, Windows, steady};
 
 /// How long the generator is measured alone.
 const ALONE: Duration = Duration::from_millis(200);
@@ -89,6 +90,9 @@ pub struct Options {
     /// Works so many steps for nothing at each delta, for a loss that is counted in instructions.
     #[arg(long, value_name = "STEPS", default_value_t = 0, hide = true)]
     pub plant_steps: u32,
+    /// Also tells of the windows that nobody disturbed, and does not measure the generator alone.
+    #[arg(skip)]
+    pub in_windows: bool,
 }
 
 /// Nanoseconds per accepted delta and core.
@@ -183,6 +187,9 @@ pub struct Report {
     pub worst_case_bytes: u64,
     /// Whether it was counted how long images take.
     pub measures_latency: bool,
+    /// What was done in the windows that nobody disturbed, if that was asked and there were some.
+    #[serde(skip)]
+    pub steady: Option<Steady>,
 }
 
 struct NeverSleeps;
@@ -264,7 +271,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     if image_bytes > sizing.limits.image_bytes_max as usize {
         return Err(format!("a batch of {image_bytes} bytes is longer than an image may be"));
     }
-    let generator_alone_ns = alone_ns(generator(0), batch);
+    let generator_alone_ns = if options.in_windows { 0.0 } else { alone_ns(generator(0), batch) };
 
     let collection = collection(form, options.plant)?;
     let kind = collection.schema.kind_name();
@@ -313,6 +320,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
             seconds: options.seconds,
             batches: options.batches,
             read_bytes: options.read_bytes.max(64),
+            windows: options.in_windows.then(|| Windows::of(options.seconds)),
             loss_percent: options.plant_loss,
             steps_per_delta: options.plant_steps,
         };
@@ -338,6 +346,10 @@ pub fn run(options: &Options) -> Result<Report, String> {
     report.worst_case_bytes = sizing.worst_case_bytes;
     report.measures_latency = !options.no_latency;
     report.collection = kind;
+    if options.in_windows {
+        let windows: Vec<Windows> = outcomes.into_iter().map(|it| it.windows).collect();
+        report.steady = steady(&windows, options.documents);
+    }
     Ok(report)
 }
 
@@ -395,13 +407,10 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
     let ended = outcomes.iter().map(|it| it.span.1).max();
     let seconds = began.zip(ended).map_or(0.0, |(began, ended)| (ended - began).as_secs_f64());
     let deltas = sum(&|it| it.heard.deltas).max(1) as f64;
-    let per_delta = |of: &dyn Fn(&Outcome) -> u64| sum(of) as f64 / deltas;
-    let sampled = sum(&|it| it.times.reading_deltas) as f64;
-    let clocks_ns = sum(&|it| it.times.reading_sends) as f64 * clock_ns();
-    let reading_ns = sum(&|it| it.times.reading_ns) as f64 - clocks_ns;
-    let subscriber = reading_ns.max(0.0) / sampled.max(1.0);
-    let unsampled = (deltas - sampled).max(1.0);
-    let with_reading = sum(&|it| it.times.propagation_ns) as f64 / unsampled;
+    let mut times = StageTimes::default();
+    for outcome in outcomes {
+        times.add(&outcome.times);
+    }
     let images = sum(&|it| it.counts.propagation.delivered_images);
     Report {
         deltas_per_second: deltas / seconds,
@@ -417,14 +426,7 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
         account,
         collection: "",
         crossing_share: crossing_share(outcomes),
-        stage_ns: StageNs {
-            generator: per_delta(&|it| it.times.generator_ns),
-            reception: per_delta(&|it| it.times.reception_ns),
-            validation: per_delta(&|it| it.times.validation_ns),
-            propagation: (with_reading - subscriber).max(0.0),
-            subscriber,
-            rest: per_delta(&|it| it.times.rest_ns),
-        },
+        stage_ns: stage_ns(&times, deltas),
         generator_alone_ns: 0.0,
         chunks_per_core: 0,
         recycled_chunks: sum(&|it| it.counts.recycled_chunks),
@@ -434,6 +436,25 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
         live_bytes: live(outcomes),
         worst_case_bytes: 0,
         measures_latency: true,
+        steady: None,
+    }
+}
+
+/// The times of `deltas` deltas, by stage.
+pub fn stage_ns(times: &StageTimes, deltas: f64) -> StageNs {
+    let sampled = times.reading_deltas as f64;
+    let clocks_ns = times.reading_sends as f64 * clock_ns();
+    let reading_ns = times.reading_ns as f64 - clocks_ns;
+    let subscriber = reading_ns.max(0.0) / sampled.max(1.0);
+    let unsampled = (deltas - sampled).max(1.0);
+    let with_reading = times.propagation_ns as f64 / unsampled;
+    StageNs {
+        generator: times.generator_ns as f64 / deltas,
+        reception: times.reception_ns as f64 / deltas,
+        validation: times.validation_ns as f64 / deltas,
+        propagation: (with_reading - subscriber).max(0.0),
+        subscriber,
+        rest: times.rest_ns as f64 / deltas,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Calibration and its check, small: everything is measured and told, and a planted fault is seen. No
 //! time is judged: whether forecasts come true is for a quiet machine and the command itself.
 
+use deltaworks_benches::calibrate::cell::Cell;
 use deltaworks_benches::calibrate::check::Plant;
 use deltaworks_benches::calibrate::{CalibrateOptions, Calibrated, describe, run};
 use deltaworks_capacity::costs::{Costs, Stage};
@@ -16,6 +17,7 @@ fn options() -> CalibrateOptions {
         documents: vec![100],
         batch: vec![8],
         documents_max: 2000,
+        samples_to: None,
         json: false,
         plant: None,
     }
@@ -59,8 +61,10 @@ fn what_is_written_is_read_again_and_checked() {
     assert_eq!((read.turn, &read.origin.cpu), (costs.turn, &costs.origin.cpu));
     for stage in Stage::ALL {
         let own = &costs.of(stage).own;
-        let all =
-            own.turn_ns + own.send_ns + own.visit_ns + own.batch_ns + own.delta_ns + own.byte_ns;
+        let inside = Cell::new(1, 1, 8).inside();
+        let all = own.plain().iter().sum::<f64>()
+            + own.inside_ns(&inside)
+            + own.cold_ns(&inside, |_| 1.0);
         assert!(all > 0.0, "{stage:?} costs something");
         assert!(describe(&costs).contains(stage.name()));
     }

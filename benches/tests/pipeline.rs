@@ -42,6 +42,7 @@ fn tiny_of(
         plant,
         plant_loss: None,
         plant_steps: 0,
+        in_windows: false,
     };
     Some(run(&options).expect("it can be run here"))
 }
@@ -122,6 +123,7 @@ fn what_cannot_be_run_is_refused_before_it_begins() {
             plant: None,
             plant_loss: None,
             plant_steps: 0,
+            in_windows: false,
         };
         change(&mut options);
         run(&options)

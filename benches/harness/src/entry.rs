@@ -213,10 +213,10 @@ impl Cell {
 fn capacity(extent: Extent) -> Entry {
     let (command, expected_s) = match extent {
         Extent::Quick => (
-            "calibrate --check --json --samples 1 --seconds 0.05 --documents-max 100000 --documents 10000",
-            15.0,
+            "calibrate --check --json --samples 2 --seconds 0.2 --documents-max 100000 --documents 10000",
+            40.0,
         ),
-        _ => ("calibrate --check --json --samples 3 --seconds 0.1", 170.0),
+        _ => ("calibrate --check --json --samples 2 --seconds 0.2", 200.0),
     };
     Entry {
         name: "capacity".to_owned(),

@@ -166,7 +166,7 @@ pub const FIGURES: [Figure; 23] = [
         title: "Foretold and measured: rates",
         question: "Does the simulation that plans larger machines foretell this one, from what its stages cost in the same run?",
         not_measured: "machines that are not here. Foretold are other cells than those that the costs were fitted to; rates are of \
-            threads that run, samples are short, and the fastest one is what counts.",
+            milliseconds in which nobody disturbed the threads, and the fastest sample is what counts.",
         scenario: "capacity",
         metric: "deltas",
         unit: "1/s",

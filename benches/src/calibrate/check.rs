@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::CalibrateOptions;
 use super::cell::{Cell, Sample, fastest};
+use super::model;
 
 /// Batches of the grid.
 pub const BATCHES: [u32; 4] = [1, 8, 32, 256];
@@ -32,8 +33,16 @@ impl Plant {
             Self::HalfTheCosts => {
                 for stage in Stage::ALL {
                     let own = &mut costs.of_mut(stage).own;
-                    let cold = std::mem::take(&mut own.cold);
-                    *own = StageCost::of_plain(own.plain().map(|ns| ns / 2.0), cold);
+                    let (mut early, mut late, mut cold) =
+                        (own.early.clone(), own.late.clone(), own.cold.clone());
+                    early.iter_mut().for_each(|it| it.delta_ns /= 2.0);
+                    late.iter_mut().for_each(|it| it.delta_ns /= 2.0);
+                    for it in &mut cold {
+                        it.batch_ns /= 2.0;
+                        it.long_ns /= 2.0;
+                        it.byte_ns /= 2.0;
+                    }
+                    *own = StageCost::of_plain(own.plain().map(|ns| ns / 2.0), early, late, cold);
                 }
             }
             Self::LargeDocuments => costs.memory.document_bytes *= 10.0,
@@ -78,6 +87,11 @@ pub struct Checked {
     pub measured_bytes: f64,
     /// The same for memory.
     pub memory_error: f64,
+    /// How far its cores were from each other; what crosses is foretold for that.
+    pub distance_ns: f64,
+    /// How far the costs are off with the turns and sends that were measured: what is left of the error
+    /// is the simulation's.
+    pub costs_error: f64,
     /// The stage that is foretold to be full first.
     pub saturates_first: Stage,
     /// The stage that took most.
@@ -142,7 +156,8 @@ pub fn check(costs: &Costs, samples: &[Sample]) -> Result<Checked, String> {
     let chunks = (sample.chunks / cell.cores as f64) as u32;
     let layout = Layout::fused(cell.cores);
     let workload = workload(&cell, sample.seconds, chunks);
-    let (limit, memory) = limit_of(&layout, &workload, costs, Question::default())?;
+    let (limit, memory) =
+        limit_of(&layout, &workload, &costs.at_distance(sample.distance_ns), Question::default())?;
     let measured_bytes = sample.live.total as f64;
     let predicted = limit.deltas_per_second;
     let error = predicted / sample.deltas_per_second - 1.0;
@@ -158,6 +173,8 @@ pub fn check(costs: &Costs, samples: &[Sample]) -> Result<Checked, String> {
         measured_deltas_per_second: sample.deltas_per_second,
         samples: samples.iter().map(|it| it.deltas_per_second).collect(),
         error,
+        distance_ns: sample.distance_ns,
+        costs_error: 1.0 / (1.0 + model::error(costs, sample)) - 1.0,
         predicted_bytes: memory.total_bytes,
         measured_bytes,
         memory_error,

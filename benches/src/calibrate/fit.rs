@@ -72,16 +72,22 @@ impl Rows {
             })
             .collect();
         let mut found = vec![0.0_f64; used.len()];
+        // What each aim lacks beside what all costs say now.
+        let mut lacks = aims;
         for _ in 0..ROUNDS {
             let mut moved = 0.0_f64;
             for at in 0..used.len() {
-                let others: f64 = (0..used.len())
-                    .filter(|other| *other != at)
-                    .map(|other| products[at][other] * found[other])
-                    .sum();
-                let best = (aims[at] - others).max(0.0);
-                moved = moved.max((best - found[at]).abs());
+                // A column's product with itself is 1.
+                let best = (found[at] + lacks[at]).max(0.0);
+                let by = best - found[at];
+                if by == 0.0 {
+                    continue;
+                }
+                moved = moved.max(by.abs());
                 found[at] = best;
+                for (lack, product) in lacks.iter_mut().zip(&products[at]) {
+                    *lack -= product * by;
+                }
             }
             let most = found.iter().copied().fold(0.0, f64::max);
             if moved <= most * STILL {

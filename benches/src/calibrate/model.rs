@@ -3,39 +3,67 @@
 //!
 //! First what one core takes alone; then what two cores take more, which is laid to what crosses.
 
-use deltaworks_capacity::costs::{CROSSING_NEAR, Cold, Costs, CrossingCost, Stage, StageCost};
-use deltaworks_capacity::popularity::{cold_share, different, first_share};
+use deltaworks_capacity::costs::{
+    CROSSING_NEAR_BYTES, Cold, Costs, CrossingCost, Early, Late, Stage, StageCost,
+};
+use deltaworks_capacity::popularity::{cold_share, different, near_documents};
 use deltaworks_capacity::workload::Law;
 
 use super::cell::Sample;
 use super::fit::Rows;
 
-/// Documents that caches may hold: the steps at which a batch may become dearer. Between the counts that
-/// are measured, so that each has a measurement on both of its sides. That of one document is what it
-/// costs when a batch is not of the document of the batch before it.
-const STEPS: [f64; 7] = [1.0, 8.0, 128.0, 4096.0, 32_768.0, 131_072.0, 524_288.0];
+/// Bytes that caches may hold: the steps at which a batch may become dearer. The first is what it costs
+/// when a batch is not of the document of the batch before it; the last two are those of page tables.
+const NEAR_BYTES: [f64; 9] = [512.0, 8e3, 1e5, 1e6, 3e6, 8e6, 2e7, 8e7, 3.2e8];
+
+/// So many deltas at a batch's beginning may cost more than those behind them.
+const EARLY: [f64; 4] = [2.0, 4.0, 16.0, 64.0];
+
+/// Behind so many deltas of a batch the others may cost more.
+const LATE: [f64; 2] = [16.0, 32.0];
 
 /// Puts stage costs into `costs`; how far the fit is from a sample at most, as a share.
 pub fn fit(samples: &[Sample], costs: &mut Costs) -> f64 {
     for stage in Stage::ALL {
         let mut rows = Rows::default();
         for sample in samples.iter().filter(|it| it.cell.cores == 1) {
-            rows.add(&counts(stage, sample), sample.stage_ns[stage as usize], sample.total_ns());
+            rows.add(
+                &counts(costs, stage, sample),
+                sample.stage_ns[stage as usize],
+                sample.total_ns(),
+            );
         }
         let found = rows.costs();
         let plain = std::array::from_fn(|at| found.get(at).copied().unwrap_or_default());
-        let cold = STEPS.iter().zip(found.iter().skip(StageCost::PLAIN));
-        let cold = cold.filter(|(_, ns)| **ns > 0.0);
-        let cold = cold.map(|(documents, ns)| Cold { documents: *documents, batch_ns: *ns });
-        costs.of_mut(stage).own = StageCost::of_plain(plain, cold.collect());
+        let early = EARLY.iter().zip(found.iter().skip(StageCost::PLAIN));
+        let early = early.map(|(deltas, ns)| Early { deltas: *deltas, delta_ns: *ns });
+        let late = LATE.iter().zip(found.iter().skip(StageCost::PLAIN + EARLY.len()));
+        let late = late.map(|(deltas, ns)| Late { deltas: *deltas, delta_ns: *ns });
+        let cold = found.get(StageCost::PLAIN + EARLY.len() + LATE.len()..).unwrap_or_default();
+        let cold: Vec<&[f64]> = cold.chunks(NEAR_BYTES.len()).collect();
+        let of_kind = |kind: usize, at: usize| cold.get(kind).map_or(0.0, |all| all[at]);
+        let cold = NEAR_BYTES.iter().enumerate().map(|(at, near_bytes)| Cold {
+            near_bytes: *near_bytes,
+            batch_ns: of_kind(0, at),
+            long_ns: of_kind(1, at),
+            byte_ns: of_kind(2, at),
+        });
+        let own = StageCost::of_plain(
+            plain,
+            early.filter(|it| it.delta_ns > 0.0).collect(),
+            late.filter(|it| it.delta_ns > 0.0).collect(),
+            cold.filter(|it| it.batch_ns + it.long_ns + it.byte_ns > 0.0).collect(),
+        );
+        costs.of_mut(stage).own = own;
     }
     costs.beside = beside(costs, samples);
+    costs.distance_ns = distance_ns(samples);
     for stage in Stage::ALL {
         let mut rows = Rows::default();
         for sample in samples.iter().filter(|it| it.crossing > 0.0) {
             let own_ns = costs.beside * own_ns(costs, stage, sample);
             let more_ns = sample.stage_ns[stage as usize] - own_ns;
-            rows.add(&crossings(sample), more_ns, sample.total_ns());
+            rows.add(&crossings(costs, sample), more_ns, sample.total_ns());
         }
         let found = rows.nearest();
         let all = std::array::from_fn(|at| found.get(at).copied().unwrap_or_default());
@@ -56,6 +84,14 @@ fn beside(costs: &Costs, samples: &[Sample]) -> f64 {
     all.get(all.len() / 2).copied().unwrap_or(1.0)
 }
 
+/// How far cores were from each other where something crossed: the median.
+fn distance_ns(samples: &[Sample]) -> f64 {
+    let crossing = samples.iter().filter(|it| it.crossing > 0.0);
+    let mut all: Vec<f64> = crossing.map(|it| it.distance_ns).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or_default()
+}
+
 /// How far the fit is from a sample, as a share of it.
 pub fn error(costs: &Costs, sample: &Sample) -> f64 {
     let beside = if sample.cell.cores > 1 { costs.beside } else { 1.0 };
@@ -68,27 +104,38 @@ pub fn error(costs: &Costs, sample: &Sample) -> f64 {
 
 fn crossing_ns(costs: &Costs, stage: Stage, sample: &Sample) -> f64 {
     let it = &costs.of(stage).crossing;
-    crossings(sample).iter().zip(it.all()).map(|(count, ns)| count * ns).sum()
+    crossings(costs, sample).iter().zip(it.all()).map(|(count, ns)| count * ns).sum()
 }
 
 /// What crosses: batches, those of cold documents, first ones, bytes.
-fn crossings(sample: &Sample) -> [f64; 4] {
-    let cell = &sample.cell;
-    let cold = cold_share(Law::Uniform, documents(sample), CROSSING_NEAR);
-    let first = first_share(f64::from(cell.documents), sample.batches);
-    [1.0, cold, first, cell.image_bytes()].map(|count| sample.crossing * count)
+fn crossings(costs: &Costs, sample: &Sample) -> [f64; CrossingCost::ALL] {
+    let cold = cold(costs, sample, CROSSING_NEAR_BYTES);
+    let counts = CrossingCost::counts(&sample.cell.inside(), cold, sample.first_share);
+    let far = costs.far(sample.distance_ns);
+    counts.map(|count| sample.crossing * count * far)
 }
 
 fn own_ns(costs: &Costs, stage: Stage, sample: &Sample) -> f64 {
     let own = &costs.of(stage).own;
-    let counts = counts(stage, sample);
-    let plain_ns: f64 = counts.iter().zip(own.plain()).map(|(count, ns)| count * ns).sum();
-    let documents = documents(sample);
-    let cold_ns = |it: &Cold| it.batch_ns * cold_share(Law::Uniform, documents, it.documents);
-    plain_ns + own.cold.iter().map(cold_ns).sum::<f64>()
+    let counts = counts(costs, stage, sample);
+    // What a batch has inside is told in one place for all who ask.
+    let plain = [own.turn_ns, own.send_ns, own.visit_ns, own.batch_ns, own.first_ns];
+    let plain_ns: f64 = counts.iter().zip(plain).map(|(count, ns)| count * ns).sum();
+    let inside = sample.cell.inside();
+    plain_ns
+        + own.inside_ns(&inside)
+        + own.cold_ns(&inside, |near_bytes| cold(costs, sample, near_bytes))
 }
 
-fn counts(stage: Stage, sample: &Sample) -> Vec<f64> {
+/// How often a batch's document was not touched within so many bytes.
+fn cold(costs: &Costs, sample: &Sample, near_bytes: f64) -> f64 {
+    let state_bytes = costs.memory.document_bytes + costs.memory.subscription_bytes;
+    let pool_bytes = sample.chunks / sample.cell.cores as f64 * costs.memory.chunk_bytes;
+    let near = near_documents(near_bytes, state_bytes, sample.cell.image_bytes(), pool_bytes);
+    cold_share(Law::Uniform, documents(sample), near)
+}
+
+fn counts(costs: &Costs, stage: Stage, sample: &Sample) -> Vec<f64> {
     let cell = &sample.cell;
     let documents = documents(sample);
     let (sends, visits) = match stage {
@@ -99,10 +146,17 @@ fn counts(stage: Stage, sample: &Sample) -> Vec<f64> {
         Stage::Validation => (0.0, different(documents, 1.0 / sample.turns) * sample.turns),
         _ => (0.0, 0.0),
     };
-    let first = first_share(f64::from(cell.documents), sample.batches);
-    let (deltas, bytes) = (f64::from(cell.batch), cell.image_bytes());
-    let mut counts = vec![sample.turns, sends, visits, 1.0, first, deltas, bytes];
-    counts.extend(STEPS.iter().map(|step| cold_share(Law::Uniform, documents, *step)));
+    let first = sample.first_share;
+    let it = cell.inside();
+    let more = [it.rows(), it.long_delta_bytes(), it.long_image_bytes()];
+    let mut counts = vec![sample.turns, sends, visits, 1.0, first, it.deltas, it.image_bytes];
+    counts.extend(more);
+    counts.extend(EARLY.map(|early| it.deltas.min(early)));
+    counts.extend(LATE.map(|first| (it.deltas - first).max(0.0)));
+    let cold = NEAR_BYTES.map(|near_bytes| cold(costs, sample, near_bytes));
+    counts.extend(cold);
+    counts.extend(cold.map(|share| share * it.long_share()));
+    counts.extend(cold.map(|share| share * it.image_bytes));
     counts
 }
 
@@ -127,6 +181,12 @@ mod tests {
             turns: cell.image_bytes() / cell.read_bytes as f64,
             sends: 0.1 + f64::from(cell.documents % 7) / 10.0,
             crossing,
+            first_share: 0.0,
+            distance_ns: if cell.documents.is_multiple_of(3) { 150.0 } else { 300.0 },
+            has_moved: false,
+            quiet_share: 1.0,
+            balance: 1.0,
+            windows: 100,
             batches: 1e6,
             seconds: 1.0,
             live: Live::default(),
@@ -144,7 +204,8 @@ mod tests {
     #[test]
     fn a_fit_foretells_what_it_was_not_fitted_to() {
         let mut costs = Costs::nothing();
-        costs.beside = 1.2;
+        (costs.beside, costs.distance_ns) = (1.2, 300.0);
+        (costs.memory.document_bytes, costs.memory.chunk_bytes) = (500.0, 2e6);
         for (place, stage) in (1..).zip(Stage::ALL) {
             let place = f64::from(place);
             let it = costs.of_mut(stage);
@@ -156,14 +217,17 @@ mod tests {
                 batch_ns: 10.0 * place,
                 delta_ns: 3.0 / place,
                 byte_ns: 0.05,
-                cold: vec![Cold { documents: 4096.0, batch_ns: 20.0 * place }],
+                early: vec![Early { deltas: 2.0, delta_ns: 4.0 }],
+                cold: vec![Cold { near_bytes: 2e7, batch_ns: 20.0 * place, ..Cold::default() }],
+                ..StageCost::default()
             };
+            let batch_ns = 7.0 * place;
             it.crossing =
-                CrossingCost { batch_ns: 7.0 * place, cold_ns: 20.0, first_ns: 0.0, byte_ns: 0.1 };
+                CrossingCost { batch_ns, cold_ns: 20.0, byte_ns: 0.1, ..CrossingCost::default() };
         }
         let samples: Vec<Sample> =
             super::super::cells().into_iter().map(|cell| sample(cell, &costs)).collect();
-        let mut found = Costs::nothing();
+        let mut found = Costs { memory: costs.memory, ..Costs::nothing() };
         assert!(fit(&samples, &mut found) < 0.01);
         for (cores, documents, batch) in [(1, 100_000, 100), (2, 100, 8), (1, 10_000, 1)] {
             let other = sample(Cell::new(cores, documents, batch), &costs);

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of the file that is written and read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The stages whose time is told apart, in the order of a core's turn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
@@ -50,15 +50,51 @@ impl Stage {
     }
 }
 
-/// One step of what a cache that is too small costs.
+/// What the first deltas of a batch cost more than those behind them: a row of them is begun, a loop is
+/// entered.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cold {
-    /// Documents that are still near.
-    pub documents: f64,
-    /// What each batch costs more whose document is not among so many that came last.
-    pub batch_ns: f64,
+pub struct Early {
+    /// So many.
+    pub deltas: f64,
+    /// Each of them.
+    pub delta_ns: f64,
 }
+
+/// What deltas behind the first ones of a batch cost more: what is behind is not as near any more.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// So many are first.
+    pub deltas: f64,
+    /// Each of the others.
+    pub delta_ns: f64,
+}
+
+/// One step of what a cache that is too small costs.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cold {
+    /// Bytes that are still near: state of documents, and images that came with it.
+    pub near_bytes: f64,
+    /// What each batch costs more whose document was not touched within so many bytes.
+    pub batch_ns: f64,
+    /// And if it is long, so that few batches are on their way together: all of this from
+    /// [`LONG_DELTAS`] deltas on, a part of it below.
+    pub long_ns: f64,
+    /// And each byte of its image, because what is cold pushes out chunks, too.
+    pub byte_ns: f64,
+}
+
+/// Deltas from which a batch is long.
+pub const LONG_DELTAS: f64 = 32.0;
+
+/// Deltas of a row.
+pub const ROW_DELTAS: f64 = 16.0;
+/// Bytes of a delta that are checked together with those of its neighbours, at most.
+pub const NEAR_DELTA_BYTES: f64 = 64.0;
+/// Bytes of an image that stay in the first cache from stage to stage, about.
+pub const NEAR_IMAGE_BYTES: f64 = 12_288.0;
 
 /// What one stage costs.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -78,25 +114,119 @@ pub struct StageCost {
     pub delta_ns: f64,
     /// Each byte of an image.
     pub byte_ns: f64,
-    /// What caches cost, by documents.
+    /// Each row of deltas that are looked at together, of [`ROW_DELTAS`] at most; none for a delta alone.
+    pub row_ns: f64,
+    /// Each byte of a delta beyond its first [`NEAR_DELTA_BYTES`] more.
+    pub long_delta_byte_ns: f64,
+    /// Each byte of an image beyond its first [`NEAR_IMAGE_BYTES`] more.
+    pub long_image_byte_ns: f64,
+    /// What the first deltas of a batch cost more.
+    pub early: Vec<Early>,
+    /// What the deltas behind the first ones cost more.
+    pub late: Vec<Late>,
+    /// What caches cost, by bytes.
     pub cold: Vec<Cold>,
 }
 
 impl StageCost {
-    /// How many costs there are that do not depend on caches.
-    pub const PLAIN: usize = 7;
+    /// How many costs there are that depend neither on caches nor on how long a batch is.
+    pub const PLAIN: usize = 10;
 
     /// Those costs, in the order of the fields.
     pub fn plain(&self) -> [f64; Self::PLAIN] {
-        let Self { turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns, cold: _ } =
-            self;
-        [turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns].map(|ns| *ns)
+        [
+            self.turn_ns,
+            self.send_ns,
+            self.visit_ns,
+            self.batch_ns,
+            self.first_ns,
+            self.delta_ns,
+            self.byte_ns,
+            self.row_ns,
+            self.long_delta_byte_ns,
+            self.long_image_byte_ns,
+        ]
     }
 
-    /// The same the other way, with what caches cost.
-    pub fn of_plain(plain: [f64; Self::PLAIN], cold: Vec<Cold>) -> Self {
-        let [turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns] = plain;
-        Self { turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns, cold }
+    /// The same the other way, with what first deltas and caches cost.
+    pub fn of_plain(
+        plain: [f64; Self::PLAIN],
+        early: Vec<Early>,
+        late: Vec<Late>,
+        cold: Vec<Cold>,
+    ) -> Self {
+        let [turn_ns, send_ns, visit_ns, batch_ns, first_ns, delta_ns, byte_ns, rest @ ..] = plain;
+        let [row_ns, long_delta_byte_ns, long_image_byte_ns] = rest;
+        Self {
+            turn_ns,
+            send_ns,
+            visit_ns,
+            batch_ns,
+            first_ns,
+            delta_ns,
+            byte_ns,
+            row_ns,
+            long_delta_byte_ns,
+            long_image_byte_ns,
+            early,
+            late,
+            cold,
+        }
+    }
+
+    /// All deltas and bytes of a batch.
+    pub fn inside_ns(&self, batch: &Inside) -> f64 {
+        let early = self.early.iter().map(|it| it.delta_ns * batch.deltas.min(it.deltas));
+        let late = self.late.iter().map(|it| it.delta_ns * (batch.deltas - it.deltas).max(0.0));
+        self.delta_ns * batch.deltas
+            + early.sum::<f64>()
+            + late.sum::<f64>()
+            + self.byte_ns * batch.image_bytes
+            + self.row_ns * batch.rows()
+            + self.long_delta_byte_ns * batch.long_delta_bytes()
+            + self.long_image_byte_ns * batch.long_image_bytes()
+    }
+
+    /// What a batch costs more for caches, where `share` tells how often its document was not touched within
+    /// so many bytes.
+    pub fn cold_ns(&self, batch: &Inside, share: impl Fn(f64) -> f64) -> f64 {
+        let one = |it: &Cold| {
+            it.batch_ns + it.long_ns * batch.long_share() + it.byte_ns * batch.image_bytes
+        };
+        self.cold.iter().map(|it| one(it) * share(it.near_bytes)).sum()
+    }
+}
+
+/// What is in a batch.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Inside {
+    /// Its deltas.
+    pub deltas: f64,
+    /// Bytes of each.
+    pub delta_bytes: f64,
+    /// Bytes of all, with their header.
+    pub image_bytes: f64,
+}
+
+impl Inside {
+    /// Rows that its deltas make.
+    pub fn rows(&self) -> f64 {
+        if self.deltas > 1.0 { (self.deltas / ROW_DELTAS).ceil() } else { 0.0 }
+    }
+
+    /// Bytes of deltas beyond what of each is near.
+    pub fn long_delta_bytes(&self) -> f64 {
+        self.deltas * (self.delta_bytes - NEAR_DELTA_BYTES).max(0.0)
+    }
+
+    /// Bytes of the image beyond what of it is near.
+    pub fn long_image_bytes(&self) -> f64 {
+        (self.image_bytes - NEAR_IMAGE_BYTES).max(0.0)
+    }
+
+    /// How far it is a long batch.
+    pub fn long_share(&self) -> f64 {
+        (self.deltas / LONG_DELTAS).min(1.0)
     }
 }
 
@@ -106,32 +236,47 @@ impl StageCost {
 pub struct CrossingCost {
     /// Each batch that crosses.
     pub batch_ns: f64,
-    /// What it costs more if its document is not near, as told by [`CROSSING_NEAR`].
+    /// What it costs more if its document is not near, as told by [`CROSSING_NEAR_BYTES`].
     pub cold_ns: f64,
     /// What the first batch of a document costs more.
     pub first_ns: f64,
     /// Each byte of it.
     pub byte_ns: f64,
+    /// Each of the first [`HEAD_BYTES`] of it more: nobody has asked for them ahead.
+    pub head_byte_ns: f64,
+    /// Each of the first [`NECK_BYTES`] of it more: the processor only begins to ask ahead.
+    pub neck_byte_ns: f64,
 }
 
 impl CrossingCost {
     /// How many costs there are.
-    pub const ALL: usize = 4;
+    pub const ALL: usize = 6;
 
     /// All of them, in the order of the fields.
     pub fn all(&self) -> [f64; Self::ALL] {
-        let Self { batch_ns, cold_ns, first_ns, byte_ns } = *self;
-        [batch_ns, cold_ns, first_ns, byte_ns]
+        let Self { batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns } = *self;
+        [batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns]
     }
 
     /// The same the other way.
-    pub fn of_all([batch_ns, cold_ns, first_ns, byte_ns]: [f64; Self::ALL]) -> Self {
-        Self { batch_ns, cold_ns, first_ns, byte_ns }
+    pub fn of_all(all: [f64; Self::ALL]) -> Self {
+        let [batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns] = all;
+        Self { batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns }
+    }
+
+    /// How often each of them comes in a batch of which `cold` and `first` tell the shares.
+    pub fn counts(batch: &Inside, cold: f64, first: f64) -> [f64; Self::ALL] {
+        let bytes = batch.image_bytes;
+        [1.0, cold, first, bytes, bytes.min(HEAD_BYTES), bytes.min(NECK_BYTES)]
     }
 }
 
-/// Documents that are near when a batch crosses.
-pub const CROSSING_NEAR: f64 = 16_384.0;
+/// Bytes of an image that crosses slowest, and slower than the rest.
+pub const HEAD_BYTES: f64 = 512.0;
+/// The same of those that follow.
+pub const NECK_BYTES: f64 = 2048.0;
+/// Bytes that are near when a batch crosses.
+pub const CROSSING_NEAR_BYTES: f64 = 8_388_608.0;
 
 /// One stage's costs.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -262,6 +407,9 @@ pub struct Costs {
     /// All that a core does takes so many times as long beside another busy core as alone; 1 if cores
     /// share nothing that matters.
     pub beside: f64,
+    /// How far the two cores were from each other when crossing was measured: nanoseconds of a message there
+    /// and back. 0: it is not known.
+    pub distance_ns: f64,
     /// Sleeping and waking.
     pub wake: WakeCost,
     /// Sockets.
@@ -293,17 +441,22 @@ impl Costs {
         }
         for stage in Stage::ALL {
             let StageCosts { own, crossing } = self.of(stage);
-            let cold = own.cold.iter().flat_map(|it| [it.documents, it.batch_ns]);
-            let all = own.plain().into_iter().chain(cold).chain(crossing.all());
+            let cold =
+                own.cold.iter().flat_map(|it| [it.near_bytes, it.batch_ns, it.long_ns, it.byte_ns]);
+            let early = own.early.iter().flat_map(|it| [it.deltas, it.delta_ns]);
+            let late = own.late.iter().flat_map(|it| [it.deltas, it.delta_ns]);
+            let all =
+                own.plain().into_iter().chain(early).chain(late).chain(cold).chain(crossing.all());
             proper(stage.name(), all)?;
-            let is_sorted = own.cold.is_sorted_by(|one, next| one.documents < next.documents);
-            if !is_sorted || own.cold.first().is_some_and(|it| it.documents < 1.0) {
-                return Err(format!("{}: documents must rise, from 1 on", stage.name()));
+            let is_sorted = own.cold.is_sorted_by(|one, next| one.near_bytes < next.near_bytes);
+            if !is_sorted || own.cold.first().is_some_and(|it| it.near_bytes < 1.0) {
+                return Err(format!("{}: near bytes must rise, from 1 on", stage.name()));
             }
         }
         if !(self.beside.is_finite() && self.beside > 0.0) {
             return Err(format!("beside: {} is no share", self.beside));
         }
+        proper("distance", [self.distance_ns])?;
         let it = self.wake;
         proper("wake", [it.awake_ns, it.parked_ns, it.spinning_ns, it.ring_ns])?;
         let it = self.socket;
@@ -346,6 +499,28 @@ impl Costs {
         Ok(())
     }
 
+    /// How many times as far it is as when crossing was measured.
+    pub fn far(&self, distance_ns: f64) -> f64 {
+        if self.distance_ns > 0.0 && distance_ns > 0.0 {
+            distance_ns / self.distance_ns
+        } else {
+            1.0
+        }
+    }
+
+    /// The same between cores that are so far from each other: what crosses costs in proportion.
+    #[must_use]
+    pub fn at_distance(&self, distance_ns: f64) -> Self {
+        let far = self.far(distance_ns);
+        let mut costs = self.clone();
+        for stage in Stage::ALL {
+            let crossing = &mut costs.of_mut(stage).crossing;
+            *crossing = CrossingCost::of_all(crossing.all().map(|ns| ns * far));
+        }
+        costs.distance_ns *= far;
+        costs
+    }
+
     /// Those of one stage.
     pub fn of(&self, stage: Stage) -> &StageCosts {
         match stage {
@@ -382,6 +557,7 @@ impl Costs {
             sink: StageCosts::default(),
             upkeep: StageCosts::default(),
             beside: 1.0,
+            distance_ns: 0.0,
             wake: WakeCost::default(),
             socket: SocketCost::default(),
             turn: TurnBound {

@@ -21,9 +21,20 @@ pub fn cold_share(law: Law, documents: f64, near: f64) -> f64 {
     }
 }
 
-/// The share of `draws` that are the first of their document, of `documents` drawn evenly.
+/// How many different documents were touched last within `near_bytes`, where each lays `state_bytes` there
+/// and, with its batch, `image_bytes`, which go round in a pool of `pool_bytes`. One at least: that of
+/// the batch before.
+pub fn near_documents(near_bytes: f64, state_bytes: f64, image_bytes: f64, pool_bytes: f64) -> f64 {
+    // As long as the pool has not gone round; and what is left of the bytes when it has.
+    let before = near_bytes / (state_bytes + image_bytes).max(1.0);
+    let behind = (near_bytes - pool_bytes) / state_bytes.max(1.0);
+    let near = if before * image_bytes <= pool_bytes { before } else { behind };
+    near.max(1.0)
+}
+
+/// How likely a draw behind `draws` even ones is the first of its document, of `documents`.
 pub fn first_share(documents: f64, draws: f64) -> f64 {
-    different(documents, draws) / draws.max(1.0)
+    1.0 - different(documents, draws) / documents.max(1.0)
 }
 
 /// How many different documents come in `draws` even draws.
@@ -137,8 +148,20 @@ mod tests {
             seen.extend((0..draws).map(|_| random.below(300)));
             let (is, must) = (seen.len() as f64, different(300.0, f64::from(draws)));
             assert!((is / must - 1.0).abs() < 0.05, "{draws}: {is}, computed {must}");
-            assert!((first_share(300.0, f64::from(draws)) * f64::from(draws) - must).abs() < 1e-9);
+            let new = (300 - seen.len()) as f64 / 300.0;
+            assert!((first_share(300.0, f64::from(draws)) - new).abs() < 0.02, "{draws}");
         }
+    }
+
+    /// Long batches push out more, until their pool has gone round.
+    #[test]
+    fn fewer_documents_are_near_when_batches_are_long() {
+        let near = |image_bytes| near_documents(1e6, 400.0, image_bytes, 5e5);
+        assert_eq!((near(0.0), near(100.0)), (2500.0, 2000.0));
+        // 5e5 bytes of images and 5e5 of state.
+        assert!((near(400.0) - 1250.0).abs() < 1e-9);
+        assert!((near(10_000.0) - 1250.0).abs() < 1e-9);
+        assert_eq!(near_documents(500.0, 400.0, 200.0, 1e6), 1.0);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What a batch of one workload costs each stage: costs, put together once before the simulation.
 
-use crate::costs::{CROSSING_NEAR, Costs, Stage};
+use crate::costs::{CROSSING_NEAR_BYTES, Costs, CrossingCost, Inside, Stage};
 use crate::layout::Layout;
-use crate::popularity::cold_share;
+use crate::popularity::{cold_share, near_documents};
+use crate::simulation::CHUNKS_PER_CORE;
 use crate::workload::{Collection, Ends, Workload};
 
 /// Times of one stage, in nanoseconds.
@@ -78,28 +79,37 @@ fn stage_times(
         return StageTimes::default();
     }
     let (own, crossing) = (&costs.of(stage).own, &costs.of(stage).crossing);
-    let (deltas, bytes) = (f64::from(workload.batch), workload.image_bytes());
+    let bytes = workload.image_bytes();
+    let inside = Inside {
+        deltas: f64::from(workload.batch),
+        delta_bytes: f64::from(workload.delta_bytes),
+        image_bytes: bytes,
+    };
     let sharing = match stage {
         Stage::Validation => layout.cores(|seat| seat.owns_documents),
         _ => layout.cores(|seat| seat.serves_sessions),
     };
     let documents = (f64::from(workload.documents) / sharing.len().max(1) as f64).max(1.0);
-    let cold_ns: f64 = own
-        .cold
-        .iter()
-        .map(|it| it.batch_ns * cold_share(workload.law, documents, it.documents))
-        .sum();
+    let chunks = f64::from(workload.chunks_per_core.unwrap_or(CHUNKS_PER_CORE));
+    let pool_bytes = chunks * costs.memory.chunk_bytes;
+    let state_bytes = costs.memory.document_bytes + costs.memory.subscription_bytes;
+    let cold = |near_bytes: f64| {
+        let near = near_documents(near_bytes, state_bytes, bytes, pool_bytes);
+        cold_share(workload.law, documents, near)
+    };
+    let cold_ns = own.cold_ns(&inside, cold);
     let looks_inside = stage != Stage::Validation || workload.collection == Collection::Cbor;
-    let inside_ns = if looks_inside { own.delta_ns * deltas + own.byte_ns * bytes } else { 0.0 };
+    let inside_ns = if looks_inside { own.inside_ns(&inside) } else { 0.0 };
     let beside = if layout.seats.len() > 1 { costs.beside } else { 1.0 };
     StageTimes {
         turn_ns: own.turn_ns * beside,
         send_ns: own.send_ns * beside,
         visit_ns: own.visit_ns * beside,
         batch_ns: (own.batch_ns + inside_ns + cold_ns + own.first_ns * first_share) * beside,
-        crossing_ns: crossing.batch_ns
-            + crossing.cold_ns * cold_share(workload.law, documents, CROSSING_NEAR)
-            + crossing.first_ns * first_share
-            + crossing.byte_ns * bytes,
+        crossing_ns: CrossingCost::counts(&inside, cold(CROSSING_NEAR_BYTES), first_share)
+            .iter()
+            .zip(crossing.all())
+            .map(|(count, ns)| count * ns)
+            .sum(),
     }
 }
