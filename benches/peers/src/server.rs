@@ -16,6 +16,8 @@ use crate::sample::Teller;
 use crate::system;
 use crate::wire::Wire;
 
+/// The threads with which the daemon makes its memory present while it serves.
+const PREPARING: &str = "prefault";
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -171,7 +173,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `peer` on `cpu` for so many sessions; it accepts connections then.
+    /// Starts `peer` on `cpu` for so many sessions; it accepts connections then, and has got ready.
     ///
     /// # Errors
     /// If it does not start; what it wrote is told.
@@ -199,6 +201,10 @@ impl Server {
             if ended.is_some() || began.elapsed() > PATIENCE {
                 return Err(format!("{} did not start ({ended:?}): {}", peer.name, self.log()));
             }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // What it still does to get ready is not what its deliveries cost.
+        while system::has_thread(self.pid(), PREPARING) && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(self)

@@ -96,14 +96,27 @@ pub fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// CPU time of all threads of a process that live, in nanoseconds.
+/// CPU time of all threads of a process, in nanoseconds, those that have ended among them; 0 if it has
+/// gone.
 pub fn cpu_ns(pid: u32) -> u64 {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
-    let of_thread = |entry: io::Result<fs::DirEntry>| {
-        let told = fs::read_to_string(entry.ok()?.path().join("schedstat")).ok()?;
-        told.split_whitespace().next()?.parse::<u64>().ok()
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: the clock's number is written to a place of ours.
+    let found = unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) };
+    // SAFETY: the time is written to a place of ours; a number of no clock is refused.
+    if found != 0 || unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+        return 0;
+    }
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Whether a process has a thread whose name begins so.
+pub fn has_thread(pid: u32, name: &str) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let is_named = |entry: io::Result<fs::DirEntry>| {
+        let told = fs::read_to_string(entry.ok()?.path().join("comm")).ok()?;
+        Some(told.starts_with(name))
     };
-    threads.filter_map(of_thread).sum()
+    threads.filter_map(is_named).any(|is_named| is_named)
 }
 
 /// Bytes of a process that are in memory.
@@ -191,4 +204,39 @@ pub fn wait_writable(descriptor: RawFd) {
     let mut one = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
     // SAFETY: one entry, as is said.
     unsafe { libc::poll(&mut one, 1, -1) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Works for a while, so that it shows.
+    fn work() -> u64 {
+        let began = Instant::now();
+        let mut rounds = 0;
+        while began.elapsed() < Duration::from_millis(20) {
+            rounds = std::hint::black_box(rounds + 1);
+        }
+        rounds
+    }
+
+    #[test]
+    fn what_threads_have_taken_counts_after_they_have_ended() {
+        let pid = std::process::id();
+        let thread = std::thread::Builder::new().name("worker-of-test".to_owned());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = thread.spawn(move || {
+            let _ = tell.send(work());
+            let _ = ended.recv();
+        });
+        let thread = thread.expect("a thread");
+        assert!(told.recv().expect("it has worked") > 0);
+        assert!(has_thread(pid, "worker-of") && !has_thread(pid, "nobody"));
+        let while_it_lives_ns = cpu_ns(pid);
+        drop(end);
+        thread.join().expect("it ends");
+        assert!(while_it_lives_ns > 0 && cpu_ns(pid) >= while_it_lives_ns);
+        assert_eq!(cpu_ns(i32::MAX as u32), 0, "nobody");
+    }
 }
