@@ -127,8 +127,8 @@ pub const MODELS: &[Model] = &[
         mutants: &[Mutant {
             fault: "a turn that was under way counts as a whole one",
             file: STILLNESS,
-            text: "const A_WHOLE_TURN: u32 = 2;",
-            replacement: "const A_WHOLE_TURN: u32 = 1;",
+            text: "TURNS_MASK >= A_WHOLE_TURN",
+            replacement: "TURNS_MASK >= A_WHOLE_TURN - 1",
         }],
     },
     Model {
@@ -145,8 +145,8 @@ pub const MODELS: &[Model] = &[
         mutants: &[Mutant {
             fault: "that all are quiet is enough",
             file: STILLNESS,
-            text: "const A_WHOLE_TURN: u32 = 2;",
-            replacement: "const A_WHOLE_TURN: u32 = 0;",
+            text: "TURNS_MASK >= A_WHOLE_TURN",
+            replacement: "TURNS_MASK >= A_WHOLE_TURN - 2",
         }],
     },
     Model {
