@@ -66,11 +66,11 @@ impl Report {
 
     /// A model in the program of the mutants, none of them on.
     pub(crate) fn control(&mut self, name: &str, outcome: &Outcome) {
-        let is_good = outcome.is_passed();
+        let is_good = outcome.is_well_so_far();
         let line = format!("control {name:<76} {outcome}");
         let fields = json!({ "control": name, "passed": is_good, "outcome": figures(outcome) });
         self.tell(&line, &fields, is_good);
-        if let Some(output) = outcome.output() {
+        if let Some(output) = outcome.output().filter(|_| !is_good) {
             eprintln!("{output}");
         }
     }

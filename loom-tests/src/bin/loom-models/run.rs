@@ -66,6 +66,16 @@ impl Outcome {
         matches!(self, Outcome::Passed { .. })
     }
 
+    /// Whether all was well as far as it was explored. A story may ask at its end for what happens only
+    /// in the whole of it: that is no finding where time has stopped it before.
+    pub(crate) fn is_well_so_far(&self) -> bool {
+        match self {
+            Outcome::Passed { .. } => true,
+            Outcome::Failed { output, .. } => explored(output).is_some_and(|it| !it.is_whole),
+            _ => false,
+        }
+    }
+
     pub(crate) fn is_failed(&self) -> bool {
         matches!(self, Outcome::Failed { .. })
     }
@@ -194,6 +204,18 @@ mod tests {
         let read = explored("explored 7 executions, every order, whole\n");
         assert_eq!(read, Some(Explored { executions: 7, bound: None, is_whole: true }));
         assert_eq!(explored("ok"), None);
+    }
+
+    #[test]
+    fn what_is_asked_of_the_whole_is_no_finding_in_a_part() {
+        let failed = |output: &str| Outcome::Failed {
+            said: "at the end".to_owned(),
+            took: DEADLINE,
+            output: output.to_owned(),
+        };
+        assert!(failed("explored 3 executions, bound 2, in part\npanicked").is_well_so_far());
+        assert!(!failed("explored 3 executions, bound 2, whole\npanicked").is_well_so_far());
+        assert!(!failed("panicked").is_well_so_far());
     }
 
     #[test]
