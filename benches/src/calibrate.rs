@@ -209,7 +209,8 @@ fn sample(
         }
     }
     // Cells that were never left alone for long get some more, not all at once.
-    for _ in 0..options.samples * MORE_SAMPLES {
+    let is_long = options.seconds * 1000.0 >= 2.0 * WINDOWS_ENOUGH as f64;
+    for _ in 0..if is_long { options.samples * MORE_SAMPLES } else { 0 } {
         for (cell, samples) in cells.iter().zip(&mut samples) {
             if !samples.iter().any(|it| it.windows >= WINDOWS_ENOUGH) {
                 samples.push(cell.sample(options.seconds)?);
