@@ -50,7 +50,7 @@ docs:
 
 unit:
 	$(CARGO) test --workspace --locked --no-fail-fast
-	$(CARGO) test --locked --no-fail-fast -p deltaworksd --features planted_faults --test planted
+	$(CARGO) test --workspace --locked --no-fail-fast --features deltaworksd/planted_faults --test planted
 
 test-install:
 	@scripts/test-install

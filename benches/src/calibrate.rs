@@ -161,6 +161,10 @@ pub fn run(options: &CalibrateOptions) -> Result<Calibrated, String> {
     fitted.retain(|cell| cell.cores <= cpus.len() && cell.documents <= options.documents_max);
     let mut grid = if options.check { check::grid(options) } else { Vec::new() };
     grid.retain(|cell| cell.cores <= cpus.len());
+    if options.check && grid.is_empty() {
+        return Err("no cell is left to check: those need more CPUs, or are measured to calibrate"
+            .to_owned());
+    }
     let samples = sample(&fitted, &grid, options)?;
     if let Some(path) = &options.samples_to {
         let lines: Result<Vec<String>, _> =

@@ -18,6 +18,8 @@ use crate::wire::Wire;
 
 /// The threads with which the daemon makes its memory present while it serves.
 const PREPARING: &str = "prefault";
+/// The file that it writes when it is ready.
+const READY: &str = "ready";
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -203,7 +205,15 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        // What it still does to get ready is not what its deliveries cost.
+        // What it still does to get ready is not what its deliveries cost. The daemon has listened since before it had
+        // threads; it writes the file when all of them run.
+        let is_written = || peer.program != Program::Daemon || self.folder.join(READY).exists();
+        while !is_written() {
+            if began.elapsed() > PATIENCE {
+                return Err(format!("{} did not get ready: {}", peer.name, self.log()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         while system::has_thread(self.pid(), PREPARING) && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -301,6 +311,7 @@ fn arguments(
         Program::Daemon => {
             let mut arguments = text(&format!("--tcp 127.0.0.1:{port} --cores 1 --log warn"));
             arguments.extend(["--http", "", "--admin-socket", ""].map(str::to_owned));
+            arguments.extend(["--ready-file".to_owned(), folder.join(READY).display().to_string()]);
             if sessions > 1000 {
                 let most = sessions + 100;
                 let more =

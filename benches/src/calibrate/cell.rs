@@ -182,7 +182,6 @@ impl Sample {
         let it = stage_ns(&all.times, all.deltas.max(1) as f64);
         Self {
             deltas_per_second: steady.deltas_per_second(),
-            cpu_share: 1.0,
             quiet_share: steady.share,
             balance: all.written as f64 / images,
             windows: steady.windows,

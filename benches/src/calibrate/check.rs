@@ -50,7 +50,7 @@ impl Plant {
     }
 }
 
-/// The cells that were asked for. Two cores have a document each at least.
+/// The cells that were asked for, without those that are measured to calibrate. Two cores have a document each at least.
 pub fn grid(options: &CalibrateOptions) -> Vec<Cell> {
     let or = |asked: &[u32], all: &[u32]| if asked.is_empty() { all } else { asked }.to_vec();
     let mut grid = Vec::new();
@@ -61,6 +61,9 @@ pub fn grid(options: &CalibrateOptions) -> Vec<Cell> {
             }
         }
     }
+    // A forecast of what was measured to make it would be none.
+    let fitted = super::cells();
+    grid.retain(|cell| !fitted.contains(cell));
     grid
 }
 
@@ -202,5 +205,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_cell_that_was_fitted_to_is_not_checked() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: CalibrateOptions,
+        }
+        let grid = |documents: &str| {
+            let line = ["x", "--check", "--cores", "1", "--batch", "16", "--documents", documents];
+            grid(&<Line as clap::Parser>::parse_from(line).options)
+        };
+        assert_eq!(grid("1000"), []);
+        assert_eq!(grid("1001"), [Cell::new(1, 1001, 16)]);
     }
 }
