@@ -49,9 +49,11 @@ fn explore(preemption_bound: Option<usize>, story: impl Fn() + Send + Sync + 'st
     });
     // The runner shows it, so that a model that explores too little is seen.
     let executions = executions.load(Ordering::Relaxed);
-    let is_whole = builder.max_duration.is_none_or(|most| start.elapsed() < most);
+    // loom looks at the time in front of each so-manieth execution only, and ends there if at all.
+    let is_at_look = (executions + 1).is_multiple_of(EXECUTIONS_PER_LOOK as u64);
+    let is_stopped = is_at_look && builder.max_duration.is_some_and(|most| start.elapsed() >= most);
     let bound = preemption_bound.map_or("every order".to_owned(), |most| format!("bound {most}"));
-    let extent = if is_whole { "whole" } else { "in part" };
+    let extent = if is_stopped { "in part" } else { "whole" };
     println!("explored {executions} executions, {bound}, {extent}");
 }
 

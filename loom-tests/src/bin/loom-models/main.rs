@@ -28,7 +28,7 @@ use run::{Depth, build, model, run};
 ///
 /// Exit code 0 only if every model passes and every mutant is found by its model: by an assertion
 /// or by loom itself, not by a time-out or a compile error. Mutants that can be are built together,
-/// each behind a switch; with none on, the models must pass in that program, too.
+/// each behind a switch; with none on, the models are explored in that program, too.
 #[derive(Parser)]
 #[command(
     name = "loom-models",

@@ -1,7 +1,7 @@
 //! Mutants: most of them in one program, each behind a switch, the others planted one at a time.
 //!
 //! The program is that of the models, so it must pass them with no fault on: a *control* explores it
-//! for longer than any mutant of the model took to be found, in the same order of steps.
+//! for longer than any mutant of the model took to be found, and tells if that was only a part.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,7 +88,7 @@ pub(crate) fn judge_all(
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }
 
-/// Twice as long as what was found latest took to be found, and a second more.
+/// Twice as long as what was found latest took to be found, and a second more, in whole seconds.
 fn beyond(longest: Duration) -> Depth {
     Depth { at_most: Some(2 * longest + Duration::from_secs(1)), ..Depth::default() }
 }

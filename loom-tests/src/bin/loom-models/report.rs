@@ -67,7 +67,13 @@ impl Report {
     /// A model in the program of the mutants, none of them on.
     pub(crate) fn control(&mut self, name: &str, outcome: &Outcome) {
         let is_good = outcome.is_well_so_far();
-        let line = format!("control {name:<76} {outcome}");
+        let extent = match outcome {
+            Outcome::Passed { explored, .. } if explored.is_whole => "",
+            Outcome::Passed { .. } => " in part",
+            _ if is_good => " in part; what it asks at its end was not to be had",
+            _ => "",
+        };
+        let line = format!("control {name:<76} {outcome}{extent}");
         let fields = json!({ "control": name, "passed": is_good, "outcome": figures(outcome) });
         self.tell(&line, &fields, is_good);
         if let Some(output) = outcome.output().filter(|_| !is_good) {
