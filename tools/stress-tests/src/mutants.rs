@@ -33,6 +33,7 @@ const COUNTERS: &str = "counters::a_word_is_never_torn_and_never_goes_back";
 const PENDING: &str = "pending::no_document_of_many_is_left_behind";
 const STREAM: &str = "stream::agents_of_all_speeds_see_every_image_that_the_window_holds";
 const STAGES: &str = "stages::whole_stages_keep_order_bytes_and_memory_and_end_in_order";
+const WAKING: &str = "stages::waking::who_only_reads_is_woken_for_each_document_that_grew";
 const SETTINGS: &str = "settings::stress::every_reader_sees_whole_settings_and_the_last";
 const DESK: &str = "desk::stress::every_question_is_answered_once_and_in_order";
 
@@ -156,7 +157,7 @@ pub const ROWS: &[Row] = &[
         },
     ),
     of(
-        STAGES,
+        WAKING,
         Mutant {
             fault: "nobody is woken for a document that grew",
             file: "pipeline/src/mailbox.rs",

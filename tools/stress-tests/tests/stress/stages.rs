@@ -8,15 +8,16 @@
 
 mod core;
 mod port;
+mod waking;
 
 use std::sync::Arc as StdArc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
 use deltaworks_pipeline::limits::Limits;
-use deltaworks_pipeline::stages::{CoreRole, Parts, join};
+use deltaworks_pipeline::stages::{CoreRole, CoreStages, Parts, join};
 use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionSpec};
 use deltaworks_runtime::doorbell::{Doorbell, ring_all};
 use deltaworks_runtime::sync::Arc;
@@ -40,12 +41,15 @@ const ROLES: [CoreRole; 3] = [
 /// Where the cores wait for each other, turning all the while.
 pub struct Meeting {
     arrived: AtomicUsize,
+    /// A core has failed: nobody waits for it.
+    has_failed: AtomicBool,
     doorbells: Vec<Doorbell>,
 }
 
 impl Meeting {
     fn new(doorbells: &[Doorbell]) -> Self {
-        Self { arrived: AtomicUsize::new(0), doorbells: doorbells.to_vec() }
+        let doorbells = doorbells.to_vec();
+        Self { arrived: AtomicUsize::new(0), has_failed: AtomicBool::new(false), doorbells }
     }
 
     /// One more is here.
@@ -54,9 +58,30 @@ impl Meeting {
         ring_all(&self.doorbells);
     }
 
-    /// Whether all are.
-    pub fn is_complete(&self) -> bool {
-        self.arrived.load(Ordering::Acquire) == ROLES.len()
+    /// Whether all are, or one never will be.
+    pub fn is_over(&self) -> bool {
+        self.arrived.load(Ordering::Acquire) == ROLES.len() || self.has_failed()
+    }
+
+    /// Whether a core has failed.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    fn fail(&self) {
+        self.has_failed.store(true, Ordering::Release);
+        ring_all(&self.doorbells);
+    }
+}
+
+/// Tells all who wait for a core when it fails: otherwise they wait for ever, and nobody is told why.
+pub struct Failing(pub StdArc<[Meeting; 3]>);
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.iter().for_each(Meeting::fail);
+        }
     }
 }
 
@@ -69,15 +94,17 @@ fn collections() -> Collections {
     }])
 }
 
-/// Documents move in it if `moves`.
-fn run(ring_capacity: usize, batches: u64, seed: u64, moves: bool) -> Told {
-    let (rests, doorbells): (Vec<_>, Vec<_>) = ROLES.iter().map(|_| Rest::new()).unzip();
+/// The stages of cores with these `roles`, who wake each other with `doorbells`.
+fn stages(
+    roles: &[CoreRole],
+    ring_capacity: usize,
+    doorbells: Vec<Doorbell>,
+    seed: u64,
+) -> Vec<CoreStages> {
     let region = RegionSpec { chunks: 4, numa_node: None };
     let (memory, _) = ChunkMemory::new(&[region; 2], 8 << 10).expect("memory");
-    let meetings: StdArc<[Meeting; 3]> =
-        StdArc::new(::core::array::from_fn(|_| Meeting::new(&doorbells)));
-    let stages = join(Parts {
-        roles: ROLES.to_vec(),
+    join(Parts {
+        roles: roles.to_vec(),
         ring_capacity,
         memory: Arc::new(memory),
         collections: StdArc::new(collections()),
@@ -92,7 +119,15 @@ fn run(ring_capacity: usize, batches: u64, seed: u64, moves: bool) -> Told {
         node_blocks: 1 << 10,
         epoch_seed: seed,
         measures_latency: true,
-    });
+    })
+}
+
+/// Documents move in it if `moves`.
+fn run(ring_capacity: usize, batches: u64, seed: u64, moves: bool) -> Told {
+    let (rests, doorbells): (Vec<_>, Vec<_>) = ROLES.iter().map(|_| Rest::new()).unzip();
+    let meetings: StdArc<[Meeting; 3]> =
+        StdArc::new(::core::array::from_fn(|_| Meeting::new(&doorbells)));
+    let stages = stages(&ROLES, ring_capacity, doorbells, seed);
     let cores = stages.into_iter().zip(rests).enumerate().map(|(number, (stages, rest))| {
         let core = Core::new(number as u64, stages, rest, meetings.clone(), (batches, seed), moves);
         std::thread::spawn(move || core.run())

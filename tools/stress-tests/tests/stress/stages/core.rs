@@ -10,7 +10,7 @@ use deltaworks_runtime::clock::{Clock, SystemClock};
 use deltaworks_stress_tests::{Random, content};
 
 use super::port::{Port, Speed};
-use super::{DOCUMENTS, Meeting, WORKERS};
+use super::{DOCUMENTS, Failing, Meeting, WORKERS};
 use deltaworks_stress_tests::rest::Rest;
 
 /// What came of it.
@@ -112,6 +112,7 @@ impl Core {
 
     /// Plays to the end.
     pub fn run(mut self) -> Told {
+        let _failing = Failing(self.meetings.clone());
         let mut clock = SystemClock::new();
         self.writer = self.begin(Speed::Fast, Some(self.number + 1), From::Live, &mut clock);
         for speed in [Speed::Fast, Speed::Slow] {
@@ -140,7 +141,7 @@ impl Core {
     /// Turns until this core is `done` and all others are, too.
     fn until(&mut self, meeting: usize, clock: &mut SystemClock, done: impl Fn(&Self) -> bool) {
         let mut is_here = false;
-        while !self.meetings[meeting].is_complete() {
+        while !self.meetings[meeting].is_over() {
             let played = meeting < 2 && self.play(clock);
             if self.moves && meeting == 0 && self.random.one_in(TURNS_PER_MOVE) {
                 self.move_one();
@@ -160,9 +161,10 @@ impl Core {
             let Self { stages, port, rest, meetings, .. } = self;
             rest.unless(|| {
                 let work = stages.turn(port, clock.now());
-                work > 0 || !stages.may_park() || meetings[meeting].is_complete()
+                work > 0 || !stages.may_park() || meetings[meeting].is_over()
             });
         }
+        assert!(!self.meetings[meeting].has_failed(), "another core has failed");
     }
 
     /// Asks for one of the documents that are here to go to some worker. What cannot go stays.
