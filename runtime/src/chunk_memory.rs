@@ -147,7 +147,7 @@ impl ChunkMemory {
     /// Makes the other chunks of a region present, one after another, as long as `goes_on`, and
     /// tells what was not granted. From any thread, also while the region is used: whoever
     /// touches a chunk before its turn waits for the kernel there. Pages come from the node that the
-    /// region is bound to; without one, from wherever the kernel has them.
+    /// region is bound to; without one, from the node of the caller, if the kernel has them there.
     ///
     /// # Panics
     /// If there is no such region.

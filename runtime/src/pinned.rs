@@ -5,7 +5,7 @@
 
 use crate::platform;
 use crate::sync::thread::JoinHandle;
-use crate::topology::CpuSet;
+use crate::topology::{Allowance, CpuSet};
 use core_affinity::CoreId;
 use std::fmt;
 use std::io;
@@ -62,6 +62,28 @@ impl<T: Send + 'static> PinnedThread<T> {
 /// If the set is empty, or holds no CPU that this process may use.
 pub fn confine(cpus: &CpuSet) -> io::Result<()> {
     platform::confine(cpus.iter().map(|cpu| cpu as usize))
+}
+
+/// Lets the calling thread run only on those CPUs of a memory node on which this process may run, so
+/// that pages which it touches first lie there. A few file reads and a system call.
+///
+/// # Errors
+/// If the system does not tell the node's CPUs, or this process may use none of them: the thread runs
+/// where it did.
+pub fn confine_to_node(node: u32) -> io::Result<()> {
+    let told = std::fs::read_to_string(format!("/sys/devices/system/node/node{node}/cpulist"))?;
+    let of_node: CpuSet = told.parse().map_err(io::Error::other)?;
+    let allowed = Allowance::of_this_process().map_err(io::Error::other)?.mask;
+    confine(&of_node.iter().filter(|cpu| allowed.contains(*cpu)).collect())
+}
+
+/// Has the calling thread run behind whoever else wants its CPU, for work that nobody waits for: with
+/// the lowest share there is, and without being let in when it wakes. Two system calls.
+///
+/// # Errors
+/// If the system refuses: the thread runs as it did.
+pub fn yield_to_others() -> io::Result<()> {
+    platform::yield_to_others()
 }
 
 /// Why a pinned thread does not run.
@@ -122,6 +144,23 @@ mod tests {
             cpus.iter().map(|cpu| cpu.id).collect::<Vec<_>>()
         });
         assert_eq!(confined.join().unwrap(), [cpu]);
+    }
+
+    #[test]
+    fn a_thread_of_a_node_has_no_cpu_that_the_process_has_not() {
+        let thread = std::thread::spawn(|| {
+            let ids = || -> CpuSet {
+                core_affinity::get_core_ids().unwrap().iter().map(|cpu| cpu.id as u32).collect()
+            };
+            let before = ids();
+            assert!(confine_to_node(1_000_000).is_err(), "no such node");
+            assert_eq!(ids(), before);
+            match confine_to_node(0) {
+                Ok(()) => assert!(ids().iter().all(|cpu| before.contains(cpu))),
+                Err(error) => eprintln!("this system does not tell: {error}"),
+            }
+        });
+        thread.join().unwrap();
     }
 
     #[test]

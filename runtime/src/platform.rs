@@ -14,7 +14,7 @@ pub(crate) use linux::{Memory, confine, memlock_limit_bytes};
 #[cfg(all(target_os = "linux", not(loom)))]
 mod slice;
 #[cfg(all(target_os = "linux", not(loom)))]
-pub(crate) use slice::ask_for_short_slices;
+pub(crate) use slice::{ask_for_short_slices, yield_to_others};
 
 #[cfg(not(all(target_os = "linux", not(loom))))]
 mod portable;

@@ -124,7 +124,7 @@ pub struct CoreReport {
     pub core: usize,
     /// The CPU that it is pinned to.
     pub cpu: Option<usize>,
-    /// The memory node of its chunks.
+    /// The memory node of its CPU, where chunks that it has belong.
     pub numa_node: Option<u32>,
     /// Whether reception and propagation run here.
     pub serves_sessions: bool,

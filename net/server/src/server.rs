@@ -42,7 +42,7 @@ use crate::tally::{Tally, tally};
 pub struct CorePlacement {
     /// The CPU to be pinned to; none leaves the thread to the system.
     pub cpu: Option<usize>,
-    /// The NUMA node of its chunks.
+    /// The NUMA node of its CPU, where chunks that it has belong; none leaves them to the system.
     pub numa_node: Option<u32>,
     /// What it does.
     pub role: CoreRole,
@@ -343,7 +343,7 @@ impl Server {
         let accepts = server.doorkeeper.as_ref().map(Doorkeeper::counts_reader);
         let (budget_bytes, downgrades) = (config.budget_bytes, &server.downgrades);
         server.observer = Observer::new(observed, labels, budget_bytes, downgrades, accepts);
-        server.prefault = Some(Prefault::begin(&memory, &server.phase, &server.observer));
+        server.prefault = Some(Prefault::begin(&memory, &regions, &server.phase, &server.observer));
         Ok(server)
     }
 
@@ -406,7 +406,8 @@ struct OfCore {
 fn spawn(config: CoreConfig, sleeper: CoreSleeper, given: OfCore) -> Result<Core, CoreFailure> {
     Core::spawn(config, sleeper, move |core: LocalCore| async move {
         for region in given.regions {
-            // First touch by the pinned thread: pages come from its node.
+            // The first chunk is first touched by the pinned thread, so its pages come from its node;
+            // `Prefault` touches the others.
             let _ = given.told.send(given.memory.prefault_first(region));
         }
         drop(given.told);

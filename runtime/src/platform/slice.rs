@@ -3,7 +3,7 @@
 //!
 //! Since 6.12 the kernel takes a wish from any thread. A thread that asks for shorter slices than
 //! its neighbour's is let in as soon as it wakes; it gets no more of the CPU for it. Older kernels
-//! leave everything as it is.
+//! leave everything as it is. And the other way round: a thread whose work can wait stands back.
 #![expect(unsafe_code, reason = "sched_getattr and sched_setattr have no safe name")]
 
 use core::mem::size_of;
@@ -11,6 +11,9 @@ use std::io;
 
 /// What the kernel takes at least, in nanoseconds: some turns of a busy core.
 const SLICE_NS: u64 = 100_000;
+
+/// The level that gets the least, as nice(2) has it.
+const NICE_LOWEST: i32 = 19;
 
 /// Asks for the shortest slices for the calling thread, if it is scheduled as most are. Two system
 /// calls. Policy and nice level stay.
@@ -24,8 +27,27 @@ pub(crate) fn ask_for_short_slices() -> io::Result<()> {
         return Ok(());
     }
     wish.sched_runtime = SLICE_NS;
+    set(&wish)
+}
+
+/// Gives the calling thread the lowest share of a CPU, and no right to be let in when it wakes. Two
+/// system calls.
+///
+/// # Errors
+/// If the system refuses: it runs as before.
+pub(crate) fn yield_to_others() -> io::Result<()> {
+    let mut wish = attributes()?;
+    // Not idle in the kernel's sense: beside a core that never sleeps that would be a standstill.
+    wish.sched_policy = libc::SCHED_BATCH as u32;
+    wish.sched_priority = 0;
+    wish.sched_nice = NICE_LOWEST;
+    set(&wish)
+}
+
+/// Has the calling thread scheduled by `wish`.
+fn set(wish: &libc::sched_attr) -> io::Result<()> {
     // SAFETY: the structure is ours, and says how long it is; 0 is the calling thread.
-    match unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wish, 0) } {
+    match unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const *wish, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -65,6 +87,19 @@ mod tests {
             );
             // Kernels that know no wish tell 0 of both.
             assert!(after.sched_runtime == SLICE_NS || before.sched_runtime == 0);
+        });
+        thread.join().expect("the wish changes nothing else");
+    }
+
+    #[test]
+    fn who_yields_has_the_lowest_share() {
+        let thread = std::thread::spawn(|| {
+            if let Err(error) = yield_to_others() {
+                return eprintln!("the system does not let threads yield: {error}");
+            }
+            let after = attributes().expect("told");
+            assert_eq!(after.sched_policy, libc::SCHED_BATCH as u32);
+            assert_eq!(after.sched_nice, NICE_LOWEST);
         });
         thread.join().expect("the wish changes nothing else");
     }

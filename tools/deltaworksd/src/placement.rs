@@ -103,11 +103,12 @@ fn scaled_down(plan: &Plan, wishes: Wishes) -> Vec<String> {
 }
 
 fn cores_of(plan: &Plan) -> Vec<CorePlacement> {
-    let cores = plan.cores.iter().enumerate();
+    let cores = plan.cores.iter();
     cores
-        .map(|(index, core)| CorePlacement {
+        .map(|core| CorePlacement {
             cpu: Some(core.cpu.os_index as usize),
-            numa_node: plan.memory_node(index as u16),
+            // Also of a worker without sessions, for the images that it keeps.
+            numa_node: Some(core.cpu.node),
             role: CoreRole {
                 serves_sessions: core.serves_sessions(),
                 owns_documents: core.owns_documents(),
@@ -157,6 +158,18 @@ mod tests {
                 assert_eq!(place.has_own_core, !planned.shares);
                 assert_eq!(place.weight, planned.weight);
             }
+        }
+    }
+
+    #[test]
+    fn every_core_has_its_memory_on_its_node() {
+        let topology = Topology::synthetic("numa:2 l3:1 core:8 pu:1").expect("a description");
+        let wishes = Wishes { core_workers: 4, propagation_workers: 8, elastic_workers: 2 };
+        let plan = plan_within(&topology, &topology.all_cpus(), None, wishes).expect("a plan");
+        let cores = cores_of(&plan);
+        assert!(cores.iter().any(|core| core.role.is_home() && !core.role.serves_sessions));
+        for (core, planned) in cores.iter().zip(&plan.cores) {
+            assert_eq!(core.numa_node, Some(planned.cpu.node));
         }
     }
 
