@@ -3,7 +3,9 @@
 //! Tables with one entry per document or node block are sized for the limit, but most daemons
 //! never reach it. Owned by whoever made it; never grows, never moves; an index past the end
 //! panics like a slice. On Linux huge pages are asked for, because a random walk over a hundred
-//! megabytes of small pages pays for a page walk at every step.
+//! megabytes of small pages pays for a page walk at every step. An array that is shorter than a huge
+//! page is not given the room of one: where the kernel gives huge pages to all who have room
+//! (`always`), its first word would cost all of it.
 #![cfg_attr(
     all(target_os = "linux", not(loom)),
     expect(unsafe_code, reason = "mmap: a safe allocation would touch every page at the start")
@@ -118,7 +120,7 @@ mod mapped {
 
     impl<T: Zeroable> Mapping<T> {
         pub(super) fn new(length: usize) -> Self {
-            assert!(align_of::<T>() <= HUGE_PAGE_BYTES);
+            assert!(align_of::<T>() <= PAGE_BYTES);
             let bytes = length.checked_mul(size_of::<T>()).expect("array size overflows");
             if bytes == 0 {
                 return Self {
@@ -128,7 +130,8 @@ mod mapped {
                     length,
                 };
             }
-            let mapped_bytes = bytes + HUGE_PAGE_BYTES;
+            let is_huge = bytes >= HUGE_PAGE_BYTES;
+            let mapped_bytes = bytes + if is_huge { HUGE_PAGE_BYTES } else { 0 };
             // SAFETY: a new private anonymous mapping; no memory that exists is named.
             let base = unsafe {
                 libc::mmap(
@@ -143,10 +146,10 @@ mod mapped {
             assert!(base != libc::MAP_FAILED, "mapping {mapped_bytes} bytes was refused");
             let base = NonNull::new(base).expect("mmap gives no null page");
             let entries = base.as_ptr().cast::<u8>();
-            let skip = entries.align_offset(HUGE_PAGE_BYTES);
-            // SAFETY: skip < HUGE_PAGE_BYTES, by which the mapping is larger than the array.
+            let skip = if is_huge { entries.align_offset(HUGE_PAGE_BYTES) } else { 0 };
+            // SAFETY: 0, or less than HUGE_PAGE_BYTES, by which the mapping is larger than the array.
             let entries = unsafe { entries.add(skip) };
-            if bytes >= HUGE_PAGE_BYTES {
+            if is_huge {
                 // SAFETY: the range lies in the mapping made above. Advice only: a kernel that
                 // refuses leaves small pages, which are as right, only slower.
                 unsafe { libc::madvise(entries.cast(), bytes, libc::MADV_HUGEPAGE) };
@@ -157,6 +160,11 @@ mod mapped {
                 entries: NonNull::new(entries.cast()).expect("inside a mapping"),
                 length,
             }
+        }
+
+        #[cfg(test)]
+        pub(super) fn mapped_bytes(&self) -> usize {
+            self.mapped_bytes
         }
     }
 
@@ -217,6 +225,19 @@ mod tests {
         assert_eq!(array[(1 << 20) - 1], 7);
         assert_eq!(array.len(), 1 << 20);
         assert_eq!(array.as_ptr() as usize % (2 << 20), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_short_array_has_no_room_for_a_huge_page() {
+        let mapped = |bytes| mapped::Mapping::<u32>::new(bytes / 4).mapped_bytes();
+        for bytes in [4, 4096, 450_000, (2 << 20) - 4] {
+            assert_eq!(mapped(bytes), bytes);
+        }
+        assert_eq!(mapped(2 << 20), 4 << 20, "room to begin where a huge page does");
+        let mut short = ZeroedArray::<u32>::new(1 << 10);
+        short[(1 << 10) - 1] = 7;
+        assert_eq!(short.iter().sum::<u32>(), 7);
     }
 
     #[test]

@@ -34,6 +34,8 @@ const PRODUCER_BYTES: u64 = 64;
 const GUEST_PLACE_BYTES: u64 = 64 + 8;
 const SUBSCRIPTION_BYTES: u64 = 80;
 const SLOW_BYTES: u64 = 64;
+/// A document's place in the table of first subscriptions that each core which serves sessions has.
+const FIRST_SUBSCRIPTION_BYTES: u64 = 4;
 const HANDLE_BYTES: u64 = 144;
 const SESSION_BYTES: u64 = 2048;
 const MESSAGE_BYTES: u64 = 40;
@@ -200,6 +202,12 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
         row("producers", PRODUCER_BYTES, producers, "oldest forgotten, or open refused (308, 309)"),
         row("subscriptions", SUBSCRIPTION_BYTES, subscriptions, "open refused (309)"),
         row("slow subscriptions", SLOW_BYTES, slow, "each miss told at once"),
+        row(
+            "first subscriptions",
+            FIRST_SUBSCRIPTION_BYTES,
+            spread(documents) * workers * session_cores,
+            "cannot be: one a document",
+        ),
         row("handles", HANDLE_BYTES, handles, "open refused (307, 309)"),
         row("sessions", SESSION_BYTES, sessions, "connection refused (207)"),
         row("control", 1, control, "session ended (214)"),
@@ -344,6 +352,9 @@ mod tests {
             let (worst, budget) = (sizing.worst_case_bytes(), sizing.budget_bytes);
             assert!(worst <= budget, "{cores} cores: {worst} > {budget}: {sizing:#?}");
             assert!(worst > budget / 10 * 8, "{cores} cores leave {worst} of {budget}");
+            let firsts = sizing.rows.iter().find(|row| row.kind == "first subscriptions");
+            let places = sizing.limits.documents_per_worker_max * cores;
+            assert_eq!(firsts.expect("a row").count, u64::from(places * cores));
         }
         for (cores, elastic_cores) in [(3_u32, 1), (40, 24), (64, 15)] {
             let few = (cores - elastic_cores).div_ceil(2);
