@@ -31,20 +31,20 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "(4) the sleeper does not look again",
                 file: DOORBELL,
-                text: "if look() {",
-                replacement: "if false && look() {",
+                text: "if look() || !is_fenced {",
+                replacement: "if (false && look()) || !is_fenced {",
             },
             Mutant {
                 fault: "(4) the sleeper looks again before it says that it sleeps",
                 file: DOORBELL,
-                text: "self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        // Meets the fence in `ring` or `ring_all`; see the drawing above.\n        self.fences.seldom();\n        if look() {",
-                replacement: "let found = look();\n        self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        self.fences.seldom();\n        if found {",
+                text: "self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        // Meets the fence in `ring` or `ring_all`; see the drawing above.\n        let is_fenced = self.fences.seldom();\n        if look() || !is_fenced {",
+                replacement: "let found = look();\n        self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);\n        let is_fenced = self.fences.seldom();\n        if found || !is_fenced {",
             },
             Mutant {
                 fault: "(3) no fence on the sleeper's side",
                 file: DOORBELL,
-                text: "// Meets the fence in `ring` or `ring_all`; see the drawing above.\n        self.fences.seldom();",
-                replacement: "",
+                text: "// Meets the fence in `ring` or `ring_all`; see the drawing above.\n        let is_fenced = self.fences.seldom();",
+                replacement: "let is_fenced = true;",
             },
             Mutant {
                 fault: "(1) no fence on the ringer's side",
@@ -134,8 +134,8 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "(3) no fence between the sleep and the last look",
                 file: DOORBELL,
-                text: "// Meets the fence in `ring` or `ring_all`; see the drawing above.\n        self.fences.seldom();",
-                replacement: "",
+                text: "// Meets the fence in `ring` or `ring_all`; see the drawing above.\n        let is_fenced = self.fences.seldom();",
+                replacement: "let is_fenced = true;",
             },
             Mutant {
                 fault: "the consumer sees the hang-up, but not what was pushed before it",

@@ -15,8 +15,9 @@
 use crate::agent::Agent;
 use crate::clock::{Clock, Now, SystemClock};
 use crate::counters::{CounterReader, CounterWriter, counters};
-use crate::doorbell::{Doorbell, Sleeper, Wake, doorbell};
+use crate::doorbell::{Doorbell, Sleeper, Wake, doorbell_with};
 use crate::ending::{Fate, PhaseWord, fate};
+use crate::fences::Fences;
 use crate::idle::{Idle, IdleBudget, Step};
 use crate::sync::thread::{JoinHandle, yield_now};
 use futures_lite::io::AsyncReadExt;
@@ -103,15 +104,23 @@ impl Wake for SocketWake {
     }
 }
 
-/// Both sides of a doorbell for a core that is still to be spawned. Two file descriptors.
+/// Both sides of a doorbell for a core that is still to be spawned, one of a few. Two file descriptors.
 ///
 /// # Errors
 /// If the system has no descriptor left.
 pub fn core_doorbell() -> io::Result<(Doorbell, CoreSleeper)> {
+    core_doorbell_with(Fences::lopsided())
+}
+
+/// The same with these `fences`.
+///
+/// # Errors
+/// As [`core_doorbell`].
+pub fn core_doorbell_with(fences: Fences) -> io::Result<(Doorbell, CoreSleeper)> {
     let (stream, rung) = SystemStream::pair()?;
     stream.set_nonblocking(true)?;
     rung.set_nonblocking(true)?;
-    let (bell, sleeper) = doorbell(SocketWake { stream });
+    let (bell, sleeper) = doorbell_with(fences, SocketWake { stream });
     Ok((bell, CoreSleeper { sleeper, rung }))
 }
 

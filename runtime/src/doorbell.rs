@@ -6,8 +6,8 @@
 //! ```
 //!
 //! One of the two fences comes first: either the sleeper's last look sees the work, or the ringer
-//! sees `sleeping`. Every core that parks has one; ringing an awake core costs a fence and a load.
-//! It never carries data and cannot fill: many rings of one sleep make one wake.
+//! sees `sleeping`. Every core that parks has one; ringing an awake core costs a load, and a fence
+//! where the kernel does not fence for it (`fences`). It never carries data and cannot fill: many rings of one sleep make one wake.
 //!
 //! | `sleeping` | means | may change it |
 //! |---|---|---|
@@ -105,13 +105,15 @@ pub struct Sleeper {
 impl Sleeper {
     /// Whether to sleep now: `look` must go through all work once more and say whether there was
     /// any. After true, sleep until woken, whatever the reason, and then call [`Sleeper::woke`].
-    /// After false there is work, and no call is due. A system call where the kernel fences.
+    /// After false there is work, or the kernel could not fence this time, so that a ringer may have
+    /// missed the sleeper: go on as after a wake, and no call is due. A system call where the kernel
+    /// fences.
     pub fn may_sleep(&mut self, look: impl FnOnce() -> bool) -> bool {
         // Relaxed: the fences order it.
         self.shared.sleeping.store(SLEEPING, Ordering::Relaxed);
         // Meets the fence in `ring` or `ring_all`; see the drawing above.
-        self.fences.seldom();
-        if look() {
+        let is_fenced = self.fences.seldom();
+        if look() || !is_fenced {
             self.woke();
             return false;
         }
@@ -175,6 +177,21 @@ mod tests {
         assert!(!sleeper.may_sleep(|| true), "the last look saw work");
         bell.ring();
         assert_eq!(wakes.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn who_could_not_be_fenced_for_does_not_sleep() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let (bell, mut sleeper) = doorbell_with(Fences::REFUSED, Count(wakes.clone()));
+        let mut looks = 0;
+        for _ in 0..2 {
+            assert!(!sleeper.may_sleep(|| {
+                looks += 1;
+                false
+            }));
+            bell.ring();
+        }
+        assert_eq!((looks, wakes.load(Ordering::Relaxed)), (2, 0), "awake for who rings");
     }
 
     #[test]

@@ -12,8 +12,9 @@
 //! | even | `fence(SeqCst)` | `fence(SeqCst)` |
 //! | by the kernel | a fence for the compiler | `fence(SeqCst)`, and one on all other running threads |
 //!
-//! Where the system has no such call (an old kernel, a filter, a browser), and in models, which know no
-//! kernel, both sides fence. Belongs to no core, owns nothing.
+//! Where the system has no such call (an old kernel, a filter, a browser), in models, which know no
+//! kernel, and with many cores, whom the call would interrupt, both sides fence. Belongs to no core,
+//! owns nothing.
 
 use crate::platform;
 #[cfg(not(loom))]
@@ -22,29 +23,53 @@ use crate::sync::atomic::{Ordering, fence};
 
 /// Who fences how; both sides of a pair hold the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fences {
-    by_kernel: bool,
+pub struct Fences(How);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Even,
+    ByKernel,
+    /// As by a kernel that has promised and refuses.
+    #[cfg(all(test, not(loom)))]
+    Refused,
 }
 
+/// With so many cores at most the kernel fences for who rings.
+///
+/// It interrupts every CPU on which a thread of the process runs, each time that a core parks. All
+/// cores together so interrupt each other as often as the square of their number, while a fence at
+/// each ring costs a core the same whatever their number. Measured with two cores and not with more:
+/// eight is a guess, and not a figure.
+pub const BY_KERNEL_CORES_MAX: usize = 8;
+
 impl Fences {
+    /// A kernel that has promised to fence and refuses, for tests.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) const REFUSED: Self = Self(How::Refused);
+
     /// Each side fences for itself: for a seldom side that is not so seldom.
-    pub const EVEN: Self = Self { by_kernel: false };
+    pub const EVEN: Self = Self(How::Even);
 
     /// The often side is cheap if the kernel fences for it, else even. A system call.
     pub fn lopsided() -> Self {
-        Self { by_kernel: platform::register_barriers() }
+        Self(if platform::register_barriers() { How::ByKernel } else { How::Even })
+    }
+
+    /// What so many cores that ring each other take: lopsided up to [`BY_KERNEL_CORES_MAX`], else even.
+    pub fn for_cores(cores: usize) -> Self {
+        if cores <= BY_KERNEL_CORES_MAX { Self::lopsided() } else { Self::EVEN }
     }
 
     /// Whether the kernel fences for the often side.
     pub fn are_by_kernel(self) -> bool {
-        self.by_kernel
+        self.0 != How::Even
     }
 
     /// Between what the often side has written and its look. Nothing if the kernel fences for it.
     #[inline(always)]
     pub fn often(self) {
         #[cfg(not(loom))]
-        if self.by_kernel {
+        if self.0 != How::Even {
             // A fence for the compiler alone; pairs with the kernel's in `seldom`.
             compiler_fence(Ordering::SeqCst);
             return;
@@ -54,12 +79,17 @@ impl Fences {
     }
 
     /// Between what the seldom side has written and its look. By the kernel a system call, and an
-    /// interrupt of each core on which another thread of this process runs.
-    pub fn seldom(self) {
+    /// interrupt of each core on which another thread of this process runs. False if the kernel had no
+    /// memory for it: then the often side may miss what was written.
+    #[must_use]
+    pub fn seldom(self) -> bool {
         // The fence pairs with that of `often`.
         fence(Ordering::SeqCst);
-        if self.by_kernel {
-            platform::barrier_everywhere();
+        match self.0 {
+            How::Even => true,
+            How::ByKernel => platform::barrier_everywhere(),
+            #[cfg(all(test, not(loom)))]
+            How::Refused => false,
         }
     }
 }
@@ -73,8 +103,15 @@ mod tests {
         let fences = Fences::lopsided();
         println!("fences by the kernel: {}", fences.are_by_kernel());
         fences.often();
-        fences.seldom();
+        assert!(fences.seldom() && Fences::EVEN.seldom() && !Fences::REFUSED.seldom());
         assert_eq!(Fences::lopsided(), fences, "asked twice, told the same");
         assert!(!Fences::EVEN.are_by_kernel());
+    }
+
+    #[test]
+    fn many_cores_do_not_interrupt_each_other() {
+        assert_eq!(Fences::for_cores(1), Fences::lopsided());
+        assert_eq!(Fences::for_cores(BY_KERNEL_CORES_MAX), Fences::lopsided());
+        assert_eq!(Fences::for_cores(BY_KERNEL_CORES_MAX + 1), Fences::EVEN);
     }
 }

@@ -20,10 +20,11 @@ use deltaworks_protocol::server::Config as ProtocolConfig;
 use deltaworks_runtime::chunk_memory::{ChunkMemory, Downgrade, RegionId, RegionSpec};
 use deltaworks_runtime::clock::SystemClock;
 use deltaworks_runtime::core::{
-    Core, CoreConfig, CoreFailure, CoreSleeper, LocalCore, core_doorbell,
+    Core, CoreConfig, CoreFailure, CoreSleeper, LocalCore, core_doorbell_with,
 };
 use deltaworks_runtime::doorbell::Doorbell;
 use deltaworks_runtime::ending::PhaseWord;
+use deltaworks_runtime::fences::Fences;
 use deltaworks_runtime::idle::IdleBudget;
 use deltaworks_runtime::sync::Arc as SharedArc;
 
@@ -249,8 +250,9 @@ impl Server {
 
         let mut sleepers = Vec::new();
         let mut doorbells = Vec::new();
+        let fences = Fences::for_cores(config.cores.len());
         for _ in &config.cores {
-            let (bell, sleeper) = core_doorbell().map_err(StartError::Doorbell)?;
+            let (bell, sleeper) = core_doorbell_with(fences).map_err(StartError::Doorbell)?;
             doorbells.push(bell);
             sleepers.push(sleeper);
         }

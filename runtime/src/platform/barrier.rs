@@ -9,19 +9,17 @@
 const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
 const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
-/// Tells the kernel that this process will ask for fences; whether it grants them. From then on it
-/// always does. A system call; some 10 ms the first time if there are threads.
+/// Tells the kernel that this process will ask for fences; whether it grants them. A system call; some
+/// 10 ms the first time if there are threads.
 pub(crate) fn register_barriers() -> bool {
     membarrier(REGISTER_PRIVATE_EXPEDITED)
 }
 
-/// Has every other thread of this process that runs pass a fence before it returns.
-///
-/// # Panics
-/// If [`register_barriers`] was not granted, or a filter for system calls was set since: going on
-/// would lose wake-ups.
-pub(crate) fn barrier_everywhere() {
-    assert!(membarrier(PRIVATE_EXPEDITED), "the kernel fences no more, as it has promised");
+/// Has every other thread of this process that runs pass a fence before it returns; false if the kernel
+/// does not. After [`register_barriers`] was granted, it may want memory that it has not (since 5.4),
+/// or a filter for system calls was set.
+pub(crate) fn barrier_everywhere() -> bool {
+    membarrier(PRIVATE_EXPEDITED)
 }
 
 fn membarrier(command: libc::c_int) -> bool {

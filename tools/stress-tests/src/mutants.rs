@@ -62,8 +62,8 @@ pub const ROWS: &[Row] = &[
         Mutant {
             fault: "the sleeper does not look before it sleeps",
             file: "runtime/src/doorbell.rs",
-            text: "        if look() {",
-            replacement: "        let _ = look;\n        if false {",
+            text: "        if look() || !is_fenced {",
+            replacement: "        let _ = look;\n        if !is_fenced {",
         },
     ),
     of(
@@ -80,8 +80,8 @@ pub const ROWS: &[Row] = &[
         Mutant {
             fault: "the kernel is not asked to fence for who rings",
             file: "runtime/src/fences.rs",
-            text: "            platform::barrier_everywhere();\n",
-            replacement: "",
+            text: "How::ByKernel => platform::barrier_everywhere(),",
+            replacement: "How::ByKernel => true,",
         },
     ),
     of(
