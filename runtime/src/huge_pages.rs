@@ -10,8 +10,9 @@
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Makes room for twice as many values if `vec` is full and fills a huge page or more; else nothing. Moves
-/// all values then, as growing does anyway; one system call.
+/// Makes room for twice as many values if `vec` is full and fills a huge page or more; else nothing. Copies
+/// all values then, where growing might only have mapped their pages elsewhere (mremap(2)); one system
+/// call.
 #[inline]
 pub fn grow<T>(vec: &mut Vec<T>) {
     if vec.len() == vec.capacity() && vec.len() * size_of::<T>() >= HUGE_PAGE_BYTES {

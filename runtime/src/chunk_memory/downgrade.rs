@@ -1,7 +1,7 @@
 //! What the kernel did not grant, and what to set so that it does.
 //!
-//! Told once, at the start, by whoever made the memory. Each changes speed or its steadiness,
-//! never a result.
+//! Told by whoever makes the memory, binds it, or makes it present. Each changes speed or its
+//! steadiness, never a result.
 
 use core::fmt;
 
@@ -29,7 +29,7 @@ pub enum Downgrade {
         /// Samples, one every two megabytes, that were found on another.
         samples: usize,
     },
-    /// The memory could not be made present at the start, so first uses will be slow.
+    /// The memory could not be made present before it was needed, so first uses will be slow.
     NotPresent {
         /// Bytes concerned.
         bytes: usize,
@@ -72,7 +72,7 @@ impl fmt::Display for Downgrade {
             ),
             Self::NotPresent { bytes, error: number } => write!(
                 f,
-                "{} MiB of chunk memory could not be had at the start ({}): raise the memory \
+                "{} MiB of chunk memory could not be made present ({}): raise the memory \
                  limit (MemoryMax=) or lower the budget",
                 bytes.div_ceil(1 << 20),
                 error(number)

@@ -137,13 +137,12 @@ impl Memory {
         // SAFETY: the caller's range lies in this mapping, as `ChunkMemory` computed it.
         let start = unsafe { self.base.add(at) }.as_ptr().cast();
         // SAFETY: locking changes no content; unmapping unlocks.
-        let mut locked = unsafe { libc::mlock2(start, bytes, libc::MLOCK_ONFAULT as _) };
-        if locked != 0 && matches!(errno(), libc::ENOSYS | libc::EINVAL) {
-            // A kernel before 4.4: there, locking makes all of them present.
-            // SAFETY: as above.
-            locked = unsafe { libc::mlock(start, bytes) };
+        let mut is_locked = unsafe { libc::mlock2(start, bytes, libc::MLOCK_ONFAULT as _) } == 0;
+        if !is_locked && asks_for_plain_mlock(errno()) {
+            // SAFETY: as above. This makes all of them present.
+            is_locked = unsafe { libc::mlock(start, bytes) } == 0;
         }
-        (locked != 0).then(|| Downgrade::NotLocked { bytes, limit_bytes: memlock_limit_bytes() })
+        (!is_locked).then(|| Downgrade::NotLocked { bytes, limit_bytes: memlock_limit_bytes() })
     }
 
     /// Makes `bytes` from `at` on present; `false` if the kernel knows no call for it.
@@ -253,6 +252,12 @@ pub(crate) fn memlock_limit_bytes() -> u64 {
     limit.rlim_cur
 }
 
+/// Whether mlock2's `error` may be one of the call, and not of what was asked: a kernel before 4.4, or a
+/// filter that knows only mlock.
+fn asks_for_plain_mlock(error: i32) -> bool {
+    matches!(error, libc::ENOSYS | libc::EINVAL | libc::EPERM)
+}
+
 fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
@@ -271,6 +276,13 @@ mod tests {
         let asked = unsafe { libc::mincore(base.as_ptr().cast(), bytes, told.as_mut_ptr()) };
         assert_eq!(asked, 0, "{}", io::Error::last_os_error());
         told.iter().filter(|told| **told & 1 != 0).count()
+    }
+
+    #[test]
+    fn a_filter_that_knows_only_mlock_is_asked_for_that() {
+        assert!([libc::ENOSYS, libc::EINVAL, libc::EPERM].into_iter().all(asks_for_plain_mlock));
+        // More than may be locked is too much for either call.
+        assert!(![libc::ENOMEM, libc::EAGAIN].into_iter().any(asks_for_plain_mlock));
     }
 
     #[test]

@@ -11,8 +11,8 @@ const SWAPPINESS_MAX: u64 = 10;
 const AVAILABLE: Setting = Setting {
     name: "memory",
     wanted: "more available than the budget of the daemon",
-    why: "chunk memory is made present at the start",
-    without: "it starts with less memory present, and the kernel may end it under load",
+    why: "chunk memory is made present while the daemon begins to serve",
+    without: "it runs with less memory present, and the kernel may end it under load",
     now: "",
     lasting: "budget_mib in deltaworksd.toml, or --budget-mib",
 };
@@ -32,7 +32,7 @@ pub fn available(host: &Host) -> Finding {
             total >> 20,
             budget >> 20
         );
-        // A running daemon has its memory already.
+        // What a running daemon has made present is not available any more, and need not be.
         let is_enough = match host.daemon() {
             Some(_) => total > budget,
             None => available > budget,
@@ -93,7 +93,7 @@ pub fn transparent_huge_pages(host: &Host) -> Finding {
 const DEFRAGMENTATION: Setting = Setting {
     name: "huge page defragmentation",
     wanted: "madvise or defer+madvise",
-    why: "at the start chunks may wait for the kernel to make huge pages; others should not",
+    why: "chunks may wait for the kernel to make huge pages; other memory should not",
     without: "with never or defer chunks may begin in small pages; with always all programs stall",
     now: "echo madvise > /sys/kernel/mm/transparent_hugepage/defrag",
     lasting: "echo 'w /sys/kernel/mm/transparent_hugepage/defrag - - - - madvise' > \
