@@ -395,37 +395,38 @@ fn pass(
         end.node += 1;
         end.index += 1;
     }
-    if end.node == node {
-        return NOTHING; // given back since, and taken again by the same document
-    }
     if end.index == NODES_PER_BLOCK {
         end = nodes.normalise(end);
     }
     let (mut cost, mut window) = (1, end);
     let keep_bytes = registry.collections.get(document.collection).limits.keep_bytes;
     // Who keeps nothing counts what was kept elsewhere.
-    if keep_bytes > 0 && (keeping.kept.is_some() || keeping.source != Source::Reception) {
+    let keeps = keep_bytes > 0 && (keeping.kept.is_some() || keeping.source != Source::Reception);
+    let lets_go = if keeps {
         let most = keeping.kept.as_ref().map_or((CHUNK_BYTES / 2) as u64, Kept::bytes_max);
         let keep_bytes = u64::from(keep_bytes).min(most);
         let found = newest(nodes, document, (start, end), run_bytes, keep_bytes);
         cost += found.looked_at / NODES_PER_ENTRY + (found.bytes / BYTES_PER_ENTRY) as usize;
         let to = leaver.map(|it| it.to);
         window = keep(registry, touch.first, end, found, keeping, to)?;
-        if found.bytes > 0 && window.node == end.node {
-            cost += let_go(registry, touch.first as usize, window, keep_bytes, keeping);
-        }
-    } else if keeping.kept_from != u32::MAX && has_kept(registry, touch.first as usize) {
-        cost += let_go(registry, touch.first as usize, window, u64::from(keep_bytes), keeping);
+        (found.bytes > 0 && window.node == end.node).then_some(keep_bytes)
+    } else {
+        let has_kept = keeping.kept_from != u32::MAX && has_kept(registry, touch.first as usize);
+        has_kept.then_some(u64::from(keep_bytes))
+    };
+    // All of the run is kept, and what lies before it may be, too; or there is no run any more: its nodes
+    // were given back since, and taken again by the same document.
+    if window.node == node {
+        return Some((None, cost));
     }
-    if keep_bytes > 0 && window.node != node {
+    if let Some(keep_bytes) = lets_go {
+        cost += let_go(registry, touch.first as usize, window, keep_bytes, keeping);
+    }
+    if keep_bytes > 0 {
         let looked_at = forget_kept(registry, touch.first as usize, window, keeping.kept_from);
         cost += looked_at / NODES_PER_ENTRY;
     }
     let document = &mut registry.documents[touch.first as usize];
-    // All of the run is kept: what lies before it may be, too.
-    if window.node <= document.window_start || window.node == node {
-        return Some((None, cost));
-    }
     let first = document.head_block;
     document.head_block = window.block;
     document.head_index = window.index;

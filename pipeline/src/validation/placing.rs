@@ -51,7 +51,8 @@ impl Validation {
         self.heat.stop();
     }
 
-    /// Ends a span, and reports it. Returns how much was told: who tells itself something stays awake.
+    /// Ends a span, and reports it. Returns what was done for lanes: a report that goes to this core itself
+    /// waits in its mailbox, and nobody parks beside such a one.
     #[cold]
     pub(super) fn measure(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
         let work_of_lanes = self.sweep_lanes(boxes, now);
@@ -91,7 +92,7 @@ impl Validation {
             return work_of_lanes;
         }
         mailbox.send(Message::Load(Box::new(report)));
-        work_of_lanes + 1
+        work_of_lanes
     }
 
     /// Does what was decided about a document, if it is still here.

@@ -50,12 +50,6 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "work",
     },
     Mutant {
-        fault: "load asleep: a core that has told itself its load does not hear it",
-        file: "pipeline/src/validation/placing.rs",
-        text: "work_of_lanes + 1",
-        replacement: "work_of_lanes",
-    },
-    Mutant {
         fault: "credit: batches beyond it are taken",
         file: "pipeline/src/reception/intake.rs",
         text: "        if handle.balance_bytes <= 0 {\n            return Err(",
@@ -459,8 +453,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "found: a touch names a block that its document has taken again",
         file: "pipeline/src/retirement.rs",
-        text: "    if end.node == node {",
-        replacement: "    if false {",
+        text: "    if window.node == node {",
+        replacement: "    if window.node == node && end.node > node {",
     },
     Mutant {
         fault: "found: credit that was owed to a writer's older handle goes to the newer",
