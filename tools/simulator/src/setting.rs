@@ -320,6 +320,8 @@ fn overload(dice: &mut Dice, check: Check, may_wait: bool, conflates: bool) -> O
     overload.behind_bytes = dice.pick(&[None, None, Some(300), Some(2_000)]);
     if conflates && check == Check::Typed {
         overload.key = Some(ConflationKey::Path(vec!["k".to_owned()]));
+        // Or nobody is ever too far behind there, and nothing is left out.
+        overload.behind_bytes = overload.behind_bytes.or(Some(300));
     }
     let mut defaults =
         vec![Policy::Gap, Policy::Gap, Policy::Skip, Policy::Close, Policy::Conflate];
