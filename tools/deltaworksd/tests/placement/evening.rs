@@ -147,10 +147,16 @@ fn a_dry_run_moves_nothing_and_a_rebalance_evens() {
     assert_eq!(moved.count() as u64, total);
     let at_other = busy.iter().filter(|name| after[*name] == 1).count();
     assert!((1..BUSY).contains(&at_other), "{at_other} of {BUSY} went");
-    // Of all that is done, not in itself: how much is done is the machine's.
+    // Of all that is done, not in itself: how much is done is the machine's. What was moved is what was dear when it was
+    // asked for, and a busy machine makes any document dear for a while: so it is asked for again.
     eventually("the workers are nearer to each other", || {
         let told = rehearsal();
-        distances(&told).0 < all(&told) / 2.0
+        let is_near = distances(&told).0 < all(&told) / 2.0;
+        if !is_near {
+            let asked = admin_at(admin, "POST", "/v1/rebalance").status;
+            assert!(asked == 200 || asked == 409, "{asked}");
+        }
+        is_near
     });
     stop.store(true, SeqCst);
     writing.join().expect("the writer saw no fault");
