@@ -40,7 +40,7 @@ pub struct RuleOptions {
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     pub loss: f64,
     /// Pairs of each scenario.
-    #[arg(long, default_value_t = 14)]
+    #[arg(long, default_value_t = 10)]
     pub pairs: u32,
     /// Seconds of each run.
     #[arg(long, default_value_t = 0.35)]
