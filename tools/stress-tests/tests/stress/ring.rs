@@ -21,12 +21,13 @@ fn push(mut producer: Producer<Value>, values: u64, mut random: Random) {
             }
             continue;
         }
-        let end = values.min(next + 1 + random.below(5));
-        let pushed = producer.push_all(&mut (next..end).map(value));
+        let mut run = next..values.min(next + 1 + random.below(5));
+        let pushed = producer.push_all(&mut run.by_ref().map(value));
         if pushed == 0 {
             std::thread::yield_now();
         }
         next += pushed as u64;
+        assert_eq!(run.start, next, "no value is taken that is not pushed");
     }
 }
 
