@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::results::{Better, Results, Role, Sample, Series};
+use crate::statistics::median;
 
 /// Bytes of an image's header, and of a delta's length in it.
 const HEADER_BYTES: f64 = 56.0;
@@ -25,6 +26,7 @@ pub fn image_bytes(batch: f64, delta_bytes: f64) -> f64 {
 pub fn with_bounds(results: &Results) -> Results {
     let mut whole = results.clone();
     let mut bounds = memory(results);
+    bounds.extend(lines(results));
     bounds.extend(both_cores(results));
     bounds.extend(cache_line(results));
     bounds.extend(sockets(results));
@@ -96,6 +98,51 @@ fn memory(results: &Results) -> Vec<Series> {
         ];
         let deltas = ("pipeline", "deltas", "1/s", Better::Higher);
         Some(of_limit(limit, MEMORY, deltas, &named, |rate| (rate / bytes, None)))
+    };
+    cells(results, "pipeline", &names).into_iter().filter_map(of).collect()
+}
+
+/// Lines of state that one batch touches at random, by what they are of: read off the code of the stages, for
+/// as many documents that none of them is near. What a core touches again at once counts once. Lines of the
+/// image are not here: they lie in a row.
+pub const LINES_OF_BATCH: [(&str, u32); 10] = [
+    ("the writer's word of the load", 1),
+    ("handle: reception finds document and owner, the answer gives credit", 1),
+    ("document: the owner's state", 1),
+    ("producer: the batch's number", 1),
+    ("what all may read of the document: its tail", 1),
+    ("block of nodes: its head, and where the node is written", 2),
+    ("head of the document's list of subscriptions", 1),
+    ("subscription: its cursor", 1),
+    ("the reader's word of the load", 1),
+    ("document, its tail's line and its block once more, when the chunk is retired", 3),
+];
+
+/// What bounds batches by the lines of state that they touch.
+pub const LINES: &str = "lines alone";
+
+/// As fast as its lines come, if all are asked for in time and nothing else is done.
+fn lines(results: &Results) -> Vec<Series> {
+    let names = ["cores", "documents", "batch", "delta_bytes"];
+    let count: u32 = LINES_OF_BATCH.iter().map(|it| it.1).sum();
+    let of = |cell: Vec<f64>| {
+        let [1.0, documents, batch, delta_bytes] = cell[..] else { return None };
+        let of_depth =
+            |ahead| limit(results, "random-lines", &[("documents", documents), ("ahead", ahead)]);
+        // As many ahead as is best here.
+        let limit = [16.0, 32.0]
+            .into_iter()
+            .filter_map(of_depth)
+            .min_by(|one, other| median(&one.values()).total_cmp(&median(&other.values())))?;
+        let named = [
+            ("cores", Value::from(1)),
+            ("documents", Value::from(documents as u32)),
+            ("batch", Value::from(batch as u32)),
+            ("delta_bytes", Value::from(delta_bytes as u32)),
+        ];
+        let deltas = ("pipeline", "deltas", "1/s", Better::Higher);
+        let rate = |ns: f64| (batch * 1e9 / (ns * f64::from(count)), None);
+        Some(of_limit(limit, LINES, deltas, &named, rate))
     };
     cells(results, "pipeline", &names).into_iter().filter_map(of).collect()
 }
@@ -183,6 +230,9 @@ mod tests {
         let results = Results {
             series: vec![
                 series("limits", "memory-copy", json!({"cores": 1}), 10.4e9),
+                series("limits", "random-lines", json!({"documents": 100, "ahead": 16}), 25.0),
+                series("limits", "random-lines", json!({"documents": 100, "ahead": 32}), 20.0),
+                series("limits", "random-lines", json!({"documents": 99, "ahead": 32}), 1.0),
                 series("limits", "syscall-tcp", json!({"write_bytes": 65_536}), 6.4e9),
                 series("limits", "cache-line", json!({}), 200.0),
                 series(
@@ -201,17 +251,24 @@ mod tests {
             ..Results::default()
         };
         let whole = with_bounds(&results);
-        assert_eq!(whole.series[..5], results.series[..], "what was measured stays where it is");
+        assert_eq!(whole.series[..8], results.series[..], "what was measured stays where it is");
         let bounds: BTreeMap<&str, f64> =
-            whole.series[5..].iter().map(|it| (it.system.as_str(), it.values()[0])).collect();
-        let wanted =
-            [("a cache line at a time", 10e6), (BARE_TCP, 100e6), (MEMORY, 100e6), (TWICE, 10e6)];
+            whole.series[8..].iter().map(|it| (it.system.as_str(), it.values()[0])).collect();
+        // 13 lines of 20 ns.
+        let by_lines = 1e9 / 260.0;
+        let wanted = [
+            ("a cache line at a time", 10e6),
+            (BARE_TCP, 100e6),
+            (LINES, by_lines),
+            (MEMORY, 100e6),
+            (TWICE, 10e6),
+        ];
         assert_eq!(bounds, BTreeMap::from(wanted));
         let tcp = whole.series.iter().find(|it| it.system == BARE_TCP).expect("a bound");
         assert_eq!(tcp.more("cpu_ns_per_delivery"), [10.0]);
-        assert!(whole.series[5..].iter().all(|it| it.is_bound && it.role == Role::Limit));
+        assert!(whole.series[8..].iter().all(|it| it.is_bound && it.role == Role::Limit));
         // Without limits nothing is bounded, and nothing is made up.
-        let none = Results { series: results.series[4..].to_vec(), ..Results::default() };
+        let none = Results { series: results.series[7..].to_vec(), ..Results::default() };
         assert_eq!(with_bounds(&none).series.len(), 1);
     }
 }

@@ -13,7 +13,7 @@ use crate::entry::{Entry, Extent, Program, entries};
 use crate::machine::{Machine, Ticks, load};
 use crate::progress::{Progress, duration};
 use crate::reading::{Told, read};
-use crate::results::{FORMAT, Failure, Results, Run};
+use crate::results::{FORMAT, Failure, Results, Run, Sample};
 
 /// What is run, and where to.
 #[derive(Clone, Debug, clap::Args)]
@@ -243,7 +243,7 @@ fn play(
                 let reason = format!("{}: not verified: {faults}", series.key());
                 failures.push(failure(false, reason));
             }
-            let sample = sample.map(|sample| crate::results::Sample { at_s, load, ..sample });
+            let sample = sample.map(|sample| Sample { round: Some(round), at_s, load, ..sample });
             results.add(series, sample);
         }
     }

@@ -138,7 +138,7 @@ const BATCHES: [u32; 4] = [1, 8, 32, 256];
 
 /// Scenarios of `benches/peers`, and about how long a round of each takes.
 const PEERS: [(&str, f64); 11] = [
-    ("limits", 25.0),
+    ("limits", 28.0),
     ("in-process", 30.0),
     ("between-processes", 15.0),
     ("fan-out", 155.0),

@@ -118,6 +118,9 @@ pub struct Sample {
     pub value: f64,
     /// What was done is what had to be done.
     pub verified: bool,
+    /// In which round; not told by runs of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<u32>,
     /// When, in seconds since the run began.
     pub at_s: f64,
     /// How long the timed region was, in seconds.
@@ -159,6 +162,30 @@ impl Series {
     /// The values of the samples that are verified.
     pub fn values(&self) -> Vec<f64> {
         self.samples.iter().filter(|it| it.verified).map(|it| it.value).collect()
+    }
+
+    /// Pairs of this one's values and another's, each of one round: the first sample of a round with the
+    /// first of the same round, and so on. A sample that is not verified takes its partner with it, and
+    /// one of a round that the other has not is left out.
+    pub fn in_pairs(&self, other: &Self) -> Vec<(f64, f64)> {
+        let (ours, theirs) = (self.by_round(), other.by_round());
+        let pair = |(place, ours): (&(u32, u32), &f64)| Some((*ours, *theirs.get(place)?));
+        ours.iter().filter_map(pair).collect()
+    }
+
+    /// The values of verified samples by round and place in it.
+    fn by_round(&self) -> BTreeMap<(u32, u32), f64> {
+        let mut taken: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut values = BTreeMap::new();
+        for sample in &self.samples {
+            let Some(round) = sample.round else { continue };
+            let place = taken.entry(round).or_default();
+            if sample.verified {
+                values.insert((round, *place), sample.value);
+            }
+            *place += 1;
+        }
+        values
     }
 
     /// The value of a cell as text, without quotes.
@@ -258,7 +285,16 @@ impl Results {
         if results.format != FORMAT {
             return Err(told(&format!("format {}, wanted is {FORMAT}", results.format)));
         }
-        Ok(results)
+        Ok(results.with_rounds())
+    }
+
+    /// Samples that do not tell their round have begun with the child that told them.
+    fn with_rounds(mut self) -> Self {
+        for sample in self.series.iter_mut().flat_map(|it| &mut it.samples) {
+            let its = self.runs.iter().find(|run| run.at_s == sample.at_s);
+            sample.round = sample.round.or(its.map(|run| run.round));
+        }
+        self
     }
 
     /// Writes a file at once: a reader sees the old one or the new one.
@@ -277,6 +313,38 @@ impl Results {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_are_of_one_round_and_lose_both_or_none() {
+        let of = |samples: &[(u32, f64)]| Series {
+            samples: samples
+                .iter()
+                .map(|(round, value)| Sample {
+                    value: value.abs(),
+                    verified: *value > 0.0,
+                    round: Some(*round),
+                    ..Sample::default()
+                })
+                .collect(),
+            ..Series::default()
+        };
+        // Round 1 failed at one, round 2 was not taken at the other, round 4 came twice at both.
+        let one = of(&[(0, 1.0), (1, -2.0), (2, 3.0), (3, 4.0), (4, -5.0), (4, 6.0)]);
+        let other = of(&[(4, 50.0), (4, 60.0), (0, 10.0), (1, 20.0), (3, 40.0), (5, 70.0)]);
+        assert_eq!(one.in_pairs(&other), [(1.0, 10.0), (4.0, 40.0), (6.0, 60.0)]);
+        assert_eq!(other.in_pairs(&one), [(10.0, 1.0), (40.0, 4.0), (60.0, 6.0)]);
+        // Who does not know the round has none of it, and learns it from the children of the run.
+        let mut old = one.clone();
+        for sample in &mut old.samples {
+            sample.at_s = f64::from(sample.round.take().unwrap_or_default()) * 10.5;
+        }
+        assert!(old.in_pairs(&other).is_empty());
+        let run = |round: u32| Run { round, at_s: f64::from(round) * 10.5, ..Run::default() };
+        let runs = (0..5).map(run).collect();
+        let told = Results { runs, series: vec![old], ..Results::default() }.with_rounds();
+        let at_s = |it: &Series| it.samples.iter().map(|it| it.round).collect::<Vec<_>>();
+        assert_eq!(at_s(&told.series[0]), at_s(&one));
+    }
 
     fn series(batch: u32) -> Series {
         Series {

@@ -1,7 +1,7 @@
 //! Limits: what the machine allows, against which all other figures are read.
 //!
 //! Question: how fast would it be if nothing were done but moving the bytes? Memory by one core (and
-//! by both), a cache line there and back, rings between two cores, sockets without a protocol, copies
+//! by both), random lines of it, a cache line there and back, rings between two cores, sockets without a protocol, copies
 //! of payload, and the disk's syncs. Each on pinned threads, and each checks that it did what it says.
 
 mod cache_line;
@@ -9,6 +9,8 @@ mod cache_line;
 mod disk;
 
 mod hop;
+
+mod lines;
 
 mod memory;
 
@@ -27,6 +29,9 @@ pub type Measured = Result<(f64, f64, Value), String>;
 
 /// Bytes of a read or write at sockets: an image of 32 deltas of 64 bytes, and what a relay reads.
 const SOCKET_BYTES: [usize; 2] = [2168, 64 << 10];
+
+/// How long random lines are walked: a look at tens of millions of them.
+const LINES_TIME_MAX: Duration = Duration::from_millis(400);
 
 /// Takes the samples of all limits, interleaved.
 ///
@@ -60,6 +65,15 @@ pub fn run(options: &Options, cpus: Cpus, teller: &mut Teller) -> Result<(), Str
         for bytes in [64, 256, 4096] {
             let cell = json!({"payload_bytes": bytes});
             tell("memcpy", cell, bandwidth, &|| memory::copies(cpus, bytes, time));
+        }
+        let line = Metric("line", "ns", "lower");
+        let time_of_lines = time.min(LINES_TIME_MAX);
+        for documents in [10_000, 1_000_000] {
+            let cell = |ahead: u32| json!({"documents": documents, "ahead": ahead});
+            let of_16 = || lines::random::<16>(cpus, documents, time_of_lines);
+            tell("random-lines", cell(16), line, &of_16);
+            let of_32 = || lines::random::<32>(cpus, documents, time_of_lines);
+            tell("random-lines", cell(32), line, &of_32);
         }
         let round_trip = Metric("round-trip", "ns", "lower");
         tell("cache-line", json!({}), round_trip, &|| cache_line::round_trip(cpus, time));

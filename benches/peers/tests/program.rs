@@ -50,6 +50,19 @@ fn every_way_between_two_threads_is_verified() {
 }
 
 #[test]
+fn random_lines_are_counted_for_both_tables() {
+    let (run, lines) = peers("--peers random-lines limits");
+    assert_eq!(run.status.code(), Some(0), "{lines:?}");
+    let cells: Vec<_> =
+        lines.iter().map(|it| (&it["cell"]["documents"], &it["cell"]["ahead"])).collect();
+    assert_eq!(cells, [(10_000, 16), (10_000, 32), (1_000_000, 16), (1_000_000, 32)]);
+    for line in &lines {
+        assert_eq!((&line["verified"], &line["unit"]), (&true.into(), &"ns".into()), "{line}");
+        assert!(line["value"].as_f64().is_some_and(|ns| ns > 0.0), "{line}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_told_and_is_no_fault() {
     let (run, lines) = peers("--peers deltaworksd,centrifugo --daemon nowhere fan-in");
     assert_eq!(run.status.code(), Some(0));

@@ -57,6 +57,7 @@ impl Making {
             let sample = Sample {
                 value: self.noise.around(value),
                 verified: true,
+                round: Some(round),
                 at_s: f64::from(round) * 100.0,
                 seconds: 1.0,
                 load: 0.4,
