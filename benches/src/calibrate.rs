@@ -13,7 +13,6 @@
 
 pub mod cell;
 pub mod check;
-pub mod distance;
 pub mod fit;
 pub mod memory;
 pub mod model;
@@ -105,8 +104,8 @@ pub fn cells() -> Vec<Cell> {
         (5000, &[1, 16]),
         (15_000, &[2, 64]),
         (30_000, &[1, 4, 16, 128]),
-        (300_000, &[2, 64]),
-        (1_000_000, &[2, 16, 128, 512]),
+        (300_000, &[2, 16, 64]),
+        (1_000_000, &[2, 16, 24, 48, 128, 512]),
     ];
     let mut cells: Vec<Cell> = Vec::new();
     for (documents, batches) in lattice {
@@ -124,7 +123,7 @@ pub fn cells() -> Vec<Cell> {
         (2000, &[1, 4, 16, 48, 128, 512]),
         (20_000, &[2, 16]),
         (60_000, &[1, 4, 64]),
-        (600_000, &[2, 16, 128]),
+        (600_000, &[2, 16, 48, 128]),
     ];
     for (documents, batches) in lattice {
         cells.extend(batches.iter().map(|batch| Cell::new(2, documents, *batch)));
@@ -154,8 +153,7 @@ impl Calibrated {
 /// # Errors
 /// If something cannot be measured, read or written.
 pub fn run(options: &CalibrateOptions) -> Result<Calibrated, String> {
-    let cpus: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().iter().map(|it| it.id).collect();
+    let cpus = cell::cpus();
     let known = options.costs.as_deref().map(read_costs).transpose()?;
     let mut fitted = if known.is_some() { Vec::new() } else { cells() };
     fitted.retain(|cell| cell.cores <= cpus.len() && cell.documents <= options.documents_max);
@@ -240,7 +238,7 @@ fn bar(samples: usize) -> ProgressBar {
 
 fn measure(samples: &[Vec<Sample>], cpus: &[usize]) -> Result<Costs, String> {
     let samples: Vec<Sample> =
-        samples.iter().filter_map(|of_cell| cell::fastest(of_cell)).cloned().collect();
+        samples.iter().flat_map(|of_cell| cell::of_both_places(of_cell)).cloned().collect();
     let mut costs = Costs::nothing();
     // What documents take of memory tells how many of them are near.
     costs.memory = memory::fit(&samples);
@@ -304,7 +302,7 @@ pub fn describe(costs: &Costs) -> String {
     text += "ns            turn     send    visit    batch    first    delta     byte  crossing  and byte   cold at 10 k, 1 M\n";
     for stage in Stage::ALL {
         let it = costs.of(stage);
-        let state_bytes = costs.memory.document_bytes + costs.memory.subscription_bytes;
+        let state_bytes = costs.memory.state_bytes();
         let cold = |documents: f64| {
             let least = Cell::new(1, 1, 1).inside();
             it.own.cold_ns(&least, |near_bytes| {
@@ -333,7 +331,8 @@ pub fn describe(costs: &Costs) -> String {
         "\nbeside   another busy core all takes {:.2} times as long; there and back a message takes {:.0} ns\n\
          wake   parked {:.1} µs, awake {:.2} µs, ringing {:.1} µs\n\
          socket   send {:.0} ns + {:.3} a byte, read {:.0} ns + {:.3} a byte, look {:.1} µs\n\
-         memory   document {:.0} bytes, subscription {:.0}, session {:.0}, image in a window {:.1}, chunks {:.0} % full\n",
+         memory   document {:.0} bytes, written {:.0} more, subscription {:.0}, session {:.0}, handle {:.0}, image in a window {:.1}\n\
+         chunks   {:.0} % full, {:.0} % where something crosses\n",
         costs.beside,
         costs.distance_ns,
         wake.parked_ns / 1e3,
@@ -345,10 +344,13 @@ pub fn describe(costs: &Costs) -> String {
         socket.read_byte_ns,
         socket.look_ns / 1e3,
         memory.document_bytes,
+        memory.written_bytes,
         memory.subscription_bytes,
         memory.session_bytes,
+        memory.handle_bytes,
         memory.image_bytes,
         memory.chunk_share * 100.0,
+        memory.crossing_chunk_share * 100.0,
     );
     text
 }

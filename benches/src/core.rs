@@ -14,6 +14,7 @@ use deltaworks_pipeline::stages::{CoreStages, Counts, LiveBytes, StageClock};
 use deltaworks_runtime::clock::{Clock, SystemClock};
 
 use crate::cpu_time;
+use crate::distance::Probe;
 use crate::generator::Generator;
 use crate::plant::{Loss, steps};
 use crate::subscriber::{Heard, Subscriber, reading, writing};
@@ -51,8 +52,8 @@ impl Meeting {
 pub struct Core {
     /// Its stages.
     pub stages: CoreStages,
-    /// Its session that writes.
-    pub writer: SessionId,
+    /// Its session that writes; none where only documents are.
+    pub writer: Option<SessionId>,
     /// Its sessions that read.
     pub readers: Vec<SessionId>,
     /// The documents that they write and read, by number.
@@ -63,6 +64,8 @@ pub struct Core {
     pub subscriber: Subscriber,
     /// Cores in all.
     pub cores: usize,
+    /// Those with sessions.
+    pub serving: usize,
     /// When all have opened their documents, and when all are done.
     pub meetings: Arc<[Meeting; 2]>,
     /// How long batches are written.
@@ -71,6 +74,8 @@ pub struct Core {
     pub batches: Option<u64>,
     /// Bytes of a read at most.
     pub read_bytes: usize,
+    /// Its end of the way to the other core, if there are two.
+    pub probe: Option<Probe>,
     /// Marks where it stands, window by window, if it is to.
     pub windows: Option<Windows>,
     /// Work that is done for nothing, in percent, to see whether the loss is found.
@@ -151,8 +156,12 @@ pub struct Outcome {
     pub live: LiveBytes,
     /// Batches written.
     pub batches: u64,
-    /// The slot of each document.
+    /// The slot of each document that its sessions use.
     pub slots: Vec<u32>,
+    /// Documents that it owns.
+    pub documents: u64,
+    /// How far the other core was, before and behind; 0 of one that only answers.
+    pub distance_ns: (f64, f64),
     /// Time by stage.
     pub times: StageTimes,
     /// Where it stood, window by window, if that was asked.
@@ -190,7 +199,11 @@ impl Core {
     pub fn run(mut self) -> Outcome {
         let mut clock = SystemClock::new();
         self.open_all(&mut clock);
-        self.play(&mut clock)
+        let mut probe = self.probe.take();
+        let mut distance_ns = || probe.as_mut().map_or(0.0, Probe::measure);
+        let before_ns = distance_ns();
+        let outcome = self.play(&mut clock);
+        Outcome { distance_ns: (before_ns, distance_ns()), ..outcome }
     }
 
     /// The timed region, and the end. Not inlined, because instructions are counted by its name; what
@@ -213,17 +226,22 @@ impl Core {
             if self.batches.is_some_and(|batches| self.generator.batches() >= batches) {
                 deadline_ns = deadline_ns.min(now.monotonic_ns);
             }
+            // Whoever only owns documents goes on until those who write are at rest.
+            if self.writer.is_none() && self.meetings[1].all_are_here(self.serving) {
+                deadline_ns = deadline_ns.min(now.monotonic_ns);
+            }
             let is_over = now.monotonic_ns >= deadline_ns;
             turn.lap();
             if (!is_over || self.generator.is_cut())
-                && let Some(room) = self.stages.read_room(self.writer)
+                && let Some(writer) = self.writer
+                && let Some(room) = self.stages.read_room(writer)
             {
                 let length = room.len().min(self.read_bytes);
                 let room = &mut room[..length];
                 let count =
                     if is_over { self.generator.finish(room) } else { self.generator.fill(room) };
                 times.generator_ns += turn.lap();
-                self.stages.received(self.writer, count, &mut self.subscriber, now);
+                self.stages.received(writer, count, &mut self.subscriber, now);
                 times.reception_ns += turn.lap();
             }
             let is_sampled = times.turns.is_multiple_of(SAMPLED);
@@ -297,6 +315,8 @@ impl Core {
             live,
             batches: self.generator.batches(),
             slots: self.subscriber.slots().to_vec(),
+            documents: u64::from(self.stages.document_count()),
+            distance_ns: (0.0, 0.0),
             times,
             windows: self.windows.take().unwrap_or_default(),
             is_at_rest,
@@ -312,10 +332,12 @@ impl Core {
 
     fn open_all(&mut self, clock: &mut SystemClock) {
         let names = std::mem::take(&mut self.names);
-        let per_reader = names.len().div_ceil(self.readers.len());
-        let opens = names.iter().enumerate().flat_map(|(number, name)| {
-            let reader = self.readers[number / per_reader];
-            [(self.writer, writing(number as u32, name)), (reader, reading(number as u32, name))]
+        let per_reader = names.len().div_ceil(self.readers.len().max(1));
+        let opens = self.writer.iter().flat_map(|writer| {
+            names.iter().enumerate().flat_map(|(number, name)| {
+                let reader = self.readers[number / per_reader];
+                [(*writer, writing(number as u32, name)), (reader, reading(number as u32, name))]
+            })
         });
         let opens: Vec<(SessionId, OpenRequest)> = opens.collect();
         let wanted = opens.len() as u32;

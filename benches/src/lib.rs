@@ -26,9 +26,13 @@ pub mod account;
 
 pub mod sizing;
 
+pub mod layout;
+
 pub mod cpu_time;
 
 pub mod windows;
+
+pub mod distance;
 
 pub mod core;
 
@@ -55,3 +59,5 @@ pub mod queues;
 pub mod soak;
 
 pub mod calibrate;
+
+pub mod layouts;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
-use deltaworks_pipeline::reception::worker_of_name;
-use deltaworks_pipeline::stages::{CoreRole, Parts, join};
+use deltaworks_pipeline::message::SessionId;
+use deltaworks_pipeline::stages::{Parts, join};
 use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionId, RegionSpec};
 use deltaworks_runtime::doorbell::{Wake, doorbell};
 use deltaworks_runtime::pinned::PinnedThread;
@@ -22,7 +22,9 @@ use serde::Serialize;
 use crate::account::Account;
 use crate::core::{Core, Meeting, Outcome, StageTimes};
 use crate::cpu_time;
+use crate::distance::Probe;
 use crate::generator::Generator;
+use crate::layout::{Layout, homes};
 use crate::payload::{self, Form, PAYLOADS, Payloads};
 use crate::plant::Plant;
 use crate::script::{Law, Script};
@@ -36,9 +38,12 @@ const ALONE: Duration = Duration::from_millis(200);
 /// What is run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Pinned cores, each with sessions and documents (1 or 2, and more where there are more).
+    /// Pinned cores (1 or 2, and more where there are more).
     #[arg(long, default_value_t = 1)]
     pub cores: usize,
+    /// What each of them does: sessions and documents, or one of the two (of two cores).
+    #[arg(long, value_enum, default_value_t = Layout::Fused)]
+    pub layout: Layout,
     /// Documents over all cores.
     #[arg(long, default_value_t = 10_000)]
     pub documents: u32,
@@ -63,7 +68,7 @@ pub struct Options {
     /// Memory for everything that input can grow.
     #[arg(long, default_value_t = 256)]
     pub budget_mib: u64,
-    /// Chunks of each core.
+    /// Chunks of each core with sessions.
     #[arg(long)]
     pub chunks: Option<u32>,
     /// Bytes of one read at most.
@@ -151,6 +156,8 @@ pub struct Report {
     pub differences: Vec<String>,
     /// Cores.
     pub cores: usize,
+    /// What they did.
+    pub layout: Layout,
     /// Documents.
     pub documents: u32,
     /// Bytes of a delta.
@@ -165,13 +172,16 @@ pub struct Report {
     pub account: Account,
     /// The collection's kind.
     pub collection: &'static str,
+    /// How far two cores were from each other right before and right behind the timed region: a message
+    /// there and back.
+    pub distance_ns: (f64, f64),
     /// Batches whose document another core owns, as a share.
     pub crossing_share: f64,
     /// Nanoseconds of a core per accepted delta, by stage.
     pub stage_ns: StageNs,
     /// The generator without the stages, per delta.
     pub generator_alone_ns: f64,
-    /// Chunks of each core.
+    /// Chunks of each core with sessions.
     pub chunks_per_core: u32,
     /// Times that a chunk came back to be filled again.
     pub recycled_chunks: u64,
@@ -218,18 +228,8 @@ fn collection(form: Form, plant: Option<Plant>) -> Result<Collection, String> {
     })
 }
 
-/// Names of one core's documents: each even one is owned here, each odd one by the next core.
-fn names(core: usize, cores: usize, count: u32) -> Vec<Arc<str>> {
-    let mut salt = 0_u64;
-    let name_of = |number: u32| loop {
-        salt += 1;
-        let name = format!("{core}-{salt}");
-        if worker_of_name(&name, cores) == (core + number as usize % 2) % cores {
-            return Arc::from(name);
-        }
-    };
-    (0..count).map(name_of).collect()
-}
+/// The session that a core without sessions writes by: none has that number.
+const NOBODY: SessionId = SessionId(u32::MAX);
 
 /// Runs, and compares with the account.
 ///
@@ -239,7 +239,7 @@ fn names(core: usize, cores: usize, count: u32) -> Vec<Arc<str>> {
 /// # Panics
 /// If a core's thread does.
 pub fn run(options: &Options) -> Result<Report, String> {
-    let Options { cores, batch, .. } = *options;
+    let Options { cores, layout, batch, documents, .. } = *options;
     let cpus = core_affinity::get_core_ids().unwrap_or_default();
     if cores == 0 || cpus.len() < cores {
         return Err(format!("{} CPUs are there for {cores} cores", cpus.len()));
@@ -247,22 +247,24 @@ pub fn run(options: &Options) -> Result<Report, String> {
     if options.documents < cores as u32 || batch == 0 || batch > 4096 {
         return Err("a document a core at least, and batches of 1 to 4,096 deltas".to_owned());
     }
+    if !layout.fits(cores) {
+        return Err("cores are split in sessions and documents if there are two".to_owned());
+    }
     let form = options.collection;
     let payloads = Arc::new(Payloads::of(form, options.delta_bytes, batch as usize)?);
-    let of_core = |core: usize| {
-        let (all, cores) = (options.documents as usize, cores);
-        (all / cores + usize::from(core < all % cores)) as u32
-    };
+    let of_core = |core: usize| layout.used_at(core, cores, documents);
     let script = |core: usize| {
         let seed = options.seed << 8 | core as u64;
-        let script = Script::new(seed, options.law, of_core(core), PAYLOADS);
+        // A core without sessions has a script, too, of which nothing is played.
+        let script = Script::new(seed, options.law, of_core(core).max(1), PAYLOADS);
         if form == Form::Opaque { script.without_failing() } else { script }
     };
     let generator = |core| Generator::new(script(core), payloads.clone(), of_core(core));
     let image_bytes = generator(0).image_bytes();
+    let serving = layout.serving(cores);
     let request = Request {
-        cores,
-        documents: options.documents,
+        cores: serving,
+        documents,
         image_bytes,
         chunks: options.chunks,
         budget_mib: options.budget_mib,
@@ -277,13 +279,12 @@ pub fn run(options: &Options) -> Result<Report, String> {
     let kind = collection.schema.kind_name();
     let region = RegionSpec { chunks: sizing.chunks, numa_node: None };
     let (memory, _) =
-        ChunkMemory::new(&vec![region; cores], CHUNK_BYTES).map_err(|error| error.to_string())?;
+        ChunkMemory::new(&vec![region; serving], CHUNK_BYTES).map_err(|error| error.to_string())?;
     let memory = deltaworks_runtime::sync::Arc::new(memory);
+    let roles = layout.roles(cores, options.plant);
+    let homes = homes(&roles);
     let all = join(Parts {
-        roles: vec![
-            CoreRole { serves_sessions: true, owns_documents: true, is_elastic: false };
-            cores
-        ],
+        roles,
         ring_capacity: RING_CAPACITY,
         memory: memory.clone(),
         collections: Arc::new(Collections::new(vec![collection])),
@@ -294,17 +295,21 @@ pub fn run(options: &Options) -> Result<Report, String> {
         measures_latency: !options.no_latency,
     });
     let meetings: Arc<[Meeting; 2]> = Arc::default();
+    let mut probes: Vec<Probe> = if cores == 2 { Probe::both().into() } else { Vec::new() };
+    probes.reverse();
     let mut threads = Vec::new();
     for (core, mut stages) in all.into_iter().enumerate() {
-        let documents = of_core(core);
+        let used = of_core(core);
+        let serves = core < serving;
         let no_room = || "no room for a session".to_owned();
-        let writer = stages.begin_session().ok_or_else(no_room)?;
-        let readers = (documents as usize).div_ceil(options.handles_per_reader.max(1));
+        let writer = serves.then(|| stages.begin_session().ok_or_else(no_room)).transpose()?;
+        let readers = (used as usize).div_ceil(options.handles_per_reader.max(1));
         let readers: Option<Vec<_>> = (0..readers).map(|_| stages.begin_session()).collect();
         let per_worker = sizing.limits.documents_per_worker_max as usize;
         // Planted at one core only: the others' sums must not hide it.
         let plant = options.plant.filter(|_| core == 0);
-        let mut subscriber = Subscriber::new(writer, documents, cores, per_worker, batch, plant);
+        let writes = writer.unwrap_or(NOBODY);
+        let mut subscriber = Subscriber::new(writes, used, homes.len(), per_worker, batch, plant);
         if !options.no_latency {
             subscriber.measure_latency();
         }
@@ -312,14 +317,16 @@ pub fn run(options: &Options) -> Result<Report, String> {
             stages,
             writer,
             readers: readers.ok_or_else(no_room)?,
-            names: names(core, cores, documents),
+            names: layout.names(core, cores, documents, options.plant),
             generator: generator(core),
             subscriber,
             cores,
+            serving,
             meetings: meetings.clone(),
             seconds: options.seconds,
             batches: options.batches,
             read_bytes: options.read_bytes.max(64),
+            probe: probes.pop(),
             windows: options.in_windows.then(|| Windows::of(options.seconds)),
             loss_percent: options.plant_loss,
             steps_per_delta: options.plant_steps,
@@ -327,7 +334,9 @@ pub fn run(options: &Options) -> Result<Report, String> {
         let number = threads.len();
         let memory = memory.clone();
         let run = move || {
-            memory.prefault(RegionId(number as u32));
+            if serves {
+                memory.prefault(RegionId(number as u32));
+            }
             core.stages.prefault_nodes();
             core.run()
         };
@@ -340,7 +349,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
         Account::of(script(core), outcome.batches, &payloads, &outcome.slots)
     });
     let account = accounts.fold(Account::default(), Account::and);
-    let mut report = report(options, &outcomes, account);
+    let mut report = report(options, &outcomes, account, &homes);
     report.generator_alone_ns = generator_alone_ns;
     report.chunks_per_core = sizing.chunks;
     report.worst_case_bytes = sizing.worst_case_bytes;
@@ -380,7 +389,7 @@ fn clock_ns() -> f64 {
     began.elapsed().as_nanos() as f64 / f64::from(LOOKS)
 }
 
-fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
+fn report(options: &Options, outcomes: &[Outcome], account: Account, homes: &[usize]) -> Report {
     let sum = |of: &dyn Fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let mut differences = Vec::new();
     let mut compare = |what: &str, is: u64, must: u64| {
@@ -402,6 +411,10 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
     let hash = outcomes.iter().fold(0_u64, |all, it| all.wrapping_add(it.heard.hash));
     compare("hash", hash, must.hash);
     compare("cores at rest", sum(&|it| u64::from(it.is_at_rest)), outcomes.len() as u64);
+    for (core, outcome) in outcomes.iter().enumerate() {
+        let must = options.layout.owned_at(core, options.cores, options.documents);
+        compare(&format!("documents owned by core {core}"), outcome.documents, must);
+    }
 
     let began = outcomes.iter().map(|it| it.span.0).min();
     let ended = outcomes.iter().map(|it| it.span.1).max();
@@ -418,6 +431,7 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
         verified: differences.is_empty(),
         differences,
         cores: options.cores,
+        layout: options.layout,
         documents: options.documents,
         delta_bytes: options.delta_bytes,
         batch: options.batch,
@@ -425,7 +439,8 @@ fn report(options: &Options, outcomes: &[Outcome], account: Account) -> Report {
         seconds,
         account,
         collection: "",
-        crossing_share: crossing_share(outcomes),
+        distance_ns: outcomes[0].distance_ns,
+        crossing_share: crossing_share(outcomes, homes),
         stage_ns: stage_ns(&times, deltas),
         generator_alone_ns: 0.0,
         chunks_per_core: 0,
@@ -460,10 +475,12 @@ pub fn stage_ns(times: &StageTimes, deltas: f64) -> StageNs {
 
 /// Images that other cores than the writer's own have validated cannot be told from counts of one
 /// side; documents are drawn evenly, so the share of slots with another home stands for it.
-fn crossing_share(outcomes: &[Outcome]) -> f64 {
+fn crossing_share(outcomes: &[Outcome], homes: &[usize]) -> f64 {
     let all: usize = outcomes.iter().map(|it| it.slots.len()).sum();
     let crossing = |(core, outcome): (usize, &Outcome)| {
-        let elsewhere = |slot: &&u32| deltaworks_pipeline::document::home(**slot) != core;
+        let elsewhere = |slot: &&u32| {
+            homes.get(deltaworks_pipeline::document::home(**slot)).is_none_or(|home| *home != core)
+        };
         outcome.slots.iter().filter(elsewhere).count()
     };
     outcomes.iter().enumerate().map(crossing).sum::<usize>() as f64 / all.max(1) as f64

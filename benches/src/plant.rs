@@ -16,6 +16,8 @@ pub enum Plant {
     Missing,
     /// The collection has no schema.
     SkipValidation,
+    /// Cores that are to serve sessions alone own documents, too.
+    DocumentsStay,
 }
 
 /// The image at which a fault is planted, counted over one core's subscribers.

@@ -219,7 +219,9 @@ impl Subscriber {
                 return;
             }
             Some(Plant::Missing) => {}
-            Some(Plant::SkipValidation) | None => return self.read_one(bytes),
+            Some(Plant::SkipValidation | Plant::DocumentsStay) | None => {
+                return self.read_one(bytes);
+            }
         }
         self.plant = None;
     }

@@ -1,5 +1,6 @@
 //! The harness itself: a sound run is verified, and every planted fault is seen.
 
+use deltaworks_benches::layout::Layout;
 use deltaworks_benches::payload::Form;
 use deltaworks_benches::pipeline::{Options, Report, run};
 use deltaworks_benches::plant::Plant;
@@ -18,6 +19,17 @@ fn tiny_of(
     batches: u64,
     plant: Option<Plant>,
 ) -> Option<Report> {
+    tiny_laid_out(Layout::Fused, collection, cores, batch, batches, plant)
+}
+
+fn tiny_laid_out(
+    layout: Layout,
+    collection: Form,
+    cores: usize,
+    batch: u32,
+    batches: u64,
+    plant: Option<Plant>,
+) -> Option<Report> {
     let cpus = core_affinity::get_core_ids().unwrap_or_default().len();
     if cpus < cores {
         eprintln!("skipped: {cores} cores are asked for, {cpus} CPUs are there");
@@ -25,6 +37,7 @@ fn tiny_of(
     }
     let options = Options {
         cores,
+        layout,
         documents: 60,
         delta_bytes: 46,
         batch,
@@ -70,6 +83,30 @@ fn a_sound_run_is_verified_on_two_cores() {
 }
 
 #[test]
+fn what_crosses_is_what_the_layout_says() {
+    for (layout, crossing) in [(Layout::Fused, 0.5), (Layout::Split, 1.0), (Layout::Local, 0.0)] {
+        for (batch, batches) in [(1, 100_000), (32, 10_000)] {
+            let report = tiny_laid_out(layout, Form::Cbor, 2, batch, batches, None);
+            let Some(report) = report else { continue };
+            assert!(report.verified, "{layout:?}: {:?}", report.differences);
+            assert_eq!(report.crossing_share, crossing, "{layout:?}");
+            assert!(report.account.refused_batches > 0 && report.account.duplicate_batches > 0);
+        }
+    }
+}
+
+/// Everything is done as it must be, but not where.
+#[test]
+fn a_split_whose_documents_stay_where_sessions_are_is_seen() {
+    let plant = Some(Plant::DocumentsStay);
+    let report = tiny_laid_out(Layout::Split, Form::Cbor, 2, 32, 3000, plant);
+    let Some(report) = report else { return };
+    assert!(!report.verified);
+    let of_layout = |it: &String| it.starts_with("documents owned by core");
+    assert!(report.differences.iter().all(of_layout), "{:?}", report.differences);
+}
+
+#[test]
 fn a_sound_run_of_every_form_is_verified() {
     for (form, refuses) in [(Form::Opaque, false), (Form::Cbor, true), (Form::Rows, true)] {
         for batch in [1, 32] {
@@ -106,6 +143,7 @@ fn what_cannot_be_run_is_refused_before_it_begins() {
     let options = |change: fn(&mut Options)| {
         let mut options = Options {
             cores: 1,
+            layout: Layout::Fused,
             documents: 10,
             delta_bytes: 46,
             batch: 1,
@@ -137,4 +175,5 @@ fn what_cannot_be_run_is_refused_before_it_begins() {
     assert!(options(|it| it.cores = 10_000).unwrap_err().contains("CPUs"));
     assert!(options(|it| it.batch = 5000).unwrap_err().contains("batches"));
     assert!(options(|it| it.documents = 0).is_err());
+    assert!(options(|it| it.layout = Layout::Split).unwrap_err().contains("split"));
 }

@@ -2,6 +2,7 @@
 //! a whole server over loopback TCP, against raw TCP; `throughput abuse` the daemon beside hostile
 //! connections, `throughput isolation` what the greedy, the slow and the hot cost others;
 //! `throughput calibrate` what its stages cost, and whether forecasts made from it come true;
+//! `throughput layouts` which split of the stages over two cores carries most,
 //! `throughput queues` what a worker's queue buys, and `throughput soak` accounts for every subscriber.
 //! `throughput bench` runs all that has figures to tell, in turns, and keeps every sample.
 
@@ -18,6 +19,7 @@ use deltaworks_benches::isolation::report::{
     MARKDOWN_HEAD, Report as IsolationReport, TABLE_HEAD as ISOLATION_TABLE_HEAD,
 };
 use deltaworks_benches::isolation::{self, IsolationOptions};
+use deltaworks_benches::layouts::{self, LayoutsOptions, TABLE_HEAD as LAYOUTS_TABLE_HEAD};
 use deltaworks_benches::pipeline::{self, Options, Report};
 use deltaworks_benches::playbill::{Playbill, Verdict};
 use deltaworks_benches::queues::{self, Cell, QueuesOptions, TABLE_HEAD as QUEUES_TABLE_HEAD};
@@ -46,6 +48,8 @@ enum Mode {
     Queues(QueuesOptions),
     /// What each stage costs here, for forecasts of other machines; and whether these come true.
     Calibrate(CalibrateOptions),
+    /// Two cores with sessions and documents each, or one with each, by turns.
+    Layouts(LayoutsOptions),
     /// Random publishers and subscribers of all policies, and an account of every subscriber.
     Soak(SoakOptions),
     #[command(flatten)]
@@ -66,6 +70,14 @@ fn main() -> ExitCode {
         Mode::Abuse(options) => run_abuse(&options),
         Mode::Isolation(options) => run_isolation(&options),
         Mode::Calibrate(options) => run_calibrate(&options).map(Into::into),
+        Mode::Layouts(options) => {
+            let json = options.json;
+            if !json {
+                let _ = std::io::stdout().write_all(format!("{LAYOUTS_TABLE_HEAD}\n").as_bytes());
+            }
+            let row = |told: &layouts::Told| told.row() + "\n";
+            layouts::run(&options, move |told| tell(told, json, row)).map(Verdict::from)
+        }
         Mode::Soak(options) => soak::run(&options).map(|report| {
             tell(&report, options.json, soak::describe);
             report.verified.into()
@@ -235,6 +247,14 @@ fn describe_pipeline(report: &Report) -> String {
         mib(live.total),
         mib(report.worst_case_bytes)
     );
+    if report.cores == 2 {
+        let (before, behind) = report.distance_ns;
+        let layout = report.layout.name();
+        let _ = writeln!(
+            text,
+            "{layout}; a message there and back: {before:.0} ns, {behind:.0} behind"
+        );
+    }
     let _ = writeln!(text, "verified: {}", report.verified);
     for difference in &report.differences {
         let _ = writeln!(text, "  {difference}");

@@ -4,10 +4,10 @@
 //! shorter; so of some samples the fastest is the one that says most about the code. The time in which
 //! the threads did not run is taken off: rates and times are those of threads that run.
 
-use deltaworks_capacity::costs::{Inside, Stage};
+use deltaworks_capacity::costs::{Inside, Stage, table_places};
 use deltaworks_capacity::popularity::different;
 
-use super::distance;
+use crate::layout::Layout;
 use crate::payload::Form;
 use crate::pipeline::{self, Options, Report, StageNs, stage_ns};
 use crate::script::Law;
@@ -57,6 +57,7 @@ impl Cell {
     fn options(&self, seconds: f64) -> Options {
         Options {
             cores: self.cores,
+            layout: Layout::Fused,
             documents: self.documents,
             delta_bytes: self.delta_bytes,
             batch: self.batch,
@@ -87,9 +88,8 @@ impl Cell {
         // less often than one.
         let seconds =
             seconds * self.cores as f64 * (1.0 + f64::from(self.documents) / DOCUMENTS_OF_A_SAMPLE);
-        let before_ns = self.distance_ns()?;
         let report = pipeline::run(&self.options(seconds))?;
-        let behind_ns = self.distance_ns()?;
+        let (before_ns, behind_ns) = report.distance_ns;
         if !report.verified {
             return Err(format!("{self:?}: {}", report.differences.join("; ")));
         }
@@ -100,15 +100,11 @@ impl Cell {
             ..Sample::of(*self, &report)
         })
     }
+}
 
-    /// How far its cores are from each other now; 0 of one core.
-    fn distance_ns(&self) -> Result<f64, String> {
-        if self.cores < 2 {
-            return Ok(0.0);
-        }
-        let cpus = core_affinity::get_core_ids().unwrap_or_default();
-        distance::measure(&cpus.iter().map(|it| it.id).collect::<Vec<_>>())
-    }
+/// The CPUs that threads may be pinned to.
+pub fn cpus() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().iter().map(|it| it.id).collect()
 }
 
 fn by_stage(it: &StageNs) -> [f64; Stage::ALL.len()] {
@@ -117,12 +113,32 @@ fn by_stage(it: &StageNs) -> [f64; Stage::ALL.len()] {
 
 /// The least disturbed of some samples.
 pub fn fastest(samples: &[Sample]) -> Option<&Sample> {
+    fastest_of(&samples.iter().collect::<Vec<_>>())
+}
+
+/// The same, and the least disturbed of those between which the cores were somewhere else, if there is one that
+/// tells as much.
+pub fn of_both_places(samples: &[Sample]) -> Vec<&Sample> {
+    let Some(first) = fastest(samples) else { return Vec::new() };
+    let is_elsewhere = |it: &&Sample| {
+        let is_told = !it.has_moved && (it.windows > 0 || first.windows == 0);
+        let times = (it.distance_ns / first.distance_ns).max(first.distance_ns / it.distance_ns);
+        is_told && it.cell.cores > 1 && times > ELSEWHERE
+    };
+    let elsewhere: Vec<&Sample> = samples.iter().filter(is_elsewhere).collect();
+    std::iter::once(first).chain(fastest_of(&elsewhere)).collect()
+}
+
+fn fastest_of<'a>(samples: &[&'a Sample]) -> Option<&'a Sample> {
     let was_left_alone = samples.iter().any(|it| it.windows > 0);
     let stood = samples.iter().any(|it| !it.has_moved && (it.windows > 0 || !was_left_alone));
-    let count =
-        samples.iter().filter(|it| (it.windows > 0 || !was_left_alone) && !(it.has_moved && stood));
+    let counts = |it: &&Sample| (it.windows > 0 || !was_left_alone) && !(it.has_moved && stood);
+    let count = samples.iter().copied().filter(counts);
     count.max_by(|one, other| one.deltas_per_second.total_cmp(&other.deltas_per_second))
 }
+
+/// So many times as far, or as near, and what crosses is measured once more.
+pub const ELSEWHERE: f64 = 2.0;
 
 /// So many times as far, or as near, is another place.
 const MOVED: f64 = 1.25;
@@ -130,7 +146,7 @@ const MOVED: f64 = 1.25;
 /// So many documents more make a sample as much longer as it is.
 const DOCUMENTS_OF_A_SAMPLE: f64 = 250_000.0;
 /// Enough for a million documents.
-const BUDGET_MIB: u64 = 4096;
+pub const BUDGET_MIB: u64 = 4096;
 
 /// What a run came to, per batch.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -171,9 +187,39 @@ pub struct Sample {
     pub chunks: f64,
     /// Sessions of all cores.
     pub sessions: f64,
+    /// Places of their tables of handles.
+    pub handle_places: f64,
+    /// How long batches were written, in time in which the threads ran.
+    pub run_seconds: f64,
 }
 
 impl Sample {
+    /// Nothing yet, of a cell.
+    pub fn nothing(cell: Cell) -> Self {
+        Self {
+            cell,
+            deltas_per_second: 0.0,
+            cpu_share: 1.0,
+            stage_ns: [0.0; Stage::ALL.len()],
+            turns: 0.0,
+            sends: 0.0,
+            crossing: 0.0,
+            first_share: 0.0,
+            distance_ns: 0.0,
+            has_moved: false,
+            quiet_share: 0.0,
+            balance: 1.0,
+            windows: 0,
+            batches: 0.0,
+            seconds: 0.0,
+            live: pipeline::Live::default(),
+            chunks: 0.0,
+            sessions: 0.0,
+            handle_places: 0.0,
+            run_seconds: 0.0,
+        }
+    }
+
     fn of(cell: Cell, report: &Report) -> Self {
         let whole = Self::of_whole(cell, report);
         let Some(steady) = &report.steady else { return whole };
@@ -201,14 +247,8 @@ impl Sample {
         let of_core = f64::from(cell.documents) / cell.cores as f64;
         let readers = (of_core / 1024.0).ceil().max(1.0);
         Self {
-            cell,
             deltas_per_second: report.deltas_per_second / report.cpu_share,
             cpu_share: report.cpu_share,
-            distance_ns: 0.0,
-            has_moved: false,
-            quiet_share: 0.0,
-            balance: 1.0,
-            windows: 0,
             stage_ns: by_stage(&report.stage_ns).map(|ns| ns * deltas * report.cpu_share),
             turns: report.turns as f64 / batches,
             sends: 1.0 / report.images_per_send.max(f64::MIN_POSITIVE),
@@ -219,11 +259,44 @@ impl Sample {
             live: report.live_bytes.clone(),
             chunks: f64::from(report.chunks_per_core) * cell.cores as f64,
             sessions: (readers + 1.0) * cell.cores as f64,
+            handle_places: cell.cores as f64
+                * (table_places(of_core) + readers * table_places((of_core / readers).ceil())),
+            run_seconds: report.seconds * report.cpu_share,
+            ..Self::nothing(cell)
         }
     }
 
     /// Nanoseconds of a core for each batch, over all stages.
     pub fn total_ns(&self) -> f64 {
         self.stage_ns.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The host moved the cores between two samples: what was measured at either place counts, each for
+    /// its own distance, and what was measured while they were moved does not.
+    #[test]
+    fn a_cell_has_a_sample_of_each_place() {
+        let of = |rate: f64, distance_ns: f64, has_moved: bool| Sample {
+            deltas_per_second: rate,
+            distance_ns,
+            has_moved,
+            windows: 100,
+            ..Sample::nothing(Cell::new(2, 100, 8))
+        };
+        let (near, slow, far) = (of(9.0, 90.0, false), of(8.0, 95.0, false), of(4.0, 430.0, false));
+        let samples = [far, slow, of(20.0, 260.0, true), near];
+        let rates = |samples: &[Sample]| -> Vec<f64> {
+            of_both_places(samples).iter().map(|it| it.deltas_per_second).collect()
+        };
+        assert_eq!(rates(&samples), [9.0, 4.0]);
+        assert_eq!(rates(&samples[..2]), [8.0, 4.0]);
+        assert_eq!(rates(&samples[1..]), [9.0]);
+        assert_eq!(rates(&samples[2..3]), [20.0], "there is no other");
+        let alone = samples.map(|it| Sample { cell: Cell::new(1, 100, 8), ..it });
+        assert_eq!(rates(&alone).len(), 1, "one core is nowhere else");
     }
 }

@@ -159,8 +159,9 @@ pub fn check(costs: &Costs, samples: &[Sample]) -> Result<Checked, String> {
     let chunks = (sample.chunks / cell.cores as f64) as u32;
     let layout = Layout::fused(cell.cores);
     let workload = workload(&cell, sample.seconds, chunks);
-    let (limit, memory) =
-        limit_of(&layout, &workload, &costs.at_distance(sample.distance_ns), Question::default())?;
+    let there = costs.at_distance(sample.distance_ns);
+    let held_seconds = Some(sample.run_seconds);
+    let (limit, memory) = limit_of(&layout, &workload, &there, Question::default(), held_seconds)?;
     let measured_bytes = sample.live.total as f64;
     let predicted = limit.deltas_per_second;
     let error = predicted / sample.deltas_per_second - 1.0;

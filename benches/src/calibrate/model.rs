@@ -9,7 +9,7 @@ use deltaworks_capacity::costs::{
 use deltaworks_capacity::popularity::{cold_share, different, near_documents};
 use deltaworks_capacity::workload::Law;
 
-use super::cell::Sample;
+use super::cell::{ELSEWHERE, Sample};
 use super::fit::Rows;
 
 /// Bytes that caches may hold: the steps at which a batch may become dearer. The first is what it costs
@@ -58,12 +58,18 @@ pub fn fit(samples: &[Sample], costs: &mut Costs) -> f64 {
     }
     costs.beside = beside(costs, samples);
     costs.distance_ns = distance_ns(samples);
+    let has_distances = has_distances(samples);
     for stage in Stage::ALL {
         let mut rows = Rows::default();
         for sample in samples.iter().filter(|it| it.crossing > 0.0) {
             let own_ns = costs.beside * own_ns(costs, stage, sample);
             let more_ns = sample.stage_ns[stage as usize] - own_ns;
-            rows.add(&crossings(costs, sample), more_ns, sample.total_ns());
+            let mut counts = crossings(costs, sample);
+            if !has_distances && let Some(anyway) = counts.last_mut() {
+                // At one distance nobody can tell it from what grows with it.
+                *anyway = 0.0;
+            }
+            rows.add(&counts, more_ns, sample.total_ns());
         }
         let found = rows.nearest();
         let all = std::array::from_fn(|at| found.get(at).copied().unwrap_or_default());
@@ -92,6 +98,14 @@ fn distance_ns(samples: &[Sample]) -> f64 {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
+/// Whether what crossed was measured at distances that tell what grows with them.
+fn has_distances(samples: &[Sample]) -> bool {
+    let crossing = samples.iter().filter(|it| it.crossing > 0.0).map(|it| it.distance_ns);
+    let (least, most) =
+        crossing.fold((f64::INFINITY, 0.0_f64), |(least, most), it| (least.min(it), most.max(it)));
+    most > ELSEWHERE * least
+}
+
 /// How far the fit is from a sample, as a share of it.
 pub fn error(costs: &Costs, sample: &Sample) -> f64 {
     let beside = if sample.cell.cores > 1 { costs.beside } else { 1.0 };
@@ -110,9 +124,9 @@ fn crossing_ns(costs: &Costs, stage: Stage, sample: &Sample) -> f64 {
 /// What crosses: batches, those of cold documents, first ones, bytes.
 fn crossings(costs: &Costs, sample: &Sample) -> [f64; CrossingCost::ALL] {
     let cold = cold(costs, sample, CROSSING_NEAR_BYTES);
-    let counts = CrossingCost::counts(&sample.cell.inside(), cold, sample.first_share);
     let far = costs.far(sample.distance_ns);
-    counts.map(|count| sample.crossing * count * far)
+    let counts = CrossingCost::counts(&sample.cell.inside(), cold, sample.first_share, far);
+    counts.map(|count| sample.crossing * count)
 }
 
 fn own_ns(costs: &Costs, stage: Stage, sample: &Sample) -> f64 {
@@ -129,7 +143,7 @@ fn own_ns(costs: &Costs, stage: Stage, sample: &Sample) -> f64 {
 
 /// How often a batch's document was not touched within so many bytes.
 fn cold(costs: &Costs, sample: &Sample, near_bytes: f64) -> f64 {
-    let state_bytes = costs.memory.document_bytes + costs.memory.subscription_bytes;
+    let state_bytes = costs.memory.state_bytes();
     let pool_bytes = sample.chunks / sample.cell.cores as f64 * costs.memory.chunk_bytes;
     let near = near_documents(near_bytes, state_bytes, sample.cell.image_bytes(), pool_bytes);
     cold_share(Law::Uniform, documents(sample), near)
@@ -168,30 +182,22 @@ fn documents(sample: &Sample) -> f64 {
 mod tests {
     use super::super::cell::Cell;
     use super::*;
-    use crate::pipeline::Live;
 
     fn sample(cell: Cell, costs: &Costs) -> Sample {
         let crossing = if cell.cores > 1 && cell.documents > 2 { 0.5 } else { 0.0 };
         let beside = if cell.cores > 1 { costs.beside } else { 1.0 };
         let mut sample = Sample {
-            cell,
-            deltas_per_second: 0.0,
-            cpu_share: 1.0,
-            stage_ns: [0.0; 6],
             turns: cell.image_bytes() / cell.read_bytes as f64,
             sends: 0.1 + f64::from(cell.documents % 7) / 10.0,
             crossing,
-            first_share: 0.0,
-            distance_ns: if cell.documents.is_multiple_of(3) { 150.0 } else { 300.0 },
-            has_moved: false,
+            distance_ns: if cell.documents.is_multiple_of(3) { 100.0 } else { 300.0 },
             quiet_share: 1.0,
-            balance: 1.0,
             windows: 100,
             batches: 1e6,
             seconds: 1.0,
-            live: Live::default(),
             chunks: 8.0,
             sessions: 2.0,
+            ..Sample::nothing(cell)
         };
         for stage in Stage::ALL {
             sample.stage_ns[stage as usize] =
@@ -222,8 +228,13 @@ mod tests {
                 ..StageCost::default()
             };
             let batch_ns = 7.0 * place;
-            it.crossing =
-                CrossingCost { batch_ns, cold_ns: 20.0, byte_ns: 0.1, ..CrossingCost::default() };
+            it.crossing = CrossingCost {
+                batch_ns,
+                cold_ns: 20.0,
+                byte_ns: 0.1,
+                anyway_ns: 5.0,
+                ..CrossingCost::default()
+            };
         }
         let samples: Vec<Sample> =
             super::super::cells().into_iter().map(|cell| sample(cell, &costs)).collect();

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of the file that is written and read.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The stages whose time is told apart, in the order of a core's turn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
@@ -246,28 +246,40 @@ pub struct CrossingCost {
     pub head_byte_ns: f64,
     /// Each of the first [`NECK_BYTES`] of it more: the processor only begins to ask ahead.
     pub neck_byte_ns: f64,
+    /// Each batch that crosses, however far the cores are from each other; all the others are of
+    /// [`Costs::distance_ns`], and grow with the distance. 0 if it was measured at one distance only.
+    pub anyway_ns: f64,
 }
 
 impl CrossingCost {
     /// How many costs there are.
-    pub const ALL: usize = 6;
+    pub const ALL: usize = 7;
 
     /// All of them, in the order of the fields.
     pub fn all(&self) -> [f64; Self::ALL] {
-        let Self { batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns } = *self;
-        [batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns]
+        let Self { batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns, anyway_ns } =
+            *self;
+        [batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns, anyway_ns]
     }
 
     /// The same the other way.
     pub fn of_all(all: [f64; Self::ALL]) -> Self {
-        let [batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns] = all;
-        Self { batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns }
+        let [batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns, anyway_ns] = all;
+        Self { batch_ns, cold_ns, first_ns, byte_ns, head_byte_ns, neck_byte_ns, anyway_ns }
     }
 
-    /// How often each of them comes in a batch of which `cold` and `first` tell the shares.
-    pub fn counts(batch: &Inside, cold: f64, first: f64) -> [f64; Self::ALL] {
+    /// How often each of them comes in a batch of which `cold` and `first` tell the shares, between cores that
+    /// are `far` times as far from each other as those that were measured.
+    pub fn counts(batch: &Inside, cold: f64, first: f64, far: f64) -> [f64; Self::ALL] {
         let bytes = batch.image_bytes;
-        [1.0, cold, first, bytes, bytes.min(HEAD_BYTES), bytes.min(NECK_BYTES)]
+        let (head, neck) = (bytes.min(HEAD_BYTES), bytes.min(NECK_BYTES));
+        [far, cold * far, first * far, bytes * far, head * far, neck * far, 1.0]
+    }
+
+    /// The same costs between such cores.
+    #[must_use]
+    pub fn at(&self, far: f64) -> Self {
+        Self { anyway_ns: self.anyway_ns, ..Self::of_all(self.all().map(|ns| ns * far)) }
     }
 }
 
@@ -352,18 +364,38 @@ pub struct TurnBound {
 pub struct MemoryCost {
     /// Bytes of a chunk.
     pub chunk_bytes: f64,
-    /// The share of chunks that are not free under load.
+    /// The share of chunks that are not free under load, if nothing crosses.
     pub chunk_share: f64,
-    /// Each document: state, name, producer, its writer's handle, empty blocks.
+    /// The same if something does: what another core still has is not free.
+    pub crossing_chunk_share: f64,
+    /// Each document: state, name, producer.
     pub document_bytes: f64,
-    /// Each subscription, with its handle.
+    /// Each document that was ever written, more: its block, or what its last one has left.
+    pub written_bytes: f64,
+    /// Each subscription.
     pub subscription_bytes: f64,
     /// Each session.
     pub session_bytes: f64,
-    /// Nodes and their blocks, for each image in a window.
+    /// Each place of a session's table of handles, of which there are [`table_places`].
+    pub handle_bytes: f64,
+    /// Nodes, for each image in a window.
     pub image_bytes: f64,
     /// Each message that a ring has room for.
     pub message_bytes: f64,
+}
+
+impl MemoryCost {
+    /// What a batch touches of its document: its state, its subscription, and a handle of who writes and one
+    /// of who reads.
+    pub fn state_bytes(&self) -> f64 {
+        let document = self.document_bytes + self.written_bytes;
+        document + self.subscription_bytes + 2.0 * self.handle_bytes
+    }
+}
+
+/// Places of a table that has grown to so many handles: tables double, and the first has four.
+pub fn table_places(handles: f64) -> f64 {
+    handles.ceil().max(4.0).log2().ceil().exp2()
 }
 
 /// Where costs were measured.
@@ -477,9 +509,12 @@ impl Costs {
             [
                 it.chunk_bytes,
                 it.chunk_share,
+                it.crossing_chunk_share,
                 it.document_bytes,
+                it.written_bytes,
                 it.subscription_bytes,
                 it.session_bytes,
+                it.handle_bytes,
                 it.image_bytes,
                 it.message_bytes,
             ],
@@ -508,14 +543,15 @@ impl Costs {
         }
     }
 
-    /// The same between cores that are so far from each other: what crosses costs in proportion.
+    /// The same between cores that are so far from each other: what crosses costs in proportion, but for what it
+    /// costs anyway.
     #[must_use]
     pub fn at_distance(&self, distance_ns: f64) -> Self {
         let far = self.far(distance_ns);
         let mut costs = self.clone();
         for stage in Stage::ALL {
             let crossing = &mut costs.of_mut(stage).crossing;
-            *crossing = CrossingCost::of_all(crossing.all().map(|ns| ns * far));
+            *crossing = crossing.at(far);
         }
         costs.distance_ns *= far;
         costs

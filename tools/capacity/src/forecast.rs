@@ -171,7 +171,7 @@ pub fn forecast(
     }
     let mut machine = Machine::new(layout, workload, costs, question);
     let limit = machine.limit();
-    let memory = memory::memory(costs, workload, layout, &machine.places);
+    let memory = machine.memory(&limit, workload.seconds);
     let asked = match workload.rate {
         Some(rate) => vec![rate],
         None => SHARES.map(|share| share * limit.deltas_per_second).to_vec(),
@@ -201,7 +201,8 @@ pub fn forecast(
     })
 }
 
-/// What the machine can do at most and holds in memory, without latency: quicker.
+/// What the machine can do at most, and holds in memory when it has done so for `held_seconds`, or for long
+/// (`None`); without latency: quicker.
 ///
 /// # Errors
 /// As for the whole forecast.
@@ -210,12 +211,14 @@ pub fn limit_of(
     workload: &Workload,
     costs: &Costs,
     question: Question,
+    held_seconds: Option<f64>,
 ) -> Result<(Limit, Memory), String> {
     costs.check()?;
     workload.check()?;
     let mut machine = Machine::new(layout, workload, costs, question);
     let limit = machine.limit();
-    Ok((limit, memory::memory(costs, workload, layout, &machine.places)))
+    let memory = machine.memory(&limit, held_seconds);
+    Ok((limit, memory))
 }
 
 /// What all simulations of a forecast share.
@@ -252,6 +255,14 @@ impl<'a> Machine<'a> {
         let Question { spread, plant, .. } = self.question;
         let batches = *batches;
         play(Game { layout, places, times, costs, workload, arrivals, spread, batches, plant })
+    }
+
+    /// What lies in memory after so long at the limit; `None`: after so long that every document was written.
+    fn memory(&self, limit: &Limit, seconds: Option<f64>) -> Memory {
+        let documents = f64::from(self.workload.documents);
+        let share = |seconds| 1.0 - first_share(documents, seconds * limit.batches_per_second);
+        let written_share = seconds.map_or(1.0, share);
+        memory::memory(self.costs, self.workload, self.layout, &self.places, written_share)
     }
 
     /// The most; then again with what follows from it: first batches, and hot documents.

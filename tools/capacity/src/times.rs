@@ -92,7 +92,7 @@ fn stage_times(
     let documents = (f64::from(workload.documents) / sharing.len().max(1) as f64).max(1.0);
     let chunks = f64::from(workload.chunks_per_core.unwrap_or(CHUNKS_PER_CORE));
     let pool_bytes = chunks * costs.memory.chunk_bytes;
-    let state_bytes = costs.memory.document_bytes + costs.memory.subscription_bytes;
+    let state_bytes = costs.memory.state_bytes();
     let cold = |near_bytes: f64| {
         let near = near_documents(near_bytes, state_bytes, bytes, pool_bytes);
         cold_share(workload.law, documents, near)
@@ -106,7 +106,7 @@ fn stage_times(
         send_ns: own.send_ns * beside,
         visit_ns: own.visit_ns * beside,
         batch_ns: (own.batch_ns + inside_ns + cold_ns + own.first_ns * first_share) * beside,
-        crossing_ns: CrossingCost::counts(&inside, cold(CROSSING_NEAR_BYTES), first_share)
+        crossing_ns: CrossingCost::counts(&inside, cold(CROSSING_NEAR_BYTES), first_share, 1.0)
             .iter()
             .zip(crossing.all())
             .map(|(count, ns)| count * ns)

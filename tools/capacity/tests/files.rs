@@ -1,6 +1,6 @@
 //! The files that a forecast is made from: what is wrong in them is told, with its place.
 
-use deltaworks_capacity::costs::{Costs, Stage};
+use deltaworks_capacity::costs::{Costs, CrossingCost, Inside, Stage, table_places};
 use deltaworks_capacity::workload::{Law, Workload};
 
 #[test]
@@ -25,6 +25,32 @@ fn what_is_wrong_in_a_workload_is_told() {
         let error = Workload::parse(text).expect_err(text);
         assert!(error.contains(must), "{text}: {error}");
     }
+}
+
+#[test]
+fn tables_of_handles_double() {
+    for (handles, places) in
+        [(0.0, 4.0), (1.0, 4.0), (5.0, 8.0), (1024.0, 1024.0), (1024.5, 2048.0)]
+    {
+        assert_eq!(table_places(handles), places, "{handles}");
+    }
+}
+
+/// What a crossing costs anyway does not grow with the distance; all the rest does.
+#[test]
+fn costs_are_told_for_a_distance() {
+    let mut costs = Costs { distance_ns: 100.0, ..Costs::nothing() };
+    costs.validation.crossing = CrossingCost::of_all([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    let there = costs.at_distance(300.0);
+    assert_eq!(there.validation.crossing.all(), [3.0, 6.0, 9.0, 12.0, 15.0, 18.0, 7.0]);
+    assert_eq!(there.distance_ns, 300.0);
+    let batch = Inside { deltas: 8.0, delta_bytes: 46.0, image_bytes: 400.0 };
+    let sum = |costs: &CrossingCost, far: f64| -> f64 {
+        let counts = CrossingCost::counts(&batch, 0.5, 0.1, far);
+        counts.iter().zip(costs.all()).map(|(count, ns)| count * ns).sum()
+    };
+    let (one, other) = (sum(&costs.validation.crossing, 3.0), sum(&there.validation.crossing, 1.0));
+    assert!((one - other).abs() < 1e-9, "{one} {other}");
 }
 
 #[test]

@@ -96,6 +96,12 @@ impl Places {
         !self.written[usize::from(core)].documents.is_empty()
     }
 
+    /// Whether the owner of any document is on another core than its publisher.
+    pub fn crosses(&self) -> bool {
+        let crosses = |document: u32| self.owner(document) != self.home(document);
+        (0..self.workload.documents).any(crosses)
+    }
+
     /// The core that a document is written on.
     pub fn home(&self, document: u32) -> u16 {
         self.serving[self.publisher(document) as usize % self.serving.len()]
@@ -262,6 +268,7 @@ mod tests {
             let crossing = (0..4000).filter(|it| places.owner(*it) != places.home(*it)).count();
             let is = crossing as f64 / 4000.0;
             assert!((is - must).abs() < 0.03, "{asked:?}: {is}");
+            assert_eq!(places.crosses(), must > 0.0);
         }
     }
 
