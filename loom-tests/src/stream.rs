@@ -83,7 +83,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a full block is not linked to the next",
                 file: VALIDATION,
-                text: "registry.blocks.link(document.tail_block, block);",
+                text: "blocks.link(document.tail_block, block);",
                 replacement: "let _ = block;",
             },
             Mutant {

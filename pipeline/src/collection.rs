@@ -156,7 +156,7 @@ pub(crate) struct BatchCheck {
 
 impl BatchCheck {
     /// Whether nothing has been checked.
-    #[inline(always)]
+    #[cfg(test)]
     pub(crate) fn is_fresh(&self) -> bool {
         self.deltas == 0 && !self.is_inside
     }

@@ -11,6 +11,7 @@
 
 use std::sync::Arc as StdArc;
 
+use deltaworks_image::DocumentId;
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
@@ -254,6 +255,21 @@ impl Document {
     /// Where the window starts.
     pub fn window_place(&self) -> Place {
         Place { node: self.window_start, block: self.head_block, index: self.head_index }
+    }
+
+    /// What the document is known by.
+    #[inline(always)]
+    pub fn id(&self) -> DocumentId {
+        DocumentId { slot: self.slot, generation: self.generation }
+    }
+
+    /// A node was appended: so many deltas, in an image of so many bytes.
+    #[inline(always)]
+    pub fn grow(&mut self, deltas: u32, bytes: u32) {
+        self.next_sequence += u64::from(deltas);
+        self.nodes += 1;
+        self.appended = self.appended.after(u64::from(bytes));
+        self.tail_index += 1;
     }
 
     /// Where the next node will stand.

@@ -122,9 +122,21 @@ impl ProducerTable {
         &mut self.entries[index as usize]
     }
 
+    /// The place of a producer's document.
+    #[inline(always)]
+    pub fn place(&self, index: u32) -> u32 {
+        self.entries[index as usize].place
+    }
+
+    /// All entries, by index.
     #[inline]
+    pub fn entries(&mut self) -> &mut [Producer] {
+        &mut self.entries
+    }
+
+    #[inline(always)]
     pub fn prefetch(&self, index: u32) {
-        deltaworks_runtime::prefetch::prefetch_entry(&self.entries, index as usize);
+        deltaworks_runtime::prefetch::prefetch_in_entry(&self.entries, index as usize, 0);
     }
 
     pub fn used(&self) -> u32 {

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc as StdArc;
 
 use deltaworks_runtime::clock::Now;
-use deltaworks_runtime::prefetch::{prefetch_entry, prefetch_to_write};
+use deltaworks_runtime::prefetch::{prefetch_in_entry, prefetch_to_write};
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::zeroed::ZeroedArray;
 
@@ -158,15 +158,19 @@ impl Registry {
         }
     }
 
-    /// Asks for the lines of what batches of the document at `place` read and write first.
+    /// Asks for the lines of what batches of the documents at `places` read and write first.
     #[inline(always)]
-    pub fn prefetch(&self, place: usize) {
-        prefetch_entry(&self.documents, place);
+    pub fn prefetch(&self, places: impl Iterator<Item = u32>) {
+        let documents = &*self.documents;
         // A guest's is asked for by nobody: guests are few and hot.
-        let at_home = self.shared.at_home(self.worker);
-        if let Some(shared) = at_home.get(place.wrapping_sub(self.guests)) {
-            // Agents of other cores have it.
-            prefetch_to_write(shared);
+        let (at_home, guests) = (self.shared.at_home(self.worker), self.guests);
+        for place in places {
+            let place = place as usize;
+            prefetch_in_entry(documents, place, 0);
+            if let Some(shared) = at_home.get(place.wrapping_sub(guests)) {
+                // Agents of other cores have it.
+                prefetch_to_write(shared);
+            }
         }
     }
 

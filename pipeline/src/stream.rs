@@ -15,7 +15,7 @@
 //! moves while agents may look: that word's later store is a Release, and its load an Acquire. So a
 //! protocol error could show a wrong node, never undefined behaviour in this file.
 
-use deltaworks_runtime::prefetch::{prefetch, prefetch_to_write};
+use deltaworks_runtime::prefetch::{prefetch_in_entry, prefetch_in_entry_to_write};
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
@@ -62,6 +62,9 @@ unsafe impl Zeroable for Block {
 
 /// Bytes of one block.
 pub const BLOCK_BYTES: usize = 128;
+
+/// Bytes of a node in it, and of its head.
+const NODE_BYTES: usize = 16;
 
 /// A place between two nodes of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,27 +171,17 @@ impl NodeMemory {
 
     /// Asks for the cache line of `block` that holds the node at `index`; for that of its head where no
     /// node is, because a block follows there.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch(&self, block: u32, index: u8) {
-        if let Some(block) = self.blocks.get(block as usize) {
-            if (3..NODES_PER_BLOCK).contains(&index) {
-                prefetch(&block.nodes[NODES_PER_BLOCK as usize - 1][1]);
-            } else {
-                prefetch(block);
-            }
+        if (block as usize) < self.blocks.len() {
+            prefetch_in_entry(&self.blocks, block as usize, node_offset(index));
         }
     }
 
-    /// The same, to write there.
-    #[inline]
+    /// The same, to write there; few ask so for no block.
+    #[inline(always)]
     pub fn prefetch_to_write(&self, block: u32, index: u8) {
-        if let Some(block) = self.blocks.get(block as usize) {
-            if (3..NODES_PER_BLOCK).contains(&index) {
-                prefetch_to_write(&block.nodes[NODES_PER_BLOCK as usize - 1][1]);
-            } else {
-                prefetch_to_write(block);
-            }
-        }
+        prefetch_in_entry_to_write(&self.blocks, block as usize, node_offset(index));
     }
 
     /// Asks for all of `block`.
@@ -227,6 +220,13 @@ impl NodeMemory {
             place = Place { node: place.node + room, block: self.next(place.block), index: 0 };
         }
     }
+}
+
+/// Where the node at `index` stands in its block; behind the last, where the block begins. It is computed:
+/// nobody could guess which of a block's lines it is.
+#[inline(always)]
+fn node_offset(index: u8) -> usize {
+    (usize::from(index) + 1) * NODE_BYTES % BLOCK_BYTES
 }
 
 /// Free blocks that go from one owner to another, linked.
@@ -366,6 +366,18 @@ impl BlockPool {
         let words = &self.memory.blocks[block as usize].nodes[index as usize];
         words[0].store(node.range.to_word(), Ordering::Relaxed);
         words[1].store(node.first_sequence, Ordering::Relaxed);
+    }
+
+    /// The same, unless there is no such place: the block is none, or full.
+    #[inline(always)]
+    pub fn try_write(&mut self, block: u32, index: u8, node: Node) -> bool {
+        let block = self.memory.blocks.get(block as usize);
+        let Some(words) = block.and_then(|block| block.nodes.get(index as usize)) else {
+            return false;
+        };
+        words[0].store(node.range.to_word(), Ordering::Relaxed);
+        words[1].store(node.first_sequence, Ordering::Relaxed);
+        true
     }
 
     /// Points a published node to a copy of its image.

@@ -26,6 +26,7 @@ mod moves;
 mod placing;
 mod retiring;
 mod turn_steps;
+mod usual;
 
 pub use aside::ASIDE_BYTES;
 use aside::{Aside, Line};
@@ -36,17 +37,20 @@ use moves::Moves;
 pub(crate) use placing::Standing;
 
 use turn_steps::TurnSteps;
+use usual::Row;
 
 use std::collections::VecDeque;
 
-use deltaworks_image::{DocumentId, Image, Kind, Stamp, received_ns, stamp};
+use deltaworks_image::{Image, Kind, Stamp, received_ns, stamp};
 use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::Landed;
 use crate::collection::{BatchCheck, Machine, Outcome};
-use crate::document::{ARRIVED, DROPPED, FAILED, GREW, LANED, LEAVING, STALLED, WAITED_FOR};
+use crate::document::{
+    ARRIVED, DROPPED, Document, FAILED, GREW, LANED, LEAVING, STALLED, SharedDocuments, WAITED_FOR,
+};
 use crate::heat::Heat;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
@@ -56,7 +60,7 @@ use crate::planted::PlantedPanics;
 use crate::producer::{BOUND, NO_PRODUCER, Numbered, TOUCHED};
 use crate::registry::{Closing, Registry};
 use crate::retirement::Retirements;
-use crate::stream::{NO_BLOCK, NODES_PER_BLOCK, Node};
+use crate::stream::{BlockPool, NO_BLOCK, NODES_PER_BLOCK, Node};
 
 /// Batches whose lines are asked for together.
 pub(crate) const ARRIVALS_AT_ONCE: usize = 128;
@@ -148,6 +152,7 @@ pub struct Validation {
     owed_acks: Vec<u32>,
     answered: Vec<u32>,
     answered_chunks: VecDeque<u32>,
+    row: Row,
     stalls: VecDeque<Stall>,
     aside: Aside,
     turn: TurnSteps,
@@ -203,6 +208,7 @@ impl Validation {
             owed_acks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
             answered: vec![0; chunks],
             answered_chunks: VecDeque::new(),
+            row: Row::default(),
             stalls: VecDeque::new(),
             aside: Aside::new(limits.aside_per_worker_max),
             heat: Heat::new(limits.placement.thresholds),
@@ -310,12 +316,12 @@ impl Validation {
         self.keep_lanes_bounded(mailboxes, now);
     }
 
-    /// Judges one batch; `false` if its steps ran out before the verdict.
+    /// Judges one batch, whose check has come to `outcome` if that is known; `false` if its steps ran out before
+    /// the verdict.
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of self that the caller has taken out"
     )]
-    #[inline(always)]
     fn judge_with(
         &mut self,
         arrival: &mut Arrival,
@@ -323,6 +329,7 @@ impl Validation {
         check: &mut BatchCheck,
         machine: &mut Machine,
         steps: &mut u32,
+        outcome: Option<Outcome>,
         mailboxes: &mut Mailboxes,
         now: Now,
     ) -> bool {
@@ -349,18 +356,16 @@ impl Validation {
                     Err(Self::why_closed(document.flags))
                 }
                 Numbered::Next => {
-                    self.planted.check(|| self.registry.name(index));
                     let collections = &self.registry.collections;
-                    let outcome = if fields.is_info {
-                        collections.check_info(image.info_map(), machine)
-                    } else {
-                        let collection = collections.get(document.collection);
-                        if check.is_fresh() && collection.is_alike(&image, machine, steps) {
-                            Outcome::Valid
+                    let outcome = outcome.unwrap_or_else(|| {
+                        self.planted.check(|| self.registry.name(index));
+                        if fields.is_info {
+                            collections.check_info(image.info_map(), machine)
                         } else {
+                            let collection = collections.get(document.collection);
                             collection.check(&image, machine, check, steps)
                         }
-                    };
+                    });
                     match outcome {
                         Outcome::Valid => Ok(()),
                         Outcome::OutOfSteps => return false,
@@ -395,7 +400,6 @@ impl Validation {
     }
 
     /// Stamps the image and makes it the document's newest node.
-    #[inline(always)]
     fn append(
         &mut self,
         arrival: &mut Arrival,
@@ -409,19 +413,10 @@ impl Validation {
         let registry = &mut self.registry;
         let document = &mut registry.documents[index];
         let producer = registry.producers.get(arrival.producer);
-        if document.tail_block == NO_BLOCK || document.tail_index == NODES_PER_BLOCK {
-            let Some(block) = registry.blocks.take(document.slot, document.nodes) else {
-                self.moves.lending.run_short();
-                return Err(BatchRefusal::Budget);
-            };
-            if document.tail_block == NO_BLOCK {
-                document.head_block = block;
-                registry.shared.get(document.slot).set_first_block(block);
-            } else {
-                registry.blocks.link(document.tail_block, block);
-            }
-            document.tail_block = block;
-            document.tail_index = 0;
+        let is_full = document.tail_block == NO_BLOCK || document.tail_index == NODES_PER_BLOCK;
+        if is_full && !lengthen(document, &mut registry.blocks, &registry.shared) {
+            self.moves.lending.run_short();
+            return Err(BatchRefusal::Budget);
         }
         let image = arrival.landed.bytes_mut(&self.memory);
         let info = if fields.is_info {
@@ -436,7 +431,7 @@ impl Validation {
         stamp(
             image,
             Stamp {
-                document: DocumentId { slot: document.slot, generation: document.generation },
+                document: document.id(),
                 first_sequence: document.next_sequence,
                 time_us: now.unix_us,
                 origin: producer.origin,
@@ -467,10 +462,7 @@ impl Validation {
         }
         producer.last = fields.number;
         producer.last_sequence = document.next_sequence;
-        document.next_sequence += u64::from(fields.count);
-        document.nodes += 1;
-        document.appended = document.appended.after(u64::from(range.bytes()));
-        document.tail_index += 1;
+        document.grow(fields.count, range.bytes());
         if document.flags & (GREW | LEAVING | ARRIVED) != GREW {
             if document.flags & GREW == 0 {
                 self.grew.push(arrival.place);
@@ -480,7 +472,7 @@ impl Validation {
             }
             document.flags |= GREW;
         }
-        self.counts.accepted(document.collection, fields.count, range.bytes());
+        self.counts.accepted(document.collection, 1, fields.count, u64::from(range.bytes()));
         if self.heat.accepts(fields.count) {
             self.heat.find(document.slot, document.generation);
         }
@@ -608,4 +600,20 @@ impl Validation {
         }
         work
     }
+}
+
+/// Gives a document whose last block is full, or that has none, a block for its next node; `false` if there
+/// is none left.
+#[inline(never)]
+fn lengthen(document: &mut Document, blocks: &mut BlockPool, shared: &SharedDocuments) -> bool {
+    let Some(block) = blocks.take(document.slot, document.nodes) else { return false };
+    if document.tail_block == NO_BLOCK {
+        document.head_block = block;
+        shared.get(document.slot).set_first_block(block);
+    } else {
+        blocks.link(document.tail_block, block);
+    }
+    document.tail_block = block;
+    document.tail_index = 0;
+    true
 }

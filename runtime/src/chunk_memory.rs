@@ -72,6 +72,8 @@ impl ByteRange {
 pub struct ChunkMemory {
     memory: Memory,
     shift: u32,
+    /// `1 << shift`.
+    chunk_bytes: usize,
     chunks: u32,
     regions: Box<[(u32, RegionSpec)]>,
 }
@@ -106,7 +108,7 @@ impl ChunkMemory {
         let memory =
             Memory::map(bytes, chunk_bytes, &mut downgrades).map_err(ChunkMemoryError::Refused)?;
         let shift = chunk_bytes.trailing_zeros();
-        let this = Self { memory, shift, chunks, regions: placed.into() };
+        let this = Self { memory, shift, chunk_bytes, chunks, regions: placed.into() };
         for (first, region) in &this.regions {
             let (at, bytes) = this.extent(*first, *region);
             downgrades.extend(this.memory.bind(at, bytes, *region));
@@ -182,7 +184,7 @@ impl ChunkMemory {
     /// Bytes of each chunk, a power of two.
     #[inline(always)]
     pub fn chunk_bytes(&self) -> usize {
-        1 << self.shift
+        self.chunk_bytes
     }
 
     /// How many chunks there are in all regions.
@@ -230,10 +232,11 @@ impl ChunkMemory {
     fn start(&self, range: ByteRange) -> usize {
         let end = u64::from(range.offset) + u64::from(range.bytes);
         assert!(
-            range.chunk.0 < self.chunks && end <= 1 << self.shift,
+            range.chunk.0 < self.chunks && end <= self.chunk_bytes as u64,
             "a byte range outside of its chunk"
         );
-        ((range.chunk.0 as usize) << self.shift) + range.offset as usize
+        // A product takes one instruction more of time and three less than a shift by what must be told.
+        range.chunk.0 as usize * self.chunk_bytes + range.offset as usize
     }
 
     /// The bytes of `range`, to be read. Two comparisons and an addition.

@@ -47,3 +47,41 @@ pub fn prefetch_entry<T>(slice: &[T], index: usize) {
         prefetch(value);
     }
 }
+
+/// Asks for the line that holds byte `offset` of entry `index` of `slice`. Nothing is compared: an address
+/// outside of the slice is only a hint in vain, and takes longer; for where that is rare.
+#[inline(always)]
+pub fn prefetch_in_entry<T>(slice: &[T], index: usize, offset: usize) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(in_entry(slice, index, offset)) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = (slice, index, offset);
+}
+
+/// The same, to write there.
+#[inline(always)]
+pub fn prefetch_in_entry_to_write<T>(slice: &[T], index: usize, offset: usize) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    {
+        // SAFETY: a hint, which changes nothing that can be read and faults on no address.
+        unsafe {
+            core::arch::asm!(
+                "prefetchw [{}]",
+                in(reg) in_entry(slice, index, offset),
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = (slice, index, offset);
+}
+
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+#[inline(always)]
+fn in_entry<T>(slice: &[T], index: usize, offset: usize) -> *const i8 {
+    slice.as_ptr().wrapping_add(index).cast::<i8>().wrapping_add(offset)
+}

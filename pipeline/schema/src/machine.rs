@@ -182,7 +182,7 @@ impl Machine {
 
     /// Whether the delta is valid, as far as a look tells that calls nothing; then it takes off what
     /// [`Machine::check`] would have. `false` says nothing, and takes nothing.
-    #[inline(never)]
+    #[inline(always)]
     pub fn is_alike(&mut self, schema: &Schema, bytes: &[u8], steps: &mut u32) -> bool {
         if *steps >= flat::STEPS_MAX
             && let Some(taken) = self.stencils.accept_at_once(schema, bytes)

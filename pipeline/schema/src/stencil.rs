@@ -227,11 +227,21 @@ impl Stencil {
     fn lanes_fit(&self, bytes: &[u8]) -> bool {
         let Some(end) = bytes.last_chunk() else { return false };
         let mut wrong = self.last.wrong(end);
-        let (chunks, _) = bytes.as_chunks();
-        for (lane, chunk) in self.lanes.iter().zip(chunks) {
-            let more = lane.wrong(chunk);
+        let mut add = |more: [u8; LANE_BYTES]| {
             for (sum, more) in wrong.iter_mut().zip(more) {
                 *sum |= more;
+            }
+        };
+        let (chunks, _) = bytes.as_chunks();
+        if let Some([first, second]) = chunks.first_chunk()
+            && bytes.len() <= 3 * LANE_BYTES
+        {
+            // Most are as long as this: three lanes, no loop.
+            add(self.lanes[0].wrong(first));
+            add(self.lanes[1].wrong(second));
+        } else {
+            for (lane, chunk) in self.lanes.iter().zip(chunks) {
+                add(lane.wrong(chunk));
             }
         }
         u128::from_ne_bytes(wrong) == 0

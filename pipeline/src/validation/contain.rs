@@ -31,6 +31,7 @@ impl Validation {
             let judged = catch_unwind(AssertUnwindSafe(|| {
                 self.judge_groups(arrivals, &mut begun, mailboxes, now);
             }));
+            self.end_row();
             let Err(panic) = judged else { return };
             // The machine in use went with the stack.
             self.machines.push(Box::default());
@@ -55,7 +56,7 @@ impl Validation {
     ) -> bool {
         self.is_judging = true;
         let judged = catch_unwind(AssertUnwindSafe(|| {
-            self.judge_with(arrival, index, check, machine, steps, mailboxes, now)
+            self.judge_with(arrival, index, check, machine, steps, None, mailboxes, now)
         }));
         match judged {
             Ok(judged) => {

@@ -98,13 +98,13 @@ impl Counting {
         }
     }
 
-    /// Counts an accepted batch.
+    /// Counts accepted batches.
     #[inline]
-    pub fn accepted(&mut self, collection: u16, deltas: u32, bytes: u32) {
+    pub fn accepted(&mut self, collection: u16, batches: u32, deltas: u32, bytes: u64) {
         let counts = &mut self.by_collection[collection as usize];
-        counts.accepted_batches += 1;
+        counts.accepted_batches += u64::from(batches);
         counts.accepted_deltas += u64::from(deltas);
-        counts.accepted_bytes += u64::from(bytes);
+        counts.accepted_bytes += bytes;
     }
 
     /// Counts a refused batch.

@@ -7,6 +7,7 @@
 use deltaworks_runtime::clock::Now;
 
 use super::aside::Line;
+use super::usual::Trial;
 use super::{ASIDE, Arrival, Behind, Machine, Stall, Validation};
 use crate::collection::BatchCheck;
 use crate::document::STALLED;
@@ -30,42 +31,66 @@ impl Validation {
             unreachable!("one machine is kept for arrivals")
         };
         for step in 0..groups + 3 {
-            for arrival in &arrivals[group(step, arrivals)] {
-                self.registry.producers.prefetch(arrival.producer);
-                if arrival.core != self.core {
-                    arrival.landed.prefetch_header(&self.memory);
-                }
-            }
+            self.ask_for_producers(&arrivals[group(step, arrivals)]);
             if let Some(step) = step.checked_sub(1) {
                 let range = group(step, arrivals);
-                for arrival in &mut arrivals[range] {
-                    arrival.place = self.registry.producers.get(arrival.producer).place;
-                    self.registry.prefetch(arrival.place as usize);
-                }
+                self.ask_for_documents(&mut arrivals[range]);
             }
             if let Some(step) = step.checked_sub(2) {
-                for arrival in &arrivals[group(step, arrivals)] {
-                    let document = &self.registry.documents[arrival.place as usize];
-                    let nodes = self.registry.nodes();
-                    nodes.prefetch_to_write(document.tail_block, document.tail_index);
-                }
+                self.ask_for_nodes(&arrivals[group(step, arrivals)]);
             }
             if let Some(step) = step.checked_sub(3) {
                 let range = group(step, arrivals);
-                for arrival in &mut arrivals[range] {
-                    *begun += 1;
-                    self.judge(arrival, &mut machine, mailboxes, now);
+                let mut left = &mut arrivals[range];
+                self.is_judging = true;
+                let mut before = *begun;
+                while let Some(trial) = self.judge_usual(left, begun, &mut machine, now) {
+                    let (_, behind) = left.split_at_mut(*begun - before - 1);
+                    let Some((arrival, behind)) = behind.split_first_mut() else { break };
+                    self.judge(arrival, trial, &mut machine, mailboxes, now);
+                    (left, before) = (behind, *begun);
                 }
+                self.is_judging = false;
             }
         }
         self.machines.push(machine);
     }
 
-    /// Judges an arrival with `machine`, which another takes the place of if it is needed on.
-    #[inline(always)]
+    #[inline(never)]
+    fn ask_for_producers(&self, arrivals: &[Arrival]) {
+        for arrival in arrivals {
+            self.registry.producers.prefetch(arrival.producer);
+            if arrival.core != self.core {
+                arrival.landed.prefetch_header(&self.memory);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn ask_for_documents(&self, arrivals: &mut [Arrival]) {
+        self.registry.prefetch(arrivals.iter_mut().map(|arrival| {
+            arrival.place = self.registry.producers.place(arrival.producer);
+            arrival.place
+        }));
+    }
+
+    #[inline(never)]
+    fn ask_for_nodes(&self, arrivals: &[Arrival]) {
+        let documents = &*self.registry.documents;
+        let nodes = self.registry.nodes();
+        for arrival in arrivals {
+            let document = &documents[arrival.place as usize];
+            nodes.prefetch_to_write(document.tail_block, document.tail_index);
+        }
+    }
+
+    /// Judges an arrival that is not usual, with `machine`, which another takes the place of if it is
+    /// needed on.
+    #[inline(never)]
     fn judge(
         &mut self,
         arrival: &mut Arrival,
+        mut trial: Trial,
         machine: &mut Box<Machine>,
         mailboxes: &mut Mailboxes,
         now: Now,
@@ -75,18 +100,18 @@ impl Validation {
             self.set_aside(index, Behind::Batch(arrival.take()));
             return;
         }
-        let mut check = BatchCheck::default();
-        let share = self.turn.share(self.limits.steps_per_batch);
-        let mut steps = share;
-        self.is_judging = true;
+        if trial.outcome.is_none() {
+            trial.share = self.turn.share(self.limits.steps_per_batch, self.row.steps);
+            trial.steps = trial.share;
+        }
+        let Trial { check, steps, outcome, .. } = &mut trial;
+        let outcome = outcome.take();
         let judged =
-            self.judge_with(arrival, index, &mut check, machine, &mut steps, mailboxes, now);
-        self.is_judging = false;
-        let used = share - steps.min(share);
-        self.turn.take(used);
-        self.heat.steps += u64::from(used);
+            self.judge_with(arrival, index, check, machine, steps, outcome, mailboxes, now);
+        self.turn.take(trial.used());
+        self.heat.steps += u64::from(trial.used());
         if !judged {
-            self.stall(arrival, index, check, machine);
+            self.stall(arrival, index, trial.check, machine);
         }
     }
 

@@ -32,17 +32,34 @@ impl TurnSteps {
         self.left = self.per_turn;
     }
 
-    /// How many steps a batch may take that would get `share`: behind the last of the turn only so
-    /// few that small ones pass, and the others are set aside.
+    /// How many steps a batch may take that would get `share`, behind others whose `taken` steps were not
+    /// told: behind the last of the turn only so few that small ones pass, and the others are set aside.
     #[inline]
-    pub fn share(&self, share: u32) -> u32 {
-        if self.left > 0 { share } else { share.min(STEPS_MIN) }
+    pub fn share(&self, share: u32, taken: u32) -> u32 {
+        if self.left > taken { share } else { share.min(STEPS_MIN) }
     }
 
     /// A batch has needed so many steps.
     #[inline]
     pub fn take(&mut self, steps: u32) {
         self.left = self.left.saturating_sub(steps);
+        self.learn(steps);
+    }
+
+    /// So many batches have needed so many steps together; no one of them as many as would be set aside.
+    pub fn take_all(&mut self, steps: u32, batches: u32) {
+        self.left = self.left.saturating_sub(steps);
+        for _ in 0..batches {
+            let before = self.needed;
+            self.learn(steps / batches);
+            if self.needed == before {
+                break;
+            }
+        }
+    }
+
+    #[inline]
+    fn learn(&mut self, steps: u32) {
         let now = steps.max(1) * 16;
         if now > self.needed {
             self.needed += (now - self.needed).div_ceil(4);
@@ -96,5 +113,17 @@ mod tests {
         assert!((4096..=4096 + ARRIVALS_AT_ONCE as u32).contains(&taken(1, 50)));
         let dense = taken(512, 50);
         assert!((8..=24).contains(&dense), "{dense}");
+    }
+
+    #[test]
+    fn batches_that_are_taken_together_count_as_one_after_another() {
+        let (mut one, mut all) = (TurnSteps::new(4096), TurnSteps::new(4096));
+        for (steps, batches) in [(40, 16), (3, 16), (1, 100), (9, 1), (0, 5), (64, 128), (1, 0)] {
+            for _ in 0..batches {
+                one.take(steps);
+            }
+            all.take_all(steps * batches, batches);
+            assert_eq!((one.left, one.needed, one.room()), (all.left, all.needed, all.room()));
+        }
     }
 }
