@@ -122,6 +122,24 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "if number == self.last + 1 || (number == self.last && number > self.base) {",
     },
     Mutant {
+        fault: "resend taken for a usual batch",
+        file: "pipeline/src/validation/usual.rs",
+        text: "((producer.last + 1) ^ number);",
+        replacement: "((producer.last + 1) ^ number.max(producer.last + 1));",
+    },
+    Mutant {
+        fault: "what must be minded is not: batches of such documents are taken for usual ones",
+        file: "pipeline/src/validation/usual.rs",
+        text: "u64::from(document.flags & minded)",
+        replacement: "u64::from(document.flags & minded & 0)",
+    },
+    Mutant {
+        fault: "a row of usual batches is answered short of one",
+        file: "pipeline/src/validation/usual.rs",
+        text: "*answered += row.batches;",
+        replacement: "*answered += (row.batches - 1).max(1);",
+    },
+    Mutant {
         fault: "chunk freed one answer too early: of the owners",
         file: "pipeline/src/chunk.rs",
         text: "        if chunk.missing != 0 {\n            return false;",
