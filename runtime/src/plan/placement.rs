@@ -74,6 +74,7 @@ impl Split {
                 0 => (workers, workers),
                 left => (left, workers),
             },
+            // Measured: two cores carry more fused than split (docs/LAYOUTS.md).
             (None, None) if free <= 2 => (free, free),
             (None, None) => {
                 let workers = free.div_ceil(CORES_PER_WORKER);
