@@ -154,8 +154,8 @@ pub(crate) fn published_run(memory: &ChunkMemory, first: ImageRange, bytes: u32)
 /// A part of a chunk that images have landed in.
 #[derive(Debug)]
 pub struct Landing {
-    chunk: ChunkId,
-    start: u32,
+    /// Where it begins, as a range of no bytes.
+    start: ImageRange,
     bytes: u32,
 }
 
@@ -165,7 +165,10 @@ impl Landing {
     #[inline]
     pub(crate) fn land(&self, offset: u32, bytes: u32) -> Landed {
         debug_assert!(offset + bytes <= self.bytes);
-        Landed { range: ImageRange::new(self.chunk, self.start + offset, bytes) }
+        debug_assert!(offset.is_multiple_of(8) && bytes.is_multiple_of(8) && bytes < 1 << 19);
+        Landed {
+            range: ImageRange(self.start.0 + (u64::from(offset) << 13) + u64::from(bytes / 8)),
+        }
     }
 }
 
@@ -371,7 +374,8 @@ impl ChunkPool {
     #[inline]
     pub fn take_run(&mut self, bytes: u32) -> Landing {
         let index = self.filling.expect("a run follows ensure_tail");
-        let landing = Landing { chunk: self.id(index), start: self.fill_offset, bytes };
+        let start = ImageRange::new(self.id(index), self.fill_offset, 0);
+        let landing = Landing { start, bytes };
         self.skip(bytes);
         landing
     }
@@ -394,7 +398,7 @@ impl ChunkPool {
     /// Counts `count` descriptors of images in `landing` as sent to the workers of the mask `owners`.
     #[inline]
     pub(crate) fn sent_run(&mut self, landing: &Landing, count: u32, owners: u64) {
-        let chunk = &mut self.chunks[(landing.chunk.0 - self.first) as usize];
+        let chunk = &mut self.chunks[(landing.start.chunk().0 - self.first) as usize];
         chunk.sent += count;
         chunk.owners |= owners;
     }

@@ -5,13 +5,21 @@
 //! what may be on its way: batches by credit, opens by the handles of the sessions, retirements
 //! by the number of chunks.
 
+mod own;
+
+pub(crate) use own::{Next, OwnQueue};
+
 use std::collections::VecDeque;
 
 use deltaworks_runtime::doorbell::Doorbell;
 use deltaworks_runtime::ring::Producer;
 
-use crate::message::Message;
+use crate::chunk::Landed;
+use crate::message::{Ack, Arrival, Message, SessionId};
 use crate::routes::Routes;
+
+/// The worker of a core that owns no documents.
+pub(crate) const NO_WORKER: u16 = u16::MAX;
 
 /// The way to one core.
 #[derive(Debug)]
@@ -24,7 +32,7 @@ enum Way {
     /// To another core.
     Ring { ring: Producer<Message>, doorbell: Doorbell, waiting: VecDeque<Message>, unrung: bool },
     /// To this core itself: taken at its next turn, in order, like a ring that is never full.
-    Own(Vec<Message>),
+    Own(u16, OwnQueue),
     /// To a core that this one has nothing to tell: neither owns documents.
     None,
 }
@@ -40,17 +48,38 @@ impl Mailbox {
         Self { way: Way::None }
     }
 
-    /// A core's mailbox to itself.
-    pub fn own() -> Self {
-        Self { way: Way::Own(Vec::new()) }
+    /// The mailbox of `core` to itself.
+    pub fn own(core: u16) -> Self {
+        Self { way: Way::Own(core, OwnQueue::default()) }
     }
 
     /// Sends `message`, behind everything sent before.
     #[inline(always)]
     pub fn send(&mut self, message: Message) {
         match &mut self.way {
-            Way::Own(messages) => messages.push(message),
+            Way::Own(_, queue) => queue.push(message),
             _ => self.send_across(message),
+        }
+    }
+
+    /// Sends a [`Message::Batch`], which this core itself need not take apart.
+    #[inline]
+    pub(crate) fn send_batch(&mut self, landed: Landed, session: SessionId, producer: u32) {
+        match &mut self.way {
+            Way::Own(core, queue) => {
+                let core = *core;
+                queue.batches().push(Arrival { landed, core, session, producer, place: 0 });
+            }
+            _ => self.send_across(Message::Batch { landed, session, producer }),
+        }
+    }
+
+    /// Sends a [`Message::Ack`], which this core itself need not take apart.
+    #[inline]
+    pub(crate) fn send_ack(&mut self, ack: Ack) {
+        match &mut self.way {
+            Way::Own(_, queue) => queue.acks().push(ack),
+            _ => self.send_across(Message::Ack(ack)),
         }
     }
 
@@ -71,7 +100,7 @@ impl Mailbox {
     #[inline]
     pub fn has_room(&mut self) -> bool {
         match &mut self.way {
-            Way::Own(_) => true,
+            Way::Own(..) => true,
             Way::None => false,
             Way::Ring { ring, waiting, .. } => waiting.is_empty() && ring.has_room(),
         }
@@ -81,7 +110,7 @@ impl Mailbox {
     #[inline]
     pub fn room(&self) -> usize {
         match &self.way {
-            Way::Own(_) => usize::MAX,
+            Way::Own(..) => usize::MAX,
             Way::None => 0,
             Way::Ring { ring, waiting, .. } if waiting.is_empty() => ring.free_slots(),
             Way::Ring { .. } => 0,
@@ -91,7 +120,7 @@ impl Mailbox {
     /// Messages that wait for room, or for this core's next turn.
     pub fn waiting(&self) -> usize {
         match &self.way {
-            Way::Own(messages) => messages.len(),
+            Way::Own(_, queue) => queue.len(),
             Way::None => 0,
             Way::Ring { waiting, .. } => waiting.len(),
         }
@@ -136,21 +165,35 @@ impl Mailbox {
 /// The ways to all cores, by core index, this core's own included.
 #[derive(Debug)]
 pub struct Mailboxes {
+    /// By core; this core's own is apart.
     boxes: Vec<Mailbox>,
-    own: usize,
+    own: Mailbox,
+    own_core: u16,
+    /// The worker of this core; [`NO_WORKER`] if it has none.
+    own_worker: u16,
     /// Where documents are that are not at home.
     pub(crate) routes: Routes,
 }
 
 impl Mailboxes {
     /// Mailboxes in order of core index; `own` is the core that they belong to.
-    pub fn new(boxes: Vec<Mailbox>, own: usize, routes: Routes) -> Self {
-        Self { boxes, own, routes }
+    pub fn new(mut boxes: Vec<Mailbox>, own: usize, routes: Routes) -> Self {
+        let own_core = own as u16;
+        let own = core::mem::replace(&mut boxes[own], Mailbox::none());
+        let mut workers = 0..routes.workers() as u16;
+        let own_worker = workers.find(|worker| routes.core(*worker) == own_core);
+        Self { boxes, own, own_core, own_worker: own_worker.unwrap_or(NO_WORKER), routes }
     }
 
     /// The core that they belong to.
     pub fn own_core(&self) -> u16 {
-        self.own as u16
+        self.own_core
+    }
+
+    /// The worker that runs on it; [`NO_WORKER`] if none does.
+    #[inline]
+    pub(crate) fn own_worker(&self) -> u16 {
+        self.own_worker
     }
 
     /// The way to the core of `worker`.
@@ -163,15 +206,25 @@ impl Mailboxes {
     /// The way to `core`.
     #[inline]
     pub fn to(&mut self, core: u16) -> &mut Mailbox {
-        &mut self.boxes[core as usize]
+        if core == self.own_core { &mut self.own } else { &mut self.boxes[core as usize] }
+    }
+
+    /// This core's queue to itself, and the ways to the others, for who sends much at once.
+    #[inline]
+    pub(crate) fn apart(&mut self) -> (&mut OwnQueue, Others<'_>) {
+        let Way::Own(_, queue) = &mut self.own.way else {
+            unreachable!("a core has a queue to itself")
+        };
+        (queue, Others { boxes: &mut self.boxes, routes: &self.routes })
     }
 
     /// Exchanges what this core has sent to itself for the empty `emptied`.
     #[inline]
-    pub fn take_own(&mut self, emptied: &mut Vec<Message>) {
-        debug_assert!(emptied.is_empty());
-        if let Way::Own(messages) = &mut self.boxes[self.own].way {
-            core::mem::swap(messages, emptied);
+    pub(crate) fn take_own(&mut self, emptied: &mut OwnQueue) {
+        emptied.clear();
+        if let Way::Own(_, queue) = &mut self.own.way {
+            queue.note();
+            core::mem::swap(queue, emptied);
         }
     }
 
@@ -187,7 +240,28 @@ impl Mailboxes {
 
     /// Messages that wait, over all.
     pub fn waiting(&self) -> usize {
-        self.boxes.iter().map(Mailbox::waiting).sum()
+        self.own.waiting() + self.boxes.iter().map(Mailbox::waiting).sum::<usize>()
+    }
+}
+
+/// The ways to other cores.
+#[derive(Debug)]
+pub(crate) struct Others<'a> {
+    boxes: &'a mut [Mailbox],
+    routes: &'a Routes,
+}
+
+impl Others<'_> {
+    /// The way to the core of `worker`.
+    #[inline]
+    pub fn worker(&mut self, worker: u16) -> &mut Mailbox {
+        self.core(self.routes.core(worker))
+    }
+
+    /// The way to `core`, which is another.
+    #[inline]
+    pub fn core(&mut self, core: u16) -> &mut Mailbox {
+        &mut self.boxes[usize::from(core)]
     }
 }
 

@@ -277,6 +277,27 @@ pub struct Ack {
     pub duplicates: u32,
 }
 
+/// An image at its owner, until it is judged.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub landed: Landed,
+    /// Who sent it, and on which core.
+    pub session: SessionId,
+    pub core: u16,
+    /// Its producer's place.
+    pub producer: u32,
+    /// The place of the producer's document, known when its line has arrived.
+    pub place: u32,
+}
+
+impl Arrival {
+    /// Takes it out of a list.
+    pub fn take(&mut self) -> Self {
+        let landed = core::mem::replace(&mut self.landed, Landed::nothing());
+        Self { landed, ..*self }
+    }
+}
+
 /// One message between two cores.
 #[derive(Debug)]
 pub enum Message {

@@ -31,7 +31,7 @@ use crate::inventory::{self, DocumentEntry, DocumentMark, SessionEntry};
 use crate::kept::{Kept, KeptCounts};
 use crate::latency::Histogram;
 use crate::limits::Limits;
-use crate::mailbox::Mailboxes;
+use crate::mailbox::{Mailboxes, OwnQueue};
 use crate::message::{Message, SessionId};
 use crate::placement::PlacementTuning;
 use crate::placement::coordinator::{Coordinator, PlacementCounts};
@@ -178,7 +178,7 @@ pub struct CoreStages {
     core: u16,
     inbox: Vec<(u16, Consumer<Message>)>,
     /// What this core sent to itself, while it is being delivered.
-    own: Vec<Message>,
+    own: OwnQueue,
     boxes: Mailboxes,
     sessions: Option<SessionSide>,
     validation: Option<Validation>,

@@ -54,7 +54,7 @@ use crate::document::{
 use crate::heat::Heat;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
-use crate::message::{BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
+use crate::message::{Arrival, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
 use crate::pending::Pending;
 use crate::planted::PlantedPanics;
 use crate::producer::{BOUND, NO_PRODUCER, Numbered, TOUCHED};
@@ -78,16 +78,6 @@ pub const MACHINE_BYTES: usize = size_of::<deltaworks_schema::Machine>();
 /// The bitmaps of agents, by home worker of the documents and by core.
 pub(crate) type Marks = std::sync::Arc<[Vec<Option<Arc<Pending>>>]>;
 
-#[derive(Debug)]
-struct Arrival {
-    landed: Landed,
-    core: u16,
-    session: SessionId,
-    producer: u32,
-    /// The place of the producer's document, known when its line has arrived.
-    place: u32,
-}
-
 /// What comes for a document with one of these flags must wait.
 const ASIDE: u16 = STALLED | LANED;
 
@@ -107,13 +97,6 @@ struct Fields {
     number: u64,
     count: u32,
     is_info: bool,
-}
-
-impl Arrival {
-    fn take(&mut self) -> Self {
-        let landed = core::mem::replace(&mut self.landed, Landed::nothing());
-        Self { landed, ..*self }
-    }
 }
 
 #[derive(Debug)]
@@ -293,6 +276,18 @@ impl Validation {
         if self.arrivals.len() == ARRIVALS_AT_ONCE {
             self.judge_arrivals(mailboxes, now);
         }
+    }
+
+    /// Judges images that this core has sent to itself, in order behind those that came before.
+    pub(crate) fn judge_own(
+        &mut self,
+        arrivals: &mut [Arrival],
+        mailboxes: &mut Mailboxes,
+        now: Now,
+    ) {
+        self.judge_arrivals(mailboxes, now);
+        self.judge_all(arrivals, mailboxes, now);
+        self.keep_lanes_bounded(mailboxes, now);
     }
 
     /// Slots of documents that grew and that this core's own agent reads; the caller empties it each

@@ -17,6 +17,9 @@ use crate::prelude::{
 /// Bytes of a delta's entry in the table of lengths.
 const ENTRY_BYTES: usize = 2;
 
+/// Bytes of the smallest batch: one delta of one byte.
+const IMAGE_BYTES_MIN: usize = (HEADER_BYTES + ENTRY_BYTES + 1).next_multiple_of(8);
+
 // The sum of `length - 1` over the longest table fits 32 bits, which lets it be summed in vectors.
 const _: () = assert!(DELTAS_HARD_MAX as u64 * u16::MAX as u64 <= u32::MAX as u64);
 
@@ -113,39 +116,66 @@ pub fn check_behind(
     Ok(inbound)
 }
 
-/// The batch at the beginning of `bytes` and its length, if it is whole and right: what [`check_prelude`]
-/// and [`check_behind`] would say, in one pass that has no words for faults.
-///
-/// `None` for everything else, also for what is right but no batch: those two tell.
-#[inline]
-pub fn check_usual(bytes: &[u8], limits: &Limits) -> Option<(u32, Inbound)> {
-    const FLAGS: u64 = (PADDING_MASK as u64) << 40;
-    const USUAL: u64 = (Kind::Batch.number() as u64) << 32 | (VERSION as u64) << 48;
-    let header = bytes.first_chunk::<HEADER_BYTES>()?;
-    let word = read_u64(header, 0);
-    let length = word as u32;
-    let (image, padding) = (bytes.get(..length as usize)?, (word >> 40) as u8 & PADDING_MASK);
-    let owners = u64::from(read_u32(header, DOCUMENT + 4))
-        | read_u64(header, FIRST_SEQUENCE)
-        | read_u64(header, TIME_US)
-        | read_u64(header, ORIGIN);
-    let producer_sequence = read_u64(header, PRODUCER_SEQUENCE);
-    let max = limits.image_bytes_max.min(IMAGE_BYTES_HARD_MAX);
-    let is_usual = (word & !FLAGS) >> 32 == USUAL >> 32
-        && (HEADER_BYTES as u32..=max).contains(&length)
-        && length.is_multiple_of(8)
-        && owners == 0
-        && producer_sequence != 0;
-    if !is_usual {
-        return None;
+/// What a run of usual batches is checked against.
+#[derive(Clone, Copy)]
+pub(crate) struct Usual {
+    bytes_max: u32,
+    deltas_max: u32,
+}
+
+impl Usual {
+    #[inline]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            bytes_max: limits.image_bytes_max.min(IMAGE_BYTES_HARD_MAX),
+            deltas_max: limits.deltas_per_batch_max.min(DELTAS_HARD_MAX),
+        }
     }
-    let prelude = Prelude { bytes: length, kind: Kind::Batch, padding };
-    let count = read_u32(header, COUNT);
-    check_table(image, prelude, count, limits.deltas_per_batch_max.min(DELTAS_HARD_MAX)).ok()?;
-    if crc32c(&image[COUNT..]) != read_u32(header, PAYLOAD_CRC) {
-        return None;
+
+    /// The batch at the beginning of `bytes` and its length, if it is whole and right: what [`check_prelude`]
+    /// and [`check_behind`] would say, in one pass that has no words for faults. `checksum` is that of a
+    /// count and of what follows it.
+    #[inline(always)]
+    pub fn check(
+        self,
+        bytes: &[u8],
+        checksum: impl Fn(u32, &[u8]) -> u32,
+    ) -> Option<(u32, Inbound)> {
+        const FLAGS: u64 = (PADDING_MASK as u64) << 40;
+        const USUAL: u64 = (Kind::Batch.number() as u64) << 32 | (VERSION as u64) << 48;
+        let word = u64::from_le_bytes(*bytes.first_chunk::<PRELUDE_BYTES>()?);
+        let length = word as u32;
+        let image = bytes.get(..length as usize)?;
+        let (beginning, last) = (image.first_chunk::<IMAGE_BYTES_MIN>()?, image.last_chunk()?);
+        let header = beginning.first_chunk::<HEADER_BYTES>()?;
+        let owners = u64::from(read_u32(header, DOCUMENT + 4))
+            | read_u64(header, FIRST_SEQUENCE)
+            | read_u64(header, TIME_US)
+            | read_u64(header, ORIGIN);
+        let unusual = owners | ((word & !FLAGS) >> 32 ^ USUAL >> 32) | u64::from(length % 8);
+        let producer_sequence = read_u64(header, PRODUCER_SEQUENCE);
+        if unusual != 0 || length > self.bytes_max || producer_sequence == 0 {
+            return None;
+        }
+        let (count, padding) = (read_u32(header, COUNT), (word >> 40) as u8 & PADDING_MASK);
+        if count == 1 && self.deltas_max > 0 {
+            let [.., low, high] = *beginning.first_chunk::<{ HEADER_BYTES + ENTRY_BYTES }>()?;
+            let above_one = u32::from(u16::from_le_bytes([low, high]));
+            let unpadded = (HEADER_BYTES + ENTRY_BYTES + 1) as u32 + above_one;
+            // The high bytes of the last word.
+            let is_padded = u64::from_le_bytes(*last) & !(u64::MAX >> (8 * padding)) != 0;
+            if unpadded + u32::from(padding) != length || is_padded {
+                return None;
+            }
+        } else {
+            let prelude = Prelude { bytes: length, kind: Kind::Batch, padding };
+            check_table(image, prelude, count, self.deltas_max).ok()?;
+        }
+        if checksum(count, &image[COUNT + 4..]) != read_u32(header, PAYLOAD_CRC) {
+            return None;
+        }
+        Some((length, Inbound { handle: read_u32(header, DOCUMENT), producer_sequence, count }))
     }
-    Some((length, Inbound { handle: read_u32(header, DOCUMENT), producer_sequence, count }))
 }
 
 /// Handle and number of a whole info on its way in; its map is [`Image::info_map`].

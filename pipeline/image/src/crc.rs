@@ -28,10 +28,15 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
         }
         if is_x86_feature_detected!("pclmulqdq") {
             // SAFETY: the only requirements are SSE4.2 and PCLMULQDQ, which were detected on this CPU.
-            return unsafe { chains::three(bytes) };
+            return unsafe { chains::three(u64::from(u32::MAX), bytes) };
         }
     }
     crc32c::crc32c(bytes)
+}
+
+/// The same of the bytes of `count` and `behind`.
+pub(crate) fn of_counted(count: u32, behind: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&count.to_le_bytes()), behind)
 }
 
 /// The same of a header, whose length is known: no step asks how much is left.
@@ -46,7 +51,7 @@ pub(crate) fn of_header(bytes: &[u8; HEADER_CRC]) -> u32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod chains {
+pub(crate) mod chains {
     //! Chains of the CRC32 instruction.
     //!
     //! The instruction takes three cycles and can begin one in each, so that three chains run side by
@@ -87,8 +92,45 @@ mod chains {
     /// cost more than they do.
     #[target_feature(enable = "sse4.2")]
     #[inline]
-    pub(super) fn one(mut crc: u64, bytes: &[u8]) -> u32 {
-        let (mut words, rest) = bytes.as_chunks::<8>();
+    pub(super) fn one(crc: u64, bytes: &[u8]) -> u32 {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut crc = of_words(crc, words) as u32;
+        let (half, rest) = rest.as_chunks::<4>();
+        if let [half] = half {
+            crc = _mm_crc32_u32(crc, u32::from_le_bytes(*half));
+        }
+        for &byte in rest {
+            crc = _mm_crc32_u8(crc, byte);
+        }
+        !crc
+    }
+
+    /// The checksum of a count and of whole words behind it, of which most images have few.
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    pub(crate) fn of_counted(count: u32, behind: &[u8]) -> u32 {
+        let crc = u64::from(_mm_crc32_u32(u32::MAX, count));
+        if let (words, []) = behind.as_chunks::<8>()
+            && words.len() < super::SPLIT_BYTES_MIN / 8
+        {
+            return !(of_words(crc, words) as u32);
+        }
+        of_many(crc, behind)
+    }
+
+    /// Goes on from `crc` with many bytes.
+    #[target_feature(enable = "sse4.2")]
+    fn of_many(crc: u64, bytes: &[u8]) -> u32 {
+        if is_x86_feature_detected!("pclmulqdq") {
+            // SAFETY: the only requirements are SSE4.2 and PCLMULQDQ, which were detected on this CPU.
+            return unsafe { three(crc, bytes) };
+        }
+        one(crc, bytes)
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    fn of_words(mut crc: u64, mut words: &[[u8; 8]]) -> u64 {
         while let Some((eight, behind)) = words.split_first_chunk::<8>() {
             crc = of(crc, eight);
             words = behind;
@@ -104,15 +146,7 @@ mod chains {
         if let Some((one, _)) = words.split_first_chunk::<1>() {
             crc = of(crc, one);
         }
-        let mut crc = crc as u32;
-        let (half, rest) = rest.as_chunks::<4>();
-        if let [half] = half {
-            crc = _mm_crc32_u32(crc, u32::from_le_bytes(*half));
-        }
-        for &byte in rest {
-            crc = _mm_crc32_u8(crc, byte);
-        }
-        !crc
+        crc
     }
 
     #[target_feature(enable = "sse4.2")]
@@ -131,8 +165,8 @@ mod chains {
 
     /// The checksum of a long input.
     #[target_feature(enable = "sse4.2,pclmulqdq")]
-    pub(super) fn three(bytes: &[u8]) -> u32 {
-        let (mut crc, mut rest) = (u64::from(u32::MAX), bytes);
+    pub(super) fn three(mut crc: u64, bytes: &[u8]) -> u32 {
+        let mut rest = bytes;
         while rest.len() >= super::SPLIT_BYTES_MIN {
             let (words, _) = rest.as_chunks::<8>();
             let length = (words.len() / 3).min(CHAIN_WORDS_MAX);
@@ -190,6 +224,22 @@ mod tests {
             for start in [0, 1, 3] {
                 let part = &bytes[start.min(len)..len];
                 assert_eq!(crc32c(part), reference(part), "{start}..{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_and_what_is_behind_it_have_the_checksum_of_both() {
+        let bytes: Vec<u8> =
+            (0..1_700u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 9) as u8).collect();
+        for len in 4..bytes.len() {
+            let (count, behind) = bytes[..len].split_first_chunk().expect("four at least");
+            let (count, expected) = (u32::from_le_bytes(*count), reference(&bytes[..len]));
+            assert_eq!(of_counted(count, behind), expected, "{len}");
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("sse4.2") {
+                // SAFETY: the only requirement is SSE4.2, which was detected on this CPU.
+                assert_eq!(unsafe { chains::of_counted(count, behind) }, expected, "{len}");
             }
         }
     }

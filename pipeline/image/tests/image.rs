@@ -5,11 +5,23 @@ use deltaworks_image::builder::{info, set_handle, set_producer_sequence, write_b
 use deltaworks_image::view::ALIKE_MAX;
 use deltaworks_image::{
     BatchBuilder, BuildError, DocumentId, HEADER_BYTES, Image, ImageError, Inbound, Kind, Limits,
-    Stamp, check_info, check_prelude, check_usual, stamp,
+    Stamp, check_info, check_prelude, check_run, stamp,
 };
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits::DEFAULT;
+
+/// The first batch of a run, alone.
+fn check_usual(bytes: &[u8], limits: &Limits) -> Option<(u32, Inbound)> {
+    let mut first = None;
+    let passed = check_run(bytes, limits, |length, inbound| {
+        assert_eq!(first, None, "it was to stop");
+        first = Some((length, inbound));
+        false
+    });
+    assert_eq!(passed, first.map_or(0, |(length, _)| length as usize));
+    first
+}
 
 /// What the check says that tells faults; the one without words must say the same, whatever follows.
 fn check_batch(image: &[u8], limits: &Limits) -> Result<Inbound, ImageError> {
@@ -35,6 +47,29 @@ fn batch(deltas: &[&[u8]]) -> Vec<u8> {
         builder.append(delta).unwrap();
     }
     builder.finish(7, 42).unwrap()
+}
+
+#[test]
+fn a_run_is_taken_up_to_the_first_message_that_is_no_batch() {
+    let images: Vec<Vec<u8>> =
+        (1..40_usize).map(|bytes| batch(&vec![&[7; 300][..bytes * 7]; 1 + bytes % 3])).collect();
+    let all = images.concat();
+    let mut spoilt = all.clone();
+    let at = images[..20].iter().map(Vec::len).sum::<usize>() + HEADER_BYTES + 3;
+    spoilt[at] ^= 1;
+    for (bytes, right) in [(&all[..], 39), (&all[..all.len() - 1], 38), (&spoilt, 20)] {
+        for most in [1, 2, 19, 50] {
+            let mut lengths = Vec::new();
+            let passed = check_run(bytes, &LIMITS, |length, inbound| {
+                assert_eq!((inbound.handle, inbound.producer_sequence), (7, 42));
+                lengths.push(length as usize);
+                lengths.len() < most
+            });
+            let expected: Vec<usize> = images.iter().map(Vec::len).take(right.min(most)).collect();
+            assert_eq!(lengths, expected);
+            assert_eq!(passed, expected.iter().sum::<usize>());
+        }
+    }
 }
 
 fn stamped(deltas: &[&[u8]]) -> Vec<u8> {

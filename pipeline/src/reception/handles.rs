@@ -6,7 +6,7 @@
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::huge_pages;
 
-use super::{Around, Handle, Partial, Reception, State, worker_of_name};
+use super::{Around, Handle, Partial, Reception, Session, State, worker_of_name};
 use crate::chunk::Landed;
 use crate::limits::CREDIT_FLOOR_BYTES;
 use crate::message::{
@@ -403,13 +403,8 @@ impl Reception {
     }
 
     /// Tells an acknowledgement, with the credit that may be granted now.
-    #[inline]
     pub(crate) fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort, now: Now) {
-        let session = &mut self.sessions[ack.session.0 as usize];
-        let Some(handle) = session.handles.get_mut(ack.handle as usize) else { return };
-        if session.is_ending || !matches!(handle.state, State::Open | State::Closing(_)) {
-            return;
-        }
+        let Some(handle) = hearer(&mut self.sessions, &ack) else { return };
         if self.pool.is_short() && handle.balance_bytes > i64::from(CREDIT_FLOOR_BYTES) {
             let is_first = handle.withheld_bytes == 0 && ack.credit_bytes > 0;
             handle.withheld_bytes += u64::from(ack.credit_bytes);
@@ -428,6 +423,20 @@ impl Reception {
         }
         handle.balance_bytes += i64::from(ack.credit_bytes);
         port.ack(&ack);
+    }
+
+    /// Tells acknowledgements, in order.
+    #[inline]
+    pub(crate) fn acks(&mut self, acks: &[Ack], port: &mut impl SessionPort, now: Now) {
+        if self.has_quotas || self.pool.is_short() {
+            acks.iter().for_each(|ack| self.ack(*ack, port, now));
+            return;
+        }
+        for ack in acks {
+            let Some(handle) = hearer(&mut self.sessions, ack) else { continue };
+            handle.balance_bytes += i64::from(ack.credit_bytes);
+            port.ack(ack);
+        }
     }
 
     /// The owner asks to end a handle. One that reads learns of a drop from its stream's end.
@@ -485,4 +494,13 @@ impl Reception {
             port.closed(id, number, reason);
         }
     }
+}
+
+/// The handle that an acknowledgement is for, if its client still wants to hear of it.
+#[inline]
+fn hearer<'a>(sessions: &'a mut [Session], ack: &Ack) -> Option<&'a mut Handle> {
+    let session = &mut sessions[ack.session.0 as usize];
+    let handle = session.handles.get_mut(ack.handle as usize)?;
+    let hears = !session.is_ending && matches!(handle.state, State::Open | State::Closing(_));
+    hears.then_some(handle)
 }

@@ -13,7 +13,7 @@ use super::{Around, Partial, READ_BYTES_MAX, READ_BYTES_MIN, Reception, State};
 use crate::chunk::{ChunkPool, Landed, Landing};
 use crate::limits::RESERVE_ABOVE_BYTES;
 use crate::mailbox::Mailboxes;
-use crate::message::{Message, SessionId};
+use crate::message::{Arrival, SessionId};
 use crate::port::{SessionFault, SessionPort};
 
 impl Reception {
@@ -195,11 +195,11 @@ impl Reception {
     ) -> Result<(), SessionFault> {
         // Control is left in place until an image follows: at the end it costs no room.
         let (mut passed, mut left) = (0, available);
+        let mut run = Run::default();
         loop {
-            let mut run = Run::default();
             let end = self.find_run(id, passed, left, &mut run);
-            if let Some(last) = run.images[..run.count].last() {
-                let bytes = last.offset + last.bytes;
+            if run.count > 0 {
+                let bytes = run.end;
                 self.pass_on_run(id, bytes, &run, around.boxes, around.now)?;
                 left -= bytes as usize - passed;
                 passed = 0;
@@ -253,35 +253,33 @@ impl Reception {
         self.charge_carry(left)
     }
 
-    /// Checks images from `passed` on, until something else follows, and asks for the lines that
+    /// Makes `run` of the images from `passed` on, until something else follows: checks them, and asks for the lines that
     /// their handles need.
     #[inline]
     fn find_run(&mut self, id: SessionId, passed: usize, left: usize, run: &mut Run) -> RunEnd {
         let handles = &self.sessions[id.0 as usize].handles;
         let mut rest = &self.pool.tail()[passed..passed + left];
-        let (mut offset, mut deltas) = (passed as u32, 0);
-        let mut end = RunEnd::Full;
-        for found in &mut run.images {
-            let usual = image::check_usual(rest, &self.image_limits);
-            let (bytes, inbound) = match usual {
-                Some(image) => image,
-                None => match check_first(rest, &self.image_limits) {
-                    Ok(image) => image,
-                    Err(other) => {
-                        end = other;
-                        break;
-                    }
-                },
-            };
+        let note = |run: &mut Run, bytes, inbound: Inbound| {
             prefetch_entry(handles, inbound.handle as usize);
-            *found = Found { offset, bytes, handle: inbound.handle };
-            run.count += 1;
-            deltas += inbound.count;
-            offset += bytes;
-            rest = &rest[bytes as usize..];
+            run.note(bytes, inbound)
+        };
+        (run.count, run.deltas, run.end) = (0, 0, passed as u32);
+        loop {
+            let note_usual = |bytes, inbound| note(run, bytes, inbound);
+            rest = &rest[image::check_run(rest, &self.image_limits, note_usual)..];
+            if run.is_full() {
+                return RunEnd::Full;
+            }
+            match check_first(rest, &self.image_limits) {
+                Ok((bytes, inbound)) => {
+                    rest = &rest[bytes as usize..];
+                    if !note(run, bytes, inbound) {
+                        return RunEnd::Full;
+                    }
+                }
+                Err(end) => return end,
+            }
         }
-        run.deltas = deltas;
-        end
     }
 
     fn pass_on_run(
@@ -319,7 +317,9 @@ impl Reception {
             return 0;
         }
         let handles = &mut self.sessions[id.0 as usize].handles[..];
-        let routed_at = boxes.routes.version();
+        let (routed_at, own_worker) = (boxes.routes.version(), boxes.own_worker());
+        let (own_core, (own, mut others)) = (boxes.own_core(), boxes.apart());
+        let (own, own_bit) = (own.batches(), 1_u64.unbounded_shl(u32::from(own_worker)));
         let (pool, received_images) = (&mut self.pool, &mut self.counts.received_images);
         let mut passed = Passed { pool, received_images, landing, count: 0, owners: 0 };
         for found in images {
@@ -337,11 +337,15 @@ impl Reception {
                 image::note_received(landed.bytes_mut(passed.pool.memory()), now.monotonic_ns);
             }
             handle.balance_bytes -= i64::from(found.bytes);
-            let message = Message::Batch { landed, session: id, producer: handle.producer };
-            let mailbox = boxes.to_worker(handle.worker);
-            passed.owners |= 1 << handle.worker;
+            let producer = handle.producer;
             passed.count += 1;
-            mailbox.send(message);
+            if handle.worker == own_worker {
+                passed.owners |= own_bit;
+                own.push(Arrival { landed, session: id, core: own_core, producer, place: 0 });
+            } else {
+                passed.owners |= 1 << handle.worker;
+                others.worker(handle.worker).send_batch(landed, id, producer);
+            }
         }
         passed.count as usize
     }
@@ -435,14 +439,14 @@ impl Reception {
         handle.balance_bytes -= i64::from(range.bytes());
         debug_assert!(handle.balance_bytes > -i64::from(range.bytes()), "below zero by one batch");
         self.counts.received_images += 1;
-        let message = if handle.routed_at == boxes.routes.version() {
-            Message::Batch { landed, session: id, producer: handle.producer }
+        if handle.routed_at == boxes.routes.version() {
+            self.pool.sent(range, handle.worker);
+            boxes.to_worker(handle.worker).send_batch(landed, id, handle.producer);
         } else {
             handle.look(&boxes.routes);
-            handle.message(landed, id)
-        };
-        self.pool.sent(range, handle.worker);
-        boxes.to_worker(handle.worker).send(message);
+            self.pool.sent(range, handle.worker);
+            boxes.to_worker(handle.worker).send(handle.message(landed, id));
+        }
         if deltas > 0 {
             self.take_deltas(id, number, deltas, now);
         }
@@ -539,6 +543,25 @@ struct Run {
     count: usize,
     /// Of all of them.
     deltas: u32,
+    /// Where they end, from the tail's beginning.
+    end: u32,
+}
+
+impl Run {
+    /// Adds the image that follows; `false` if it was the last that may be.
+    #[inline]
+    fn note(&mut self, bytes: u32, inbound: Inbound) -> bool {
+        let Some(found) = self.images.get_mut(self.count) else { return false };
+        *found = Found { offset: self.end, bytes, handle: inbound.handle };
+        self.count += 1;
+        self.deltas += inbound.count;
+        self.end += bytes;
+        !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.count == RUN_IMAGES_MAX
+    }
 }
 
 #[derive(Clone, Copy, Default)]

@@ -7,7 +7,7 @@
 use deltaworks_runtime::clock::Now;
 
 use super::{Coordinator, CoreStages, SessionSide};
-use crate::mailbox::Mailboxes;
+use crate::mailbox::{Mailboxes, Next, OwnQueue};
 use crate::message::{Message, SessionId};
 use crate::port::SessionPort;
 use crate::reception::Around;
@@ -58,8 +58,7 @@ impl CoreStages {
         for share in [share, usize::MAX] {
             let mut of_share = share.min(left);
             while let Some(most) = room(validation, of_share.min(own.len()), boxes, now) {
-                let messages = own.drain(..most);
-                deliver_own(*core, messages, sessions, validation, coordinator, boxes, port, now);
+                deliver_own(*core, own, most, sessions, validation, coordinator, boxes, port, now);
                 of_share -= most;
                 left -= most;
                 work += most;
@@ -111,13 +110,14 @@ fn room(
     (room > 0).then_some(room)
 }
 
-/// Brings this core its own messages. The two kinds that come once a batch are looked at where they
-/// stand, and not moved first.
+/// Brings this core `count` of its own messages. The two kinds that come once a batch are taken where they
+/// lie, as many as come together.
 #[expect(clippy::too_many_arguments, reason = "the parts of a core")]
 #[inline(always)]
 fn deliver_own<P: SessionPort>(
     core: u16,
-    mut messages: std::vec::Drain<'_, Message>,
+    own: &mut OwnQueue,
+    count: usize,
     sessions: &mut Option<SessionSide>,
     validation: &mut Option<Validation>,
     coordinator: &mut Option<Box<Coordinator>>,
@@ -125,23 +125,26 @@ fn deliver_own<P: SessionPort>(
     port: &mut P,
     now: Now,
 ) {
-    loop {
-        match (messages.as_slice().first(), &mut *validation, &mut *sessions) {
-            (Some(Message::Batch { .. }), Some(validation), _) => {
-                if let Some(Message::Batch { landed, session, producer }) = messages.next() {
-                    validation.arrive(core, landed, session, producer, boxes, now);
+    let mut left = count;
+    while left > 0 {
+        match own.next(left) {
+            Next::Batches(batches) => {
+                left -= batches.len();
+                if let Some(validation) = validation {
+                    validation.judge_own(batches, boxes, now);
                 }
             }
-            (Some(&Message::Ack(ack)), _, Some(side)) => {
-                // An ack holds nothing that is to be let go of.
-                core::mem::forget(messages.next());
-                side.reception.ack(ack, port, now);
+            Next::Acks(acks) => {
+                left -= acks.len();
+                if let Some(side) = sessions {
+                    side.reception.acks(acks, port, now);
+                }
             }
-            (Some(_), _, _) => {
-                let Some(message) = messages.next() else { return };
+            Next::Message(message) => {
+                left -= 1;
                 deliver(core, message, sessions, validation, coordinator, boxes, port, now);
             }
-            (None, _, _) => return,
+            Next::Nothing => return,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{CORES_MAX, CoreRole, CoreStages, Parts, SessionSide};
 use crate::chunk::ChunkPool;
 use crate::document::SharedDocuments;
 use crate::kept::Kept;
-use crate::mailbox::{Mailbox, Mailboxes};
+use crate::mailbox::{Mailbox, Mailboxes, OwnQueue};
 use crate::message::Message;
 use crate::pending::Pending;
 use crate::placement::coordinator::Coordinator;
@@ -82,7 +82,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
         let mut boxes = Vec::new();
         for (to, inbox) in inboxes.iter_mut().enumerate() {
             if to == from {
-                boxes.push(Mailbox::own());
+                boxes.push(Mailbox::own(from as u16));
                 continue;
             }
             if !parts.roles[from].owns_documents && !parts.roles[to].owns_documents {
@@ -187,7 +187,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
         stages.push(CoreStages {
             core: core as u16,
             inbox,
-            own: Vec::new(),
+            own: OwnQueue::default(),
             boxes,
             sessions,
             validation,

@@ -61,7 +61,7 @@ impl Validation {
         let producer = self.registry.producers.get(index);
         let core = producer.core;
         if let Some(ack) = take_ack(producer) {
-            boxes.to(core).send(Message::Ack(ack));
+            boxes.to(core).send_ack(ack);
         }
     }
 
@@ -87,21 +87,24 @@ impl Validation {
 
     /// Sends acks and answered counts as far as the rings have room; the rest merges here.
     pub(super) fn send_answers(&mut self, boxes: &mut Mailboxes) -> usize {
+        let (own, mut others) = boxes.apart();
+        let own = own.acks();
+        let (core, producers) = (self.core, &mut self.registry.producers);
         let owed = self.owed_acks.len();
-        let mut kept = 0;
-        for place in 0..owed {
-            let index = self.owed_acks[place];
-            let producer = self.registry.producers.get(index);
-            let mailbox = boxes.to(producer.core);
-            if !mailbox.has_room() {
-                self.owed_acks[kept] = index;
-                kept += 1;
-            } else if let Some(ack) = take_ack(producer) {
-                mailbox.send(Message::Ack(ack));
+        self.owed_acks.retain(|&index| {
+            let producer = producers.get(index);
+            if producer.core == core {
+                own.extend(take_ack(producer));
+                return false;
             }
-        }
-        self.owed_acks.truncate(kept);
-        let mut work = owed - kept;
+            let mailbox = others.core(producer.core);
+            let has_room = mailbox.has_room();
+            if has_room && let Some(ack) = take_ack(producer) {
+                mailbox.send_ack(ack);
+            }
+            !has_room
+        });
+        let mut work = owed - self.owed_acks.len();
         for _ in 0..self.answered_chunks.len() {
             let Some(chunk) = self.answered_chunks.pop_front() else { break };
             let core = self.chunk_cores[chunk as usize];

@@ -517,6 +517,18 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "        own.clear();\n        if own.is_empty() {\n            boxes.take_own(own);",
     },
     Mutant {
+        fault: "own: a close overtakes the batches that this core has sent itself before it",
+        file: "pipeline/src/mailbox/own.rs",
+        text: "        self.note();\n        self.parts.push_back(Part::Message(message));",
+        replacement: "        self.parts.push_back(Part::Message(message));",
+    },
+    Mutant {
+        fault: "own: the part of the batches that the turn has no room for is lost",
+        file: "pipeline/src/mailbox/own.rs",
+        text: "                let count = most.min(*left);\n                *left -= count;\n                if *left == 0 {\n                    self.parts.pop_front();\n                }\n                let first = self.taken_batches;\n                self.taken_batches += count;",
+        replacement: "                let all = *left;\n                let count = most.min(all);\n                self.parts.pop_front();\n                let first = self.taken_batches;\n                self.taken_batches += all;",
+    },
+    Mutant {
         fault: "kept: a node is pointed to a copy that is not made",
         file: "pipeline/src/kept.rs",
         text: "        self.pool.tail()[..image.len()].copy_from_slice(image);\n",

@@ -1,0 +1,229 @@
+//! A core's queue to itself: what it has sent there, in order, until it comes to it.
+//!
+//! Belongs to one core. Batches and acks come once a batch, so they lie in lists of their own, as who takes
+//! them wants them: written once, and read where they lie. What keeps the order of all kinds is a list of parts,
+//! each a message of another kind, or so many batches or acks. It is never full; what may be sent is
+//! bounded as for rings.
+//!
+//! ```text
+//! parts    3 batches │ close │ 2 acks │ (the last kind: noted when another follows)
+//! batches  b b b     │       │        │ b b b b
+//! acks               │       │ a a    │
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::message::{Ack, Arrival, Message};
+
+#[derive(Debug)]
+enum Part {
+    Batches(usize),
+    Acks(usize),
+    Message(Message),
+}
+
+/// What is next in an [`OwnQueue`].
+#[derive(Debug)]
+pub(crate) enum Next<'a> {
+    /// Batches, in order.
+    Batches(&'a mut [Arrival]),
+    /// Acks, in order.
+    Acks(&'a [Ack]),
+    /// Another message.
+    Message(Message),
+    /// Nothing.
+    Nothing,
+}
+
+/// The queue: **it is filled, then taken out by `next`, then cleared**.
+#[derive(Debug, Default)]
+pub(crate) struct OwnQueue {
+    parts: VecDeque<Part>,
+    batches: Vec<Arrival>,
+    acks: Vec<Ack>,
+    /// Of each list, how many parts were made of; of one of them at most some are left.
+    noted_batches: usize,
+    noted_acks: usize,
+    taken_batches: usize,
+    taken_acks: usize,
+    /// Messages among the parts.
+    messages: usize,
+}
+
+impl OwnQueue {
+    /// Puts a message behind everything else.
+    #[inline]
+    pub fn push(&mut self, message: Message) {
+        self.note();
+        self.parts.push_back(Part::Message(message));
+        self.messages += 1;
+    }
+
+    /// Where batches are put behind everything else. Nothing is taken out of it.
+    #[inline]
+    pub fn batches(&mut self) -> &mut Vec<Arrival> {
+        if self.acks.len() != self.noted_acks {
+            self.note();
+        }
+        &mut self.batches
+    }
+
+    /// Where acks are put behind everything else. Nothing is taken out of it.
+    #[inline]
+    pub fn acks(&mut self) -> &mut Vec<Ack> {
+        if self.batches.len() != self.noted_batches {
+            self.note();
+        }
+        &mut self.acks
+    }
+
+    /// Makes a part of what was put into a list since the last part.
+    pub fn note(&mut self) {
+        let batches = self.batches.len() - self.noted_batches;
+        if batches > 0 {
+            self.parts.push_back(Part::Batches(batches));
+            self.noted_batches += batches;
+        }
+        let acks = self.acks.len() - self.noted_acks;
+        if acks > 0 {
+            self.parts.push_back(Part::Acks(acks));
+            self.noted_acks += acks;
+        }
+    }
+
+    /// How much is in it.
+    #[inline]
+    pub fn len(&self) -> usize {
+        let batches = self.batches.len() - self.taken_batches;
+        self.messages + batches + self.acks.len() - self.taken_acks
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes the next message out, or `most` batches or acks that are next; fewer if others follow. What was put
+    /// into it must have been noted.
+    #[inline]
+    pub fn next(&mut self, most: usize) -> Next<'_> {
+        match self.parts.front_mut() {
+            Some(Part::Batches(left)) => {
+                let count = most.min(*left);
+                *left -= count;
+                if *left == 0 {
+                    self.parts.pop_front();
+                }
+                let first = self.taken_batches;
+                self.taken_batches += count;
+                Next::Batches(&mut self.batches[first..first + count])
+            }
+            Some(Part::Acks(left)) => {
+                let count = most.min(*left);
+                *left -= count;
+                if *left == 0 {
+                    self.parts.pop_front();
+                }
+                let first = self.taken_acks;
+                self.taken_acks += count;
+                Next::Acks(&self.acks[first..first + count])
+            }
+            Some(Part::Message(_)) => match self.parts.pop_front() {
+                Some(Part::Message(message)) => {
+                    self.messages -= 1;
+                    Next::Message(message)
+                }
+                _ => Next::Nothing,
+            },
+            None => Next::Nothing,
+        }
+    }
+
+    /// Makes room where all has been taken out.
+    pub fn clear(&mut self) {
+        debug_assert!(self.is_empty());
+        self.batches.clear();
+        self.acks.clear();
+        (self.noted_batches, self.noted_acks) = (0, 0);
+        (self.taken_batches, self.taken_acks) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Landed;
+    use crate::message::SessionId;
+
+    fn batch(producer: u32) -> Arrival {
+        let (landed, session) = (Landed::nothing(), SessionId(0));
+        Arrival { landed, core: 0, session, producer, place: 0 }
+    }
+
+    fn ack(number: u32) -> Ack {
+        Ack {
+            session: SessionId(0),
+            handle: number,
+            producer_sequence: 0,
+            sequence: 0,
+            credit_bytes: 0,
+            duplicates: 0,
+        }
+    }
+
+    fn message(slot: u32) -> Message {
+        Message::Drop { slot, generation: 0 }
+    }
+
+    /// Takes all out, at most so many at a time, each as its letter and number.
+    fn take_all(queue: &mut OwnQueue, most: usize) -> Vec<(char, u32)> {
+        let mut all = Vec::new();
+        loop {
+            let before = queue.len();
+            let count = match queue.next(most) {
+                Next::Batches(batches) => {
+                    all.extend(batches.iter().map(|batch| ('b', batch.producer)));
+                    batches.len()
+                }
+                Next::Acks(acks) => {
+                    all.extend(acks.iter().map(|ack| ('a', ack.handle)));
+                    acks.len()
+                }
+                Next::Message(Message::Drop { slot, .. }) => {
+                    all.push(('m', slot));
+                    1
+                }
+                Next::Message(_) => unreachable!("no other was sent"),
+                Next::Nothing => break,
+            };
+            assert!((1..=most).contains(&count));
+            assert_eq!(queue.len(), before - count);
+        }
+        all
+    }
+
+    #[test]
+    fn all_kinds_come_in_the_order_in_which_they_were_sent() {
+        let mut random = 1_u64;
+        let (mut filled, mut taken) = (OwnQueue::default(), OwnQueue::default());
+        for round in 0..200 {
+            let mut expected = Vec::new();
+            for number in 0..50 {
+                random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                let kind = ['b', 'b', 'a', 'a', 'm'][(random >> 33) as usize % 5];
+                match kind {
+                    'b' => filled.batches().push(batch(number)),
+                    'a' => filled.acks().push(ack(number)),
+                    _ => filled.push(message(number)),
+                }
+                expected.push((kind, number));
+                assert_eq!(filled.len(), expected.len());
+            }
+            filled.note();
+            core::mem::swap(&mut filled, &mut taken);
+            assert_eq!(take_all(&mut taken, 1 + round % 7), expected);
+            assert!(taken.is_empty());
+            taken.clear();
+        }
+    }
+}
