@@ -359,6 +359,15 @@ impl Collections {
         Some((used, &self.all[collection as usize].limits.quota))
     }
 
+    /// Takes deltas that have come for a collection out of its quota, if it has one.
+    pub(crate) fn take_deltas(&self, collection: u16, deltas: u64, now_ns: u64) {
+        if deltas > 0
+            && let Some((used, quota)) = self.used(collection)
+        {
+            used.take_deltas(deltas, quota, now_ns);
+        }
+    }
+
     /// How many collections there are; they are numbered from 0.
     pub fn count(&self) -> usize {
         self.all.len()

@@ -126,15 +126,15 @@ pub(crate) struct Usual {
 impl Usual {
     #[inline]
     pub fn new(limits: &Limits) -> Self {
-        Self {
-            bytes_max: limits.image_bytes_max.min(IMAGE_BYTES_HARD_MAX),
-            deltas_max: limits.deltas_per_batch_max.min(DELTAS_HARD_MAX),
-        }
+        let deltas_max = limits.deltas_per_batch_max.min(DELTAS_HARD_MAX);
+        // Where no batch may have a delta, none is usual.
+        let bytes_max = if deltas_max > 0 { limits.image_bytes_max } else { 0 };
+        Self { bytes_max: bytes_max.min(IMAGE_BYTES_HARD_MAX), deltas_max }
     }
 
     /// The batch at the beginning of `bytes` and its length, if it is whole and right: what [`check_prelude`]
     /// and [`check_behind`] would say, in one pass that has no words for faults. `checksum` is that of a
-    /// count and of what follows it.
+    /// count and of the whole words that follow it.
     #[inline(always)]
     pub fn check(
         self,
@@ -158,7 +158,7 @@ impl Usual {
             return None;
         }
         let (count, padding) = (read_u32(header, COUNT), (word >> 40) as u8 & PADDING_MASK);
-        if count == 1 && self.deltas_max > 0 {
+        if count == 1 {
             let [.., low, high] = *beginning.first_chunk::<{ HEADER_BYTES + ENTRY_BYTES }>()?;
             let above_one = u32::from(u16::from_le_bytes([low, high]));
             let unpadded = (HEADER_BYTES + ENTRY_BYTES + 1) as u32 + above_one;

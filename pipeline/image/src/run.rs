@@ -13,40 +13,84 @@ use crate::check::{Inbound, Usual};
 use crate::crc;
 use crate::prelude::Limits;
 
-/// Checks the batches at the beginning of `bytes`, and gives each with its length to `take` until that
-/// returns `false`. Returns the bytes of those that were given.
+/// An image of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InRun {
+    /// Where it begins, from where the run is counted.
+    pub offset: u32,
+    /// Its length.
+    pub bytes: u32,
+    /// The session's handle of its document.
+    pub handle: u32,
+    /// Its deltas; 0 for an info.
+    pub count: u32,
+}
+
+/// What a walk over a run has passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Batches.
+    pub images: usize,
+    /// Their bytes.
+    pub bytes: u32,
+    /// Their deltas.
+    pub deltas: u32,
+}
+
+/// Notes the batches at the beginning of `bytes` in `run`, as many as find a place there, the first at
+/// `offset`, and tells `hear` the handle of each.
 ///
 /// Costs one pass over each; allocates nothing.
 #[inline]
-pub fn check_run(bytes: &[u8], limits: &Limits, take: impl FnMut(u32, Inbound) -> bool) -> usize {
+pub fn check_run(
+    bytes: &[u8],
+    offset: u32,
+    limits: &Limits,
+    run: &mut [InRun],
+    hear: impl FnMut(u32),
+) -> Walked {
     let usual = Usual::new(limits);
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("sse4.2") {
         // SAFETY: the only requirement is SSE4.2, which was detected on this CPU.
-        return unsafe { check_in_hardware(bytes, usual, take) };
+        return unsafe { check_in_hardware(bytes, offset, usual, run, hear) };
     }
-    walk(bytes, usual, take, crc::of_counted)
+    walk(bytes, offset, usual, run, hear, crc::of_counted)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2")]
-fn check_in_hardware(bytes: &[u8], usual: Usual, take: impl FnMut(u32, Inbound) -> bool) -> usize {
-    walk(bytes, usual, take, |count, behind| crc::chains::of_counted(count, behind))
+fn check_in_hardware(
+    bytes: &[u8],
+    offset: u32,
+    usual: Usual,
+    run: &mut [InRun],
+    hear: impl FnMut(u32),
+) -> Walked {
+    walk(bytes, offset, usual, run, hear, |count, behind| crc::chains::of_counted(count, behind))
 }
 
 #[inline(always)]
 fn walk(
     bytes: &[u8],
+    offset: u32,
     usual: Usual,
-    mut take: impl FnMut(u32, Inbound) -> bool,
+    run: &mut [InRun],
+    mut hear: impl FnMut(u32),
     checksum: impl Fn(u32, &[u8]) -> u32,
-) -> usize {
-    let mut rest = bytes;
-    while let Some((length, inbound)) = usual.check(rest, &checksum) {
-        rest = &rest[length as usize..];
-        if !take(length, inbound) {
+) -> Walked {
+    let (mut rest, mut at) = (bytes, offset);
+    let (mut images, mut deltas) = (0, 0);
+    for place in run {
+        let Some((bytes, Inbound { handle, count, .. })) = usual.check(rest, &checksum) else {
             break;
-        }
+        };
+        hear(handle);
+        *place = InRun { offset: at, bytes, handle, count };
+        rest = &rest[bytes as usize..];
+        at += bytes;
+        images += 1;
+        deltas += count;
     }
-    bytes.len() - rest.len()
+    Walked { images, bytes: at - offset, deltas }
 }

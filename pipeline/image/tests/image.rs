@@ -4,8 +4,8 @@
 use deltaworks_image::builder::{info, set_handle, set_producer_sequence, write_batch};
 use deltaworks_image::view::ALIKE_MAX;
 use deltaworks_image::{
-    BatchBuilder, BuildError, DocumentId, HEADER_BYTES, Image, ImageError, Inbound, Kind, Limits,
-    Stamp, check_info, check_prelude, check_run, stamp,
+    BatchBuilder, BuildError, DocumentId, HEADER_BYTES, Image, ImageError, InRun, Inbound, Kind,
+    Limits, Stamp, Walked, check_info, check_prelude, check_run, stamp,
 };
 use proptest::prelude::*;
 
@@ -13,14 +13,20 @@ const LIMITS: Limits = Limits::DEFAULT;
 
 /// The first batch of a run, alone.
 fn check_usual(bytes: &[u8], limits: &Limits) -> Option<(u32, Inbound)> {
-    let mut first = None;
-    let passed = check_run(bytes, limits, |length, inbound| {
-        assert_eq!(first, None, "it was to stop");
-        first = Some((length, inbound));
-        false
+    let (mut run, mut heard) = ([InRun::default()], None);
+    let walked = check_run(bytes, 40, limits, &mut run, |handle| {
+        assert_eq!(heard.replace(handle), None, "it was to stop");
     });
-    assert_eq!(passed, first.map_or(0, |(length, _)| length as usize));
-    first
+    let [InRun { offset, bytes: length, handle, count }] = run;
+    if walked.images == 0 {
+        assert_eq!((walked, heard), (Walked::default(), None));
+        return None;
+    }
+    assert_eq!((offset, heard), (40, Some(handle)));
+    assert_eq!(walked, Walked { images: 1, bytes: length, deltas: count });
+    // The number stays where it is.
+    let producer_sequence = Image::parse(&bytes[..length as usize]).unwrap().producer_sequence();
+    Some((length, Inbound { handle, producer_sequence, count }))
 }
 
 /// What the check says that tells faults; the one without words must say the same, whatever follows.
@@ -59,15 +65,17 @@ fn a_run_is_taken_up_to_the_first_message_that_is_no_batch() {
     spoilt[at] ^= 1;
     for (bytes, right) in [(&all[..], 39), (&all[..all.len() - 1], 38), (&spoilt, 20)] {
         for most in [1, 2, 19, 50] {
-            let mut lengths = Vec::new();
-            let passed = check_run(bytes, &LIMITS, |length, inbound| {
-                assert_eq!((inbound.handle, inbound.producer_sequence), (7, 42));
-                lengths.push(length as usize);
-                lengths.len() < most
-            });
-            let expected: Vec<usize> = images.iter().map(Vec::len).take(right.min(most)).collect();
-            assert_eq!(lengths, expected);
-            assert_eq!(passed, expected.iter().sum::<usize>());
+            let mut run = vec![InRun::default(); most];
+            let walked = check_run(bytes, 8, &LIMITS, &mut run, |handle| assert_eq!(handle, 7));
+            assert_eq!(walked.images, right.min(most));
+            let (mut end, mut deltas) = (8, 0);
+            for (found, image) in run.iter().zip(&images).take(walked.images) {
+                let count = Image::parse(image).unwrap().count();
+                let bytes = image.len() as u32;
+                assert_eq!(*found, InRun { offset: end, bytes, handle: 7, count });
+                (end, deltas) = (end + bytes, deltas + count);
+            }
+            assert_eq!((walked.bytes, walked.deltas), (end - 8, deltas));
         }
     }
 }

@@ -6,7 +6,7 @@
 //! there are chunks, with quotas a share every [`GRANT_INTERVAL_NS`], [`GRANTS_AT_ONCE`] of them at a
 //! time.
 
-use deltaworks_image::Image;
+use deltaworks_image::{Image, InRun};
 use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::clock::Now;
 
@@ -196,6 +196,34 @@ impl Reception {
         }
         if let Some((used, quota)) = self.collections.used(handle.collection) {
             used.take_deltas(deltas, quota, now_ns);
+        }
+    }
+
+    /// The same of images that have come together: what several share is taken once for all of them, or for
+    /// all that stand together.
+    #[cold]
+    pub(super) fn take_deltas_of(&mut self, id: SessionId, images: &[InRun], now: Now) {
+        let now_ns = now.monotonic_ns;
+        let quotas = &self.limits.quotas;
+        let Session { handles, used, address, .. } = &mut self.sessions[id.0 as usize];
+        let mut all = 0;
+        let (mut collection, mut of_collection) = (0, 0);
+        for &InRun { handle, count, .. } in images.iter().filter(|image| image.count > 0) {
+            let (handle, deltas) = (&mut handles[handle as usize], u64::from(count));
+            handle.used.take_deltas(deltas, &quotas.producer, now_ns);
+            if handle.collection != collection {
+                self.collections.take_deltas(collection, of_collection, now_ns);
+                (collection, of_collection) = (handle.collection, 0);
+            }
+            of_collection += deltas;
+            all += deltas;
+        }
+        self.collections.take_deltas(collection, of_collection, now_ns);
+        if all > 0 {
+            used.take_deltas(all, &quotas.session, now_ns);
+            if let Some(address) = address {
+                address.take_deltas(all, &quotas.address, now_ns);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! The part of [`Reception`] that touches received bytes. It copies only what a read has cut off,
 //! and what a chunk that is about to be retired would take away.
 
-use deltaworks_image::{self as image, ImageError, Inbound, PRELUDE_BYTES, Prelude};
+use deltaworks_image::{self as image, ImageError, InRun, Inbound, PRELUDE_BYTES, Prelude};
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::prefetch::prefetch_entry;
 
@@ -259,23 +259,24 @@ impl Reception {
     fn find_run(&mut self, id: SessionId, passed: usize, left: usize, run: &mut Run) -> RunEnd {
         let handles = &self.sessions[id.0 as usize].handles;
         let mut rest = &self.pool.tail()[passed..passed + left];
-        let note = |run: &mut Run, bytes, inbound: Inbound| {
-            prefetch_entry(handles, inbound.handle as usize);
-            run.note(bytes, inbound)
-        };
         (run.count, run.deltas, run.end) = (0, 0, passed as u32);
         loop {
-            let note_usual = |bytes, inbound| note(run, bytes, inbound);
-            rest = &rest[image::check_run(rest, &self.image_limits, note_usual)..];
-            if run.is_full() {
-                return RunEnd::Full;
-            }
+            let room = &mut run.images[run.count..];
+            let walked = image::check_run(rest, run.end, &self.image_limits, room, |handle| {
+                prefetch_entry(handles, handle as usize);
+            });
+            run.count += walked.images;
+            run.deltas += walked.deltas;
+            run.end += walked.bytes;
+            rest = &rest[walked.bytes as usize..];
+            let Some(found) = run.images.get_mut(run.count) else { return RunEnd::Full };
             match check_first(rest, &self.image_limits) {
-                Ok((bytes, inbound)) => {
+                Ok((bytes, Inbound { handle, count, .. })) => {
+                    *found = InRun { offset: run.end, bytes, handle, count };
+                    run.count += 1;
+                    run.deltas += count;
+                    run.end += bytes;
                     rest = &rest[bytes as usize..];
-                    if !note(run, bytes, inbound) {
-                        return RunEnd::Full;
-                    }
                 }
                 Err(end) => return end,
             }
@@ -302,20 +303,16 @@ impl Reception {
     }
 
     /// Passes images on as [`Self::pass_on`] does, up to the first one that is not as most are: with an
-    /// open handle that has credit and knows where its document is, where no quota counts. Returns how
-    /// many; what is counted of them is written once, also if something panics between them.
+    /// open handle that has credit and knows where its document is. Returns how many; what is counted of them is written once, also if something panics between them.
     #[inline]
     fn pass_on_usual(
         &mut self,
         id: SessionId,
         landing: &Landing,
-        images: &[Found],
+        images: &[InRun],
         boxes: &mut Mailboxes,
         now: Now,
     ) -> usize {
-        if self.has_quotas {
-            return 0;
-        }
         let handles = &mut self.sessions[id.0 as usize].handles[..];
         let (routed_at, own_worker) = (boxes.routes.version(), boxes.own_worker());
         let (own_core, (own, mut others)) = (boxes.own_core(), boxes.apart());
@@ -347,7 +344,12 @@ impl Reception {
                 others.worker(handle.worker).send_batch(landed, id, producer);
             }
         }
-        passed.count as usize
+        let count = passed.count as usize;
+        drop(passed);
+        if self.has_quotas {
+            self.take_deltas_of(id, &images[..count], now);
+        }
+        count
     }
 
     /// Keeps the `left` bytes behind `passed` of the tail: a message that has not arrived whole.
@@ -539,37 +541,12 @@ fn announced(beginning: &[u8]) -> Option<u32> {
 /// Images that stand in a row.
 #[derive(Default)]
 struct Run {
-    images: [Found; RUN_IMAGES_MAX],
+    images: [InRun; RUN_IMAGES_MAX],
     count: usize,
     /// Of all of them.
     deltas: u32,
     /// Where they end, from the tail's beginning.
     end: u32,
-}
-
-impl Run {
-    /// Adds the image that follows; `false` if it was the last that may be.
-    #[inline]
-    fn note(&mut self, bytes: u32, inbound: Inbound) -> bool {
-        let Some(found) = self.images.get_mut(self.count) else { return false };
-        *found = Found { offset: self.end, bytes, handle: inbound.handle };
-        self.count += 1;
-        self.deltas += inbound.count;
-        self.end += bytes;
-        !self.is_full()
-    }
-
-    fn is_full(&self) -> bool {
-        self.count == RUN_IMAGES_MAX
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Found {
-    /// From the tail's beginning.
-    offset: u32,
-    bytes: u32,
-    handle: u32,
 }
 
 /// What stands behind a run.

@@ -90,21 +90,27 @@ impl Validation {
         let (own, mut others) = boxes.apart();
         let own = own.acks();
         let (core, producers) = (self.core, &mut self.registry.producers);
-        let owed = self.owed_acks.len();
-        self.owed_acks.retain(|&index| {
-            let producer = producers.get(index);
+        let mut owed = core::mem::take(&mut self.owed_acks);
+        let mut kept = 0;
+        for place in 0..owed.len() {
+            let producer = producers.get(owed[place]);
             if producer.core == core {
-                own.extend(take_ack(producer));
-                return false;
+                if let Some(ack) = take_ack(producer) {
+                    own.push(ack);
+                }
+                continue;
             }
             let mailbox = others.core(producer.core);
-            let has_room = mailbox.has_room();
-            if has_room && let Some(ack) = take_ack(producer) {
+            if !mailbox.has_room() {
+                owed[kept] = owed[place];
+                kept += 1;
+            } else if let Some(ack) = take_ack(producer) {
                 mailbox.send_ack(ack);
             }
-            !has_room
-        });
-        let mut work = owed - self.owed_acks.len();
+        }
+        let mut work = owed.len() - kept;
+        owed.truncate(kept);
+        self.owed_acks = owed;
         for _ in 0..self.answered_chunks.len() {
             let Some(chunk) = self.answered_chunks.pop_front() else { break };
             let core = self.chunk_cores[chunk as usize];
