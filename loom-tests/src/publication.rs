@@ -61,8 +61,8 @@ pub const MODELS: &[Model] = &[Model {
         Mutant {
             fault: "(5) the reader does not acquire the tail",
             file: DOCUMENT,
-            text: "let word = self.tail.load(Ordering::Acquire);",
-            replacement: "let word = self.tail.load(Ordering::Relaxed);",
+            text: "self.tail.load(Ordering::Acquire)",
+            replacement: "self.tail.load(Ordering::Relaxed)",
         },
     ],
 }];

@@ -43,8 +43,8 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "an agent does not acquire the nodes below the tail",
                 file: DOCUMENT,
-                text: "let word = self.tail.load(Ordering::Acquire);",
-                replacement: "let word = self.tail.load(Ordering::Relaxed);",
+                text: "self.tail.load(Ordering::Acquire)",
+                replacement: "self.tail.load(Ordering::Relaxed)",
             },
             Mutant {
                 fault: "a node is written behind the tail that publishes it",
@@ -72,7 +72,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "bytes are told behind the tail that they belong to",
                 file: DOCUMENT,
-                text: "        // Relaxed: who acquires the tail sees it.\n        self.measure.store(measure, Ordering::Relaxed);\n        // Release: pairs with `tail`.\n        self.tail.store(nodes | if ended { ENDED } else { 0 }, Ordering::Release);",
+                text: "        // Relaxed: who acquires the tail sees it.\n        self.measure.store(measure, Ordering::Relaxed);\n        // Release: pairs with `tail_word`.\n        self.tail.store(nodes | if ended { ENDED } else { 0 }, Ordering::Release);",
                 replacement: "        self.tail.store(nodes | if ended { ENDED } else { 0 }, Ordering::Release);\n        self.measure.store(measure, Ordering::Relaxed);",
             },
         ],
@@ -106,7 +106,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a reader of the newest image alone does not step over a block's end",
                 file: NEWEST,
-                text: "let after = self.nodes.normalise(at);",
+                text: "let after = nodes.normalise(at);",
                 replacement: "let after = at;",
             },
             Mutant {

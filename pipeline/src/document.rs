@@ -17,6 +17,7 @@ use deltaworks_runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
 
 use crate::stream::{NO_BLOCK, Place, Position};
+use crate::subscription::NO_SUBSCRIPTION;
 
 /// Bits of a slot that name the place in the home worker's table.
 pub const SLOT_INDEX_BITS: u32 = 24;
@@ -49,6 +50,7 @@ const ENDED: u64 = 1 << 63;
 /// | tail | nodes published; high bit: ended | owner, Release: publishes nodes, blocks, images |
 /// | window_start | first node that may be read | owner, Release, before agents are told `Retiring` |
 /// | first_block | the block of node 0 | owner, before the first tail |
+/// | first_reader | first in the list of readers on its home's core | that core's agent, which alone reads it |
 /// | measure | nodes and bytes appended, each modulo 2³² | owner, Relaxed, before each tail |
 #[repr(C, align(32))]
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct SharedDocument {
     tail: AtomicU64,
     window_start: AtomicU64,
     first_block: AtomicU32,
+    /// All bits turned over.
+    first_reader: AtomicU32,
     measure: AtomicU64,
 }
 
@@ -69,6 +73,7 @@ unsafe impl Zeroable for SharedDocument {
             tail: AtomicU64::new(0),
             window_start: AtomicU64::new(0),
             first_block: AtomicU32::new(0),
+            first_reader: AtomicU32::new(!NO_SUBSCRIPTION),
             measure: AtomicU64::new(0),
         }
     }
@@ -78,8 +83,7 @@ impl SharedDocument {
     /// Nodes published, and whether the stream has ended there.
     #[inline]
     pub fn tail(&self) -> (u64, bool) {
-        // Acquire: pairs with `publish`; nodes below and their images are seen.
-        let word = self.tail.load(Ordering::Acquire);
+        let word = self.tail_word();
         (word & !ENDED, word & ENDED != 0)
     }
 
@@ -114,13 +118,42 @@ impl SharedDocument {
         (word as u32 == nodes as u32).then_some(Position::from_word((word >> 32) as u32))
     }
 
+    /// Whether nodes are published up to number `nodes`, no more, and the stream has not ended there.
+    #[inline]
+    pub(crate) fn ends_before(&self, nodes: u64) -> bool {
+        // The mark of the end makes another number.
+        self.tail_word() == nodes
+    }
+
+    #[inline]
+    fn tail_word(&self) -> u64 {
+        // Acquire: pairs with `publish`; nodes below and their images are seen.
+        self.tail.load(Ordering::Acquire)
+    }
+
+    /// The first subscription in the list of the home's own agent, which alone asks.
+    #[inline]
+    pub(crate) fn first_reader(&self) -> u32 {
+        // Relaxed: one agent's own, kept where it looks anyway.
+        !self.first_reader.load(Ordering::Relaxed)
+    }
+
+    /// Sets it; returns what it was.
+    #[inline]
+    pub(crate) fn replace_first_reader(&self, place: u32) -> u32 {
+        let before = self.first_reader();
+        // Relaxed: as in `first_reader`.
+        self.first_reader.store(!place, Ordering::Relaxed);
+        before
+    }
+
     /// Owner: publishes everything below node number `nodes`, before which lies `appended`.
     #[inline]
     pub fn publish(&self, nodes: u64, appended: Position, ended: bool) {
         let measure = u64::from(appended.to_word()) << 32 | nodes & u64::from(u32::MAX);
         // Relaxed: who acquires the tail sees it.
         self.measure.store(measure, Ordering::Relaxed);
-        // Release: pairs with `tail`.
+        // Release: pairs with `tail_word`.
         self.tail.store(nodes | if ended { ENDED } else { 0 }, Ordering::Release);
     }
 
@@ -138,7 +171,8 @@ impl SharedDocument {
         self.first_block.store(block, Ordering::Relaxed);
     }
 
-    /// Owner: makes the entry that of a new document, before any agent hears of it.
+    /// Owner: makes the entry that of a new document, before any agent hears of it. The list of readers is
+    /// empty then, and its agent's.
     pub fn reset(&self) {
         self.set_first_block(NO_BLOCK);
         self.set_window_start(0);

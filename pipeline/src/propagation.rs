@@ -34,7 +34,7 @@ use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::{ImageRange, published, published_run};
 use crate::collection::Collections;
-use crate::document::{SharedDocuments, home, index};
+use crate::document::SharedDocuments;
 use crate::latency::Histogram;
 use crate::limits::{Limits, TurnBounds};
 use crate::mailbox::Mailboxes;
@@ -163,7 +163,7 @@ pub struct Propagation {
 
 impl Propagation {
     pub(crate) fn new(
-        shared: Arc<SharedDocuments>,
+        (shared, own_home): (Arc<SharedDocuments>, u16),
         nodes: Arc<NodeMemory>,
         memory: Arc<ChunkMemory>,
         pending: Vec<Arc<Pending>>,
@@ -172,7 +172,7 @@ impl Propagation {
         limits: &Limits,
     ) -> Self {
         let most = limits.subscriptions_per_core_max;
-        let subscriptions = Subscriptions::new(pending.len(), shared.per_worker(), most);
+        let subscriptions = Subscriptions::new(Arc::clone(&shared), own_home, most);
         Self {
             shared,
             nodes,
@@ -313,7 +313,7 @@ impl Propagation {
     /// Whether the session has a subscription of the document. One step for each that the document
     /// has on this core or the session has not been sent all of.
     pub(crate) fn reads(&self, session: SessionId, slot: u32) -> bool {
-        let mut next = self.subscriptions.head(home(slot), index(slot));
+        let mut next = self.subscriptions.head(slot);
         while next != NO_SUBSCRIPTION {
             let entry = self.subscriptions.peek(next);
             if entry.session == session {
@@ -336,8 +336,7 @@ impl Propagation {
     /// Adds a subscription where the owner says; `None` at the limit.
     pub(crate) fn subscribe(&mut self, opened: &Opened) -> Option<u32> {
         let subscription = Subscription::new(opened);
-        let place =
-            self.subscriptions.insert(home(opened.slot), index(opened.slot), subscription)?;
+        let place = self.subscriptions.insert(subscription)?;
         // The owner's mark may have come before: look once.
         self.make_ready(place, true);
         if opened.policy == Policy::Wait {
@@ -369,7 +368,7 @@ impl Propagation {
         if self.subscriptions.peek(place).policy == Policy::Wait {
             self.progressed.push(slot);
         }
-        self.subscriptions.remove(home(slot), index(slot), place);
+        self.subscriptions.remove(place);
         self.conflations.look_at((slot, generation));
     }
 

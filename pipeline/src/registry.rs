@@ -114,6 +114,12 @@ impl Registry {
         }
     }
 
+    /// Places for guests: the documents that are at home here have theirs behind these.
+    #[inline]
+    pub fn guests(&self) -> usize {
+        self.guests
+    }
+
     /// Bytes of their names.
     pub fn names_bytes(&self) -> u64 {
         self.names_bytes

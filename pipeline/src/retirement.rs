@@ -325,12 +325,19 @@ fn walk(
         if let Some(ahead) = touches.get(place + 2 * AHEAD) {
             let document = ahead.first as usize;
             deltaworks_runtime::prefetch::prefetch_entry(&registry.documents, document);
-            registry.nodes().prefetch_whole(ahead.second >> 3);
+            // The line of the run's first node: what else a block has is seldom looked at.
+            registry.nodes().prefetch(ahead.second >> 3, (ahead.second & 7) as u8);
         }
         if let Some(ahead) = touches.get(place + AHEAD) {
             let slot = registry.documents[ahead.first as usize].slot;
             deltaworks_runtime::prefetch::prefetch(registry.shared.get(slot));
-            // The walk looks one node further than the run, often into the next block.
+            // The walk looks one node further than the run, perhaps into the block's other half.
+            registry.nodes().prefetch(ahead.second >> 3, (ahead.second & 7) as u8 + 1);
+        }
+        if let Some(ahead) = touches.get(place + AHEAD / 2)
+            && (ahead.second & 7) as u8 + 1 == NODES_PER_BLOCK
+        {
+            // And into the next block.
             let nodes = registry.nodes();
             nodes.prefetch(nodes.next(ahead.second >> 3), 0);
         }
@@ -376,14 +383,18 @@ fn pass(
     if document.last_chunk == job.chunk.0 {
         document.last_chunk = u32::MAX;
     }
-    if nodes.slot(block) != slot {
-        return NOTHING; // given back since, perhaps with its document
+    let mut start = Place { node: document.window_start, block, index: start };
+    // Where the window begins, as usual, nothing needs to be asked of the block.
+    if start != document.window_place() {
+        if nodes.slot(block) != slot {
+            return NOTHING; // given back since, perhaps with its document
+        }
+        start.node = nodes.first_node(block) + u64::from(start.index);
     }
-    let node = nodes.first_node(block) + u64::from(start);
+    let node = start.node;
     if node < document.window_start || node >= document.nodes {
         return NOTHING;
     }
-    let start = Place { node, block, index: start };
     let (mut end, mut run_bytes) = (start, 0);
     while end.node < document.nodes {
         end = nodes.normalise(end);

@@ -161,12 +161,17 @@ impl NodeMemory {
     #[inline]
     pub fn node(&self, block: u32, index: u8) -> Node {
         let words = &self.blocks[block as usize].nodes[index as usize];
-        Node {
-            // Acquire: pairs with `BlockPool::point`; the bytes of a copy are seen. Those of the
-            // first place were published by the tail. On x86 the same instruction as Relaxed.
-            range: ImageRange::from_word(words[0].load(Ordering::Acquire)),
-            first_sequence: words[1].load(Ordering::Relaxed),
-        }
+        let first_sequence = words[1].load(Ordering::Relaxed);
+        Node { range: self.range(block, index), first_sequence }
+    }
+
+    /// Where its image lies.
+    #[inline]
+    pub fn range(&self, block: u32, index: u8) -> ImageRange {
+        let words = &self.blocks[block as usize].nodes[index as usize];
+        // Acquire: pairs with `BlockPool::point`; the bytes of a copy are seen. Those of the
+        // first place were published by the tail. On x86 the same instruction as Relaxed.
+        ImageRange::from_word(words[0].load(Ordering::Acquire))
     }
 
     /// Asks for the cache line of `block` that holds the node at `index`; for that of its head where no
@@ -386,7 +391,7 @@ impl BlockPool {
     /// the retirement of the old one's chunk, for which it is asked behind this.
     pub fn point(&mut self, block: u32, index: u8, range: ImageRange) {
         let word = &self.memory.blocks[block as usize].nodes[index as usize][0];
-        // Release: publishes the copied bytes; pairs with the Acquire in `NodeMemory::node`.
+        // Release: publishes the copied bytes; pairs with the Acquire in `NodeMemory::range`.
         word.store(range.to_word(), Ordering::Release);
     }
 

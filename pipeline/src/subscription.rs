@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 
+use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
 
-use crate::document::{home, index};
+use crate::document::{SharedDocument, SharedDocuments, home, index, slot};
 use crate::message::{Opened, Policy, SessionId};
 use crate::stream::{Place, Position};
 
@@ -140,6 +141,15 @@ impl Subscription {
         }
     }
 
+    /// Whether it is its document's only one here, has been sent all before, and its policy asks nothing when
+    /// its document grows.
+    #[inline]
+    pub fn is_only_and_ready(&self) -> bool {
+        self.next_of_document == NO_SUBSCRIPTION
+            && self.next_ready == NOT_READY
+            && !matches!(self.policy, Policy::Close | Policy::Conflate)
+    }
+
     /// Whether its policy asks nothing before it can be sent to again.
     #[inline]
     pub fn may_follow(&self) -> bool {
@@ -184,8 +194,8 @@ impl Subscription {
 
 /// The subscriptions of one core, and which belong to which document.
 ///
-/// Worst-case memory: 64 bytes each, 56 more for those that stay behind, and 4 bytes a document that was
-/// ever read here.
+/// Worst-case memory: 64 bytes each, 56 more for those that stay behind, and 4 bytes a document of another
+/// core's home that was ever read here.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
     entries: ZeroedArray<Subscription>,
@@ -194,8 +204,49 @@ pub(crate) struct Subscriptions {
     free: Vec<u32>,
     /// How many have a [`Slow`].
     slow: u32,
-    /// By home worker and place: the first subscription in the document's list.
+    shared: Arc<SharedDocuments>,
+    /// The home on this core, whose documents' lists begin in their shared part; [`NO_HOME`] if there is none.
+    own_home: u16,
+    /// By home worker and place: the first subscription in the document's list, of the other homes.
     heads: Vec<Heads>,
+}
+
+/// "No documents are at home on this core".
+pub(crate) const NO_HOME: u16 = u16::MAX;
+
+/// Where documents' lists begin, and what is shared of documents.
+#[derive(Clone, Copy)]
+pub(crate) struct Lists<'a> {
+    /// Those that are at home on this core, and the slot of the first.
+    own: &'a [SharedDocument],
+    own_first: u32,
+    shared: &'a SharedDocuments,
+    heads: &'a [Heads],
+}
+
+impl<'a> Lists<'a> {
+    #[inline(always)]
+    fn own(&self, slot: u32) -> Option<&'a SharedDocument> {
+        self.own.get(slot.wrapping_sub(self.own_first) as usize)
+    }
+
+    /// The first subscription in the document's list.
+    #[inline(always)]
+    pub fn head(&self, slot: u32) -> u32 {
+        match self.own(slot) {
+            Some(shared) => shared.first_reader(),
+            None => self.heads[home(slot)].get(index(slot)),
+        }
+    }
+
+    /// What is shared of the document.
+    #[inline(always)]
+    pub fn shared(&self, slot: u32) -> &'a SharedDocument {
+        match self.own(slot) {
+            Some(shared) => shared,
+            None => self.shared.get(slot),
+        }
+    }
 }
 
 /// The first subscriptions in the lists of one home's documents, in huge pages where there are many.
@@ -228,14 +279,37 @@ impl Drop for Subscriptions {
 }
 
 impl Subscriptions {
-    /// Those of a core, `limit` at most, for `homes` workers with so many documents each.
-    pub fn new(homes: usize, documents_each: usize, limit: u32) -> Self {
+    /// Those of a core, `limit` at most, on which documents of `own_home` are at home.
+    pub fn new(shared: Arc<SharedDocuments>, own_home: u16, limit: u32) -> Self {
+        let documents = |home| if home == own_home { 0 } else { shared.per_worker() };
+        let homes = 0..shared.homes() as u16;
         Self {
             entries: ZeroedArray::new(limit as usize),
             fresh: 0,
             free: Vec::new(),
             slow: 0,
-            heads: (0..homes).map(|_| Heads(ZeroedArray::new(documents_each))).collect(),
+            heads: homes.map(|home| Heads(ZeroedArray::new(documents(home)))).collect(),
+            shared,
+            own_home,
+        }
+    }
+
+    /// The subscriptions, and where the lists begin.
+    #[inline(always)]
+    pub fn apart(&mut self) -> (&mut [Subscription], Lists<'_>) {
+        let own_first = if self.own_home == NO_HOME { 0 } else { slot(self.own_home, 0) };
+        let own = self.shared.at_home(self.own_home);
+        let (shared, heads) = (&*self.shared, &*self.heads);
+        (&mut self.entries, Lists { own, own_first, shared, heads })
+    }
+
+    /// Sets where the document's list begins; returns where it began.
+    #[inline]
+    fn replace_head(&mut self, slot: u32, place: u32) -> u32 {
+        if home(slot) == usize::from(self.own_home) {
+            self.shared.get(slot).replace_first_reader(place)
+        } else {
+            self.heads[home(slot)].replace(index(slot), place)
         }
     }
 
@@ -272,23 +346,23 @@ impl Subscriptions {
         self.slow -= u32::from(gone.is_some());
     }
 
+    /// The first subscription in the document's list.
     #[inline]
-    pub fn head(&self, home: usize, index: usize) -> u32 {
-        self.heads[home].get(index)
-    }
-
-    /// Asks for an entry, if there is one.
-    #[inline]
-    pub fn prefetch(&self, place: u32) {
-        deltaworks_runtime::prefetch::prefetch_entry(&self.entries, place as usize);
+    pub fn head(&self, slot: u32) -> u32 {
+        if home(slot) == usize::from(self.own_home) {
+            self.shared.get(slot).first_reader()
+        } else {
+            self.heads[home(slot)].get(index(slot))
+        }
     }
 
     /// Adds a subscription; `None` at the limit.
-    pub fn insert(&mut self, home: usize, index: usize, subscription: Subscription) -> Option<u32> {
+    pub fn insert(&mut self, subscription: Subscription) -> Option<u32> {
         if self.free.is_empty() && self.fresh as usize >= self.entries.len() {
             return None;
         }
-        let next_of_document = self.head(home, index);
+        let slot = subscription.slot;
+        let next_of_document = self.head(slot);
         let subscription = Subscription { next_of_document, ..subscription };
         let place = match self.free.pop() {
             Some(place) => {
@@ -301,7 +375,7 @@ impl Subscriptions {
                 self.fresh - 1
             }
         };
-        self.heads[home].replace(index, place);
+        self.replace_head(slot, place);
         Some(place)
     }
 
@@ -312,8 +386,8 @@ impl Subscriptions {
         let entry = &mut self.entries[place as usize];
         let next = core::mem::replace(&mut entry.next_of_document, NOT_LISTED);
         if before == NO_SUBSCRIPTION {
-            let (home, index) = (home(entry.slot), index(entry.slot));
-            self.heads[home].replace(index, next);
+            let slot = entry.slot;
+            self.replace_head(slot, next);
         } else {
             self.entries[before as usize].next_of_document = next;
         }
@@ -324,17 +398,18 @@ impl Subscriptions {
     pub fn put_back(&mut self, place: u32) {
         let entry = &mut self.entries[place as usize];
         if entry.next_of_document == NOT_LISTED {
-            let (home, index) = (home(entry.slot), index(entry.slot));
-            entry.next_of_document = self.heads[home].replace(index, place);
+            let slot = entry.slot;
+            self.entries[place as usize].next_of_document = self.replace_head(slot, place);
         }
     }
 
     /// Takes a subscription out of its document's list, in which it is, and frees it.
-    pub fn remove(&mut self, home: usize, index: usize, place: u32) {
-        let next = self.entries[place as usize].next_of_document;
-        let head = self.head(home, index);
+    pub fn remove(&mut self, place: u32) {
+        let entry = &self.entries[place as usize];
+        let (slot, next) = (entry.slot, entry.next_of_document);
+        let head = self.head(slot);
         if head == place {
-            self.heads[home].replace(index, next);
+            self.replace_head(slot, next);
         } else {
             let mut before = head;
             while self.entries[before as usize].next_of_document != place {
@@ -349,9 +424,9 @@ impl Subscriptions {
     }
 
     /// The lowest cursor of the document's `wait` subscriptions.
-    pub fn lowest_waiting(&self, home: usize, index: usize) -> Option<u64> {
+    pub fn lowest_waiting(&self, slot: u32) -> Option<u64> {
         let mut lowest = None;
-        let mut place = self.head(home, index);
+        let mut place = self.head(slot);
         while place != NO_SUBSCRIPTION {
             let entry = &self.entries[place as usize];
             if entry.policy == Policy::Wait {

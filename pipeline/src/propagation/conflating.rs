@@ -12,7 +12,6 @@ use deltaworks_image::Image;
 use super::Propagation;
 use crate::chunk::published;
 use crate::conflation::Newest;
-use crate::document::{home, index};
 use crate::message::Policy;
 use crate::port::SessionPort;
 use crate::stream::{NodeMemory, Place, Position};
@@ -132,7 +131,7 @@ impl Propagation {
 
     /// Whether a `conflate` subscription of the document has not taken everything.
     fn is_conflated(&self, (slot, generation): (u32, u32)) -> bool {
-        let mut next = self.subscriptions.head(home(slot), index(slot));
+        let mut next = self.subscriptions.head(slot);
         while next != NO_SUBSCRIPTION {
             let entry = self.subscriptions.peek(next);
             if entry.policy == Policy::Conflate

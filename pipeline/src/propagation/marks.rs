@@ -3,21 +3,24 @@
 //! The part of [`Propagation`] that finds the subscriptions of a document. It sends nothing. Each mark
 //! costs a look at every subscription in the document's list; who waits for its socket is not in it.
 
-use deltaworks_runtime::prefetch::prefetch;
+use deltaworks_runtime::prefetch::{prefetch, prefetch_entry};
 
 use super::Propagation;
 use super::rounds::QUICK_READERS;
-use crate::document::{home, index, slot};
+use crate::document::slot;
 use crate::message::Policy;
 use crate::stream::Place;
 use crate::subscription::{NO_SUBSCRIPTION, NOT_READY};
+
+/// Documents whose lines are asked for together.
+const GROUP: usize = 16;
 
 impl Propagation {
     pub(super) fn take_marks(&mut self, home: usize, at_most: usize) -> usize {
         let (pending, position) = &mut self.pending[home];
         let mut marks = core::mem::take(&mut self.marks);
         pending.take(position, at_most, &mut marks);
-        self.make_marked_ready(slot(home as u16, 0), &marks);
+        self.make_marked_ready::<false>(slot(home as u16, 0), &marks);
         let work = marks.len();
         marks.clear();
         self.marks = marks;
@@ -26,28 +29,67 @@ impl Propagation {
 
     /// Takes the marks of this core's own worker, which need no bitmap: slots.
     pub(crate) fn take_own_marks(&mut self, marks: &mut Vec<u32>) {
-        self.make_marked_ready(0, marks);
+        self.make_marked_ready::<true>(0, marks);
         marks.clear();
     }
 
     /// Puts the documents' subscriptions into their sessions' lists; a mark and `first` together are
-    /// a slot. Lines are asked for in groups, a step ahead, because each tells the address of the next.
-    fn make_marked_ready(&mut self, first: u32, marks: &[u32]) {
-        const GROUP: usize = 16;
-        let mut asked: &[u32] = &[];
+    /// a slot. Lines are asked for in groups, a step ahead, because each tells the address of the next; not
+    /// those that this core itself has just written, if the marks are its `OWN`.
+    fn make_marked_ready<const OWN: bool>(&mut self, first: u32, marks: &[u32]) {
+        let mut asked: (&[u32], [u32; GROUP]) = (&[], [NO_SUBSCRIPTION; GROUP]);
         for group in marks.chunks(GROUP).chain([&[][..]]) {
-            for mark in group {
-                let slot = first | *mark;
-                self.subscriptions.prefetch(self.subscriptions.head(home(slot), index(slot)));
-                prefetch(self.shared.get(slot));
+            let mut heads = [NO_SUBSCRIPTION; GROUP];
+            let (entries, lists) = self.subscriptions.apart();
+            for (mark, head) in group.iter().zip(&mut heads) {
+                *head = lists.head(first | *mark);
+                prefetch_entry(entries, *head as usize);
+                if !OWN {
+                    prefetch(lists.shared(first | *mark));
+                }
             }
-            for mark in asked {
-                let slot = first | *mark;
+            let (marks, heads_asked) = asked;
+            let mut done = self.make_usual_ready::<OWN>(&heads_asked[..marks.len()]);
+            while done < marks.len() {
                 // Looked up again: who waits may have been left out since.
-                self.make_readers_ready(self.subscriptions.head(home(slot), index(slot)));
+                self.make_readers_ready(self.subscriptions.head(first | marks[done]));
+                done += 1;
+                done += self.make_usual_ready::<OWN>(&heads_asked[done..marks.len()]);
             }
-            asked = group;
+            asked = (group, heads);
         }
+    }
+
+    /// Puts subscriptions into their sessions' lists, as long as each is the only one of its document, had been
+    /// sent all before, and its session stands in line already. Returns how many were so.
+    ///
+    /// The first of a list stays its first while it is one of these: who is left out has not been sent all.
+    #[inline(always)]
+    fn make_usual_ready<const OWN: bool>(&mut self, heads: &[u32]) -> usize {
+        let Self { subscriptions, outlets, nodes, .. } = self;
+        let (entries, _) = subscriptions.apart();
+        let mut count = 0;
+        for &place in heads {
+            // Nobody's place is that of no subscription.
+            let Some(entry) = entries.get_mut(place as usize) else { break };
+            let outlet = &mut outlets[entry.session.0 as usize];
+            if !(entry.is_only_and_ready() && outlet.is_listed && outlet.is_within_reach) {
+                break;
+            }
+            let last = core::mem::replace(&mut outlet.last_ready, place);
+            entry.next_ready = NO_SUBSCRIPTION;
+            let Place { block, index, .. } = entry.place;
+            match entries.get_mut(last as usize) {
+                Some(last) => last.next_ready = place,
+                None => outlet.first_ready = place,
+            }
+            if !OWN {
+                nodes.prefetch(block, index);
+            }
+            count += 1;
+        }
+        self.note_looks(count);
+        count
     }
 
     /// Puts the subscriptions in one document's list, from the first on, into their sessions' lists. Who
@@ -58,7 +100,7 @@ impl Propagation {
         let looks_at_all = self.looks_at_all();
         let (mut before, mut readers) = (NO_SUBSCRIPTION, 0);
         while next != NO_SUBSCRIPTION {
-            self.note_look();
+            self.note_looks(1);
             let entry = self.subscriptions.get(next);
             let (session, following) = (entry.session, entry.next_of_document());
             let Place { block, index, .. } = entry.place;
@@ -92,11 +134,13 @@ impl Propagation {
     }
 
     #[inline]
-    pub(super) fn note_look(&mut self) {
+    pub(super) fn note_looks(&mut self, count: usize) {
         #[cfg(feature = "testing")]
         {
-            self.looks += 1;
+            self.looks += count as u64;
         }
+        #[cfg(not(feature = "testing"))]
+        let _ = count;
     }
 
     /// Whether it is planted that a subscription costs a look each time, whatever its socket does.

@@ -36,34 +36,37 @@ impl Propagation {
         part_count: &mut usize,
         newest: &mut Newest,
     ) -> bool {
-        let outlet = &mut self.outlets[session.0 as usize];
+        let Self { subscriptions, outlets, nodes, progressed, .. } = self;
+        let outlet = &mut outlets[session.0 as usize];
+        let (entries, lists) = subscriptions.apart();
         let mut place = outlet.first_ready;
         let first_part = *part_count;
         let (mut images, mut bytes, mut last) = (0, 0, ImageRange::from_word(0));
         let room = parts[first_part..].iter_mut().zip(&mut self.newest_of[first_part..]);
         for (part, newest_of) in room {
-            if place == NO_SUBSCRIPTION {
-                break;
-            }
-            let entry = self.subscriptions.get(place);
-            let shared = self.shared.get(entry.slot);
+            // Nobody's place is that of no subscription.
+            let Some(entry) = entries.get_mut(place as usize) else { break };
+            let shared = lists.shared(entry.slot);
             let Place { node, block, index } = entry.place;
-            let is_usual = shared.tail() == (node + 1, false)
+            let is_usual = shared.ends_before(node + 1)
                 && node >= entry.live_from
                 && !entry.is_special()
-                && !entry.is_left_out()
-                && !entry.is_ended;
+                && !entry.is_left_out();
             if !is_usual {
                 break;
             }
+            debug_assert!(
+                !entry.is_ended,
+                "only a policy ends one that is ready, and that one is special"
+            );
             let block = if block == NO_BLOCK { shared.first_block() } else { block };
             let at = Place { node, block, index };
-            let after = self.nodes.normalise(at);
-            let range = self.nodes.node(after.block, after.index).range;
+            let after = nodes.normalise(at);
+            let range = nodes.range(after.block, after.index);
             entry.place = Place { node: node + 1, block: after.block, index: after.index + 1 };
             entry.position = entry.position.after(u64::from(range.bytes()));
             if entry.policy == Policy::Wait {
-                self.progressed.push(entry.slot);
+                progressed.push(entry.slot);
             }
             *part = published(memory, range);
             *newest_of = place;

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use super::{Ended, Propagation};
-use crate::document::{home, index};
 use crate::mailbox::Mailboxes;
 use crate::message::{CloseReason, Message, Missed, Policy, SessionId};
 use crate::port::SessionPort;
@@ -232,9 +231,8 @@ impl Propagation {
         let before = self.progressed.len();
         let mut progressed = core::mem::take(&mut self.progressed);
         progressed.retain(|slot| {
-            let (home, index) = (home(*slot), index(*slot));
-            let Some(node) = self.subscriptions.lowest_waiting(home, index) else { return false };
-            let head = self.subscriptions.head(home, index);
+            let Some(node) = self.subscriptions.lowest_waiting(*slot) else { return false };
+            let head = self.subscriptions.head(*slot);
             let generation = self.subscriptions.peek(head).generation;
             let worker = boxes.routes.worker(*slot, generation);
             let mailbox = boxes.to_worker(worker);

@@ -136,7 +136,7 @@ impl Propagation {
             let mut next = self.outlets[session as usize].first_ready;
             let mut all_follow = true;
             while next != NO_SUBSCRIPTION {
-                self.note_look();
+                self.note_looks(1);
                 let after = self.subscriptions.peek(next).next_ready;
                 if routes.concerns(self.subscriptions.peek(next).slot, worker) {
                     self.clear_of_window(next, port);

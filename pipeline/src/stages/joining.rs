@@ -23,6 +23,7 @@ use crate::reception::Reception;
 use crate::registry::Registry;
 use crate::routes::Routes;
 use crate::stream::{BlockPool, NodeMemory};
+use crate::subscription::NO_HOME;
 use crate::validation::{Marks, Standing, Validation};
 
 /// Bytes that the rings of `cores` cores take: a table for the budget.
@@ -109,6 +110,8 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
     let mut stages = Vec::new();
     for (core, (inbox, boxes)) in inboxes.into_iter().zip(outboxes).enumerate() {
         let region = session_cores.iter().position(|with| *with as usize == core);
+        let worker = worker_cores.iter().position(|with| *with as usize == core);
+        let own_home = worker.filter(|worker| *worker < homes).map_or(NO_HOME, |home| home as u16);
         let sessions = region.map(|region| {
             let mut chunks = parts.memory.chunks_of(RegionId(region as u32));
             let count = chunks.len() as u32;
@@ -125,7 +128,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                     parts.measures_latency,
                 ),
                 propagation: Propagation::new(
-                    Arc::clone(&shared),
+                    (Arc::clone(&shared), own_home),
                     Arc::clone(&nodes),
                     Arc::clone(&parts.memory),
                     marks,
@@ -135,7 +138,6 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
                 ),
             }
         });
-        let worker = worker_cores.iter().position(|with| *with as usize == core);
         let validation = worker.map(|worker| {
             let of_worker = elastic
                 .iter()

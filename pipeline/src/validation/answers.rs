@@ -13,32 +13,47 @@ use crate::message::{Ack, Message, SessionId};
 use crate::producer::{BOUND, Producer, TOUCHED};
 
 impl Validation {
-    /// Publishes the tails of documents that grew, and marks them for their agents.
+    /// Publishes the tails of documents that grew, and marks them for their agents: in one step where only
+    /// this core's own reads them.
     pub(super) fn publish_tails(&mut self, boxes: &mut Mailboxes) {
         if self.grew.is_empty() {
             return;
         }
-        let shared = &*self.registry.shared;
-        let documents = &*self.registry.documents;
-        for &place in &self.grew {
-            let document = &documents[place as usize];
+        let own = 1 << self.core;
+        let registry = &mut self.registry;
+        let guests = registry.guests();
+        let (shared, at_home) = (&*registry.shared, registry.shared.at_home(registry.worker));
+        let documents = &mut *registry.documents;
+        let mut elsewhere = 0;
+        for at in 0..self.grew.len() {
+            let place = self.grew[at];
+            let document = &mut documents[place as usize];
             let has_ended = document.flags & DROPPED != 0;
-            let shared = shared.get(document.slot);
+            document.flags &= !GREW;
+            let shared = match at_home.get((place as usize).wrapping_sub(guests)) {
+                Some(shared) => shared,
+                None => shared.get(document.slot),
+            };
             shared.publish(document.nodes, document.appended, has_ended);
+            if document.readers & own != 0 {
+                self.own_marks.push(document.slot);
+            }
+            // Who is read here alone needs no bitmap, and no fence.
+            if document.readers & !own != 0 {
+                self.grew[elsewhere] = place;
+                elsewhere += 1;
+            }
+        }
+        self.grew.truncate(elsewhere);
+        if self.grew.is_empty() {
+            return;
         }
         // Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.
         fence(Ordering::SeqCst);
         let mut woken = 0_u64;
-        let own = 1 << self.core;
-        let documents = &mut *self.registry.documents;
         for &place in &self.grew {
-            let document = &mut documents[place as usize];
-            document.flags &= !GREW;
-            let (slot, mut readers) = (document.slot, document.readers);
-            if readers & own != 0 {
-                self.own_marks.push(slot);
-                readers &= !own;
-            }
+            let document = &self.registry.documents[place as usize];
+            let (slot, mut readers) = (document.slot, document.readers & !own);
             while readers != 0 {
                 let core = readers.trailing_zeros() as usize;
                 readers &= readers - 1;

@@ -246,6 +246,24 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "if false {",
     },
     Mutant {
+        fault: "one step: of several who read a document on a core the first alone is told that it grew",
+        file: "pipeline/src/subscription.rs",
+        text: "        self.next_of_document == NO_SUBSCRIPTION\n            && self.next_ready == NOT_READY\n",
+        replacement: "        self.next_ready == NOT_READY\n",
+    },
+    Mutant {
+        fault: "one step: who reads elsewhere is not told of a document that is read on its own core, too",
+        file: "pipeline/src/validation/answers.rs",
+        text: "if document.readers & !own != 0 {",
+        replacement: "if document.readers & own == 0 {",
+    },
+    Mutant {
+        fault: "one step: a run of nodes is taken for the one where the window begins",
+        file: "pipeline/src/retirement.rs",
+        text: "if start != document.window_place() {",
+        replacement: "if false {",
+    },
+    Mutant {
         fault: "overload: what is missed next forgets what was missed before",
         file: "pipeline/src/propagation/overload.rs",
         text: "        if slow.missed_from == slow.missed_to {\n            slow.missed_from = from;\n        }\n",
