@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use deltaworks_image::DocumentId;
 use deltaworks_pipeline::message::{OpenRequest, SessionId};
 use deltaworks_pipeline::port::ControlAction;
 use deltaworks_pipeline::stages::{CoreStages, Counts, LiveBytes, StageClock};
@@ -156,8 +157,8 @@ pub struct Outcome {
     pub live: LiveBytes,
     /// Batches written.
     pub batches: u64,
-    /// The slot of each document that its sessions use.
-    pub slots: Vec<u32>,
+    /// By which id each document that its sessions use is known.
+    pub ids: Vec<DocumentId>,
     /// Documents that it owns.
     pub documents: u64,
     /// How far the other core was, before and behind; 0 of one that only answers.
@@ -314,7 +315,7 @@ impl Core {
             counts: self.stages.counts(),
             live,
             batches: self.generator.batches(),
-            slots: self.subscriber.slots().to_vec(),
+            ids: self.subscriber.ids().to_vec(),
             documents: u64::from(self.stages.document_count()),
             distance_ns: (0.0, 0.0),
             times,

@@ -26,17 +26,11 @@ const HEAD_BYTES: usize = 64;
 
 const _: () = assert!(HEADER_BYTES + 2 + crate::payload::BYTES_MIN >= HEAD_BYTES);
 
-/// Stands in [`Writer::last`] for a batch that was made to fail.
+/// Stands with a document's last payload for a batch that was made to fail.
 const FAILED: u32 = 1 << 31;
 
-/// What the generator knows of a document: its own last batch.
-#[derive(Clone, Copy, Debug, Default)]
-struct Writer {
-    number: u32,
-    last: u32,
-}
-
-/// One word for each document, in huge pages where there are many.
+/// One word for each document, in huge pages where there are many: the number of its last batch, and in the
+/// upper half the first payload of that.
 #[derive(Debug)]
 struct Writers(ZeroedArray<u64>);
 
@@ -45,15 +39,19 @@ impl Writers {
         Self(ZeroedArray::new(documents as usize))
     }
 
+    /// A new batch of `document`; its number.
     #[inline(always)]
-    fn get(&self, document: u32) -> Writer {
-        let word = self.0[document as usize];
-        Writer { number: word as u32, last: (word >> 32) as u32 }
+    fn next(&mut self, document: u32, last: u32) -> u32 {
+        let word = &mut self.0[document as usize];
+        let number = *word as u32 + 1;
+        *word = u64::from(last) << 32 | u64::from(number);
+        number
     }
 
-    #[inline(always)]
-    fn set(&mut self, document: u32, Writer { number, last }: Writer) {
-        self.0[document as usize] = u64::from(last) << 32 | u64::from(number);
+    /// Number and payload of the last batch of `document`; `None` if there was none.
+    fn last(&self, document: u32) -> Option<(u32, u32)> {
+        let word = self.0[document as usize];
+        (word as u32 > 0).then_some((word as u32, (word >> 32) as u32))
     }
 }
 
@@ -69,19 +67,11 @@ impl Clone for Writers {
 #[derive(Clone, Debug)]
 pub struct Generator {
     script: Script,
-    payloads: Arc<Payloads>,
     writers: Writers,
     /// Empty if the writers stay near.
     ahead: Vec<Line>,
     turn: usize,
-    /// The beginning of every image, without number, handle and checksum: header and table, zeros where
-    /// those are shorter.
-    head: [u8; HEAD_BYTES],
-    /// What of the table lies behind it.
-    table: Vec<u8>,
-    front_bytes: usize,
-    checksums: Checksums,
-    image_bytes: usize,
+    stencil: Stencil,
     /// An image that was cut off, and how much of it is written.
     cut: Vec<u8>,
     written: usize,
@@ -109,17 +99,13 @@ impl Generator {
         let table = front.split_off(HEAD_BYTES);
         let mut head = [0; HEAD_BYTES];
         head.copy_from_slice(&front);
+        let shape = Shape { image_bytes, front_bytes, run_bytes: batch * delta_bytes };
         Self {
             script,
-            payloads,
             writers,
             ahead,
             turn: 0,
-            head,
-            table,
-            front_bytes,
-            checksums,
-            image_bytes,
+            stencil: Stencil { head, table, shape, payloads, checksums },
             cut: Vec::new(),
             written: 0,
             batches: 0,
@@ -129,7 +115,7 @@ impl Generator {
 
     /// Bytes of each image.
     pub fn image_bytes(&self) -> usize {
-        self.image_bytes
+        self.stencil.shape.image_bytes
     }
 
     /// Batches begun.
@@ -154,22 +140,35 @@ impl Generator {
     pub fn fill(&mut self, room: &mut [u8]) -> usize {
         let mut at = self.go_on(room);
         if !self.is_cut() {
-            for image in room[at..].chunks_exact_mut(self.image_bytes) {
-                let line = self.next_line();
-                self.write(image, line);
-                at += image.len();
-            }
+            let room = &mut room[at..];
+            at += match (self.ahead.is_empty(), self.stencil.shape) {
+                // The same with all lengths known, so that nothing is asked of them image by image.
+                (true, USUAL) => self.fill_whole(room, true, USUAL),
+                (is_near, shape) => self.fill_whole(room, is_near, shape),
+            };
         }
         if at == 0 && !room.is_empty() {
             let mut image = std::mem::take(&mut self.cut);
-            image.resize(self.image_bytes, 0);
-            let line = self.next_line();
-            self.write(&mut image, line);
+            image.resize(self.stencil.shape.image_bytes, 0);
+            let line = self.next_line(self.ahead.is_empty());
+            self.write(&mut image, line, self.stencil.shape);
             (self.cut, self.written) = (image, 0);
             at = self.go_on(room);
         }
         self.bytes += at as u64;
         at
+    }
+
+    /// Writes whole images; returns the bytes of all.
+    #[inline(always)]
+    fn fill_whole(&mut self, room: &mut [u8], is_near: bool, shape: Shape) -> usize {
+        let mut bytes = 0;
+        for image in room.chunks_exact_mut(shape.image_bytes) {
+            let line = self.next_line(is_near);
+            self.write(image, line, shape);
+            bytes += shape.image_bytes;
+        }
+        bytes
     }
 
     /// Writes what is left of a cut image; returns how much.
@@ -188,58 +187,101 @@ impl Generator {
     }
 
     #[inline(always)]
-    fn next_line(&mut self) -> Line {
+    fn next_line(&mut self, is_near: bool) -> Line {
         self.batches += 1;
         let later = self.script.next_line();
-        if self.ahead.is_empty() {
+        if is_near {
             return later;
         }
         prefetch_entry(&self.writers.0, later.document as usize);
-        self.payloads.prefetch(later.payload);
+        self.stencil.payloads.prefetch(later.payload);
         let line = std::mem::replace(&mut self.ahead[self.turn], later);
         self.turn = (self.turn + 1) % AHEAD;
         line
     }
 
     #[inline(always)]
-    fn write(&mut self, image: &mut [u8], line: Line) {
-        let mut writer = self.writers.get(line.document);
-        if line.wish != Wish::Resend || writer.number == 0 {
-            let fails = if line.wish == Wish::Failing { FAILED } else { 0 };
-            writer = Writer { number: writer.number + 1, last: line.payload | fails };
-            self.writers.set(line.document, writer);
+    fn write(&mut self, image: &mut [u8], line: Line, shape: Shape) {
+        if line.wish != Wish::Fresh {
+            return self.write_rare(image, line);
         }
-        let (number, last) = (writer.number, writer.last);
+        let number = self.writers.next(line.document, line.payload);
+        self.stencil.write(image, shape, line.document, number, line.payload);
+    }
+
+    /// A batch that is made to fail, or the document's last one once more.
+    #[cold]
+    fn write_rare(&mut self, image: &mut [u8], line: Line) {
+        let fails = if line.wish == Wish::Failing { FAILED } else { 0 };
+        let before = self.writers.last(line.document).filter(|_| line.wish == Wish::Resend);
+        let (number, last) = before.unwrap_or_else(|| {
+            let last = line.payload | fails;
+            (self.writers.next(line.document, last), last)
+        });
+        let shape = self.stencil.shape;
+        self.stencil.write(image, shape, line.document, number, last & !FAILED);
+        if last & FAILED != 0 {
+            self.stencil.fail(image);
+        }
+    }
+}
+
+/// How long an image is, and what it is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    image_bytes: usize,
+    /// Header and table.
+    front_bytes: usize,
+    /// All payloads.
+    run_bytes: usize,
+}
+
+/// The shape of single deltas of 46 bytes, of which most figures are told.
+const USUAL: Shape = Shape { image_bytes: 104, front_bytes: HEADER_BYTES + 2, run_bytes: 46 };
+
+/// What all images have in common, and what the others are made from.
+#[derive(Clone, Debug)]
+struct Stencil {
+    /// The beginning of every image, without number, handle and checksum: header and table, zeros where
+    /// those are shorter.
+    head: [u8; HEAD_BYTES],
+    /// What of the table lies behind it.
+    table: Vec<u8>,
+    shape: Shape,
+    payloads: Arc<Payloads>,
+    checksums: Checksums,
+}
+
+impl Stencil {
+    /// Writes batch `number` of `document`, whose first payload is `first`.
+    #[inline(always)]
+    fn write(&self, image: &mut [u8], shape: Shape, document: u32, number: u32, first: u32) {
+        let Some(image) = image.get_mut(..shape.image_bytes) else { return };
         // Padding, if there is any; the payload's end comes over the rest.
         if let Some(end) = image.last_chunk_mut::<8>() {
             *end = [0; 8];
         }
         if let Some(head) = image.first_chunk_mut::<HEAD_BYTES>() {
             *head = self.head;
-            head[DOCUMENT..DOCUMENT + 4].copy_from_slice(&line.document.to_le_bytes());
+            head[DOCUMENT..DOCUMENT + 4].copy_from_slice(&document.to_le_bytes());
             head[PRODUCER_SEQUENCE..PRODUCER_SEQUENCE + 4].copy_from_slice(&number.to_le_bytes());
+            let crc = self.checksums.of(first, number);
+            head[PAYLOAD_CRC..COUNT].copy_from_slice(&crc.to_le_bytes());
         }
-        if !self.table.is_empty() {
-            copy(&mut image[HEAD_BYTES..self.front_bytes], &self.table);
+        if shape.front_bytes > HEAD_BYTES {
+            copy(&mut image[HEAD_BYTES..shape.front_bytes], &self.table);
         }
         // Over the zeros behind a short table.
-        let payload = self.payloads.run(last & !FAILED);
-        let body = &mut image[self.front_bytes..];
-        copy(&mut body[..payload.len()], payload);
-        let crc = if last & FAILED == 0 {
-            self.checksums.of(last, number)
-        } else {
-            fail(image, self.front_bytes + payload.len() - 1)
-        };
+        let payload = self.payloads.run_of(first, shape.run_bytes);
+        copy(&mut image[shape.front_bytes..][..shape.run_bytes], payload);
+    }
+
+    /// Makes an image's last payload fail at its last byte.
+    fn fail(&self, image: &mut [u8]) {
+        image[self.shape.front_bytes + self.shape.run_bytes - 1] = FAILING_BYTE;
+        let crc = crc32c(&image[COUNT..]);
         image[PAYLOAD_CRC..COUNT].copy_from_slice(&crc.to_le_bytes());
     }
-}
-
-/// Makes an image's last payload fail at byte `end`, its last one; its checksum.
-#[cold]
-fn fail(image: &mut [u8], end: usize) -> u32 {
-    image[end] = FAILING_BYTE;
-    crc32c(&image[COUNT..])
 }
 
 /// Copies by blocks of 16 bytes, the last of which may overlap the one before: short runs of any
@@ -303,8 +345,17 @@ impl Checksums {
 
     #[inline]
     fn of(&self, run: u32, number: u32) -> u32 {
-        let bytes = number.to_le_bytes().into_iter().zip(&self.of_number);
-        bytes.fold(self.of_run[run as usize], |crc, (byte, of)| crc ^ of[byte as usize])
+        let [low, high, ..] = number.to_le_bytes();
+        let [of_low, of_high, ..] = &self.of_number;
+        let crc = self.of_run[run as usize] ^ of_low[low as usize] ^ of_high[high as usize];
+        // Few documents have so many batches.
+        if number >> 16 == 0 { crc } else { self.of_upper(number) ^ crc }
+    }
+
+    #[inline(never)]
+    fn of_upper(&self, number: u32) -> u32 {
+        let [.., low, high] = number.to_le_bytes();
+        self.of_number[2][low as usize] ^ self.of_number[3][high as usize]
     }
 }
 

@@ -5,7 +5,7 @@
 //! the generator's seed. It is measured software's neighbour, so what it costs itself is told.
 //!
 //! ```text
-//! script ─▶ generator ─▶ [chunk tail] ─▶ stages ─▶ subscriber: hash, order ─▶ verdict
+//! script ─▶ generator ─▶ [chunk tail] ─▶ stages ─▶ subscriber: checksums, order ─▶ verdict
 //!    └────────────── the same seed again, afterwards ─▶ account ───────────────┘
 //! ```
 #![forbid(unsafe_code)]

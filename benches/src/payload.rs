@@ -126,8 +126,13 @@ impl Payloads {
     /// The payloads of a batch that begins with number `first`, back to back.
     #[inline]
     pub fn run(&self, first: u32) -> &[u8] {
-        let at = first as usize * self.delta_bytes;
-        &self.bytes[at..at + self.batch * self.delta_bytes]
+        self.run_of(first, self.batch * self.delta_bytes)
+    }
+
+    /// The same, of which the caller knows that all of them have `run_bytes`.
+    #[inline(always)]
+    pub fn run_of(&self, first: u32, run_bytes: usize) -> &[u8] {
+        &self.bytes[first as usize * self.delta_bytes..][..run_bytes]
     }
 }
 

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use deltaworks_image::DocumentId;
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
@@ -111,7 +112,7 @@ pub struct StageNs {
     pub validation: f64,
     /// Marks, subscriptions, gathering.
     pub propagation: f64,
-    /// The subscribers' reading and hashing.
+    /// The subscribers' reading and comparing.
     pub subscriber: f64,
     /// Retirement, credit, idle turns.
     pub rest: f64,
@@ -309,7 +310,8 @@ pub fn run(options: &Options) -> Result<Report, String> {
         // Planted at one core only: the others' sums must not hide it.
         let plant = options.plant.filter(|_| core == 0);
         let writes = writer.unwrap_or(NOBODY);
-        let mut subscriber = Subscriber::new(writes, used, homes.len(), per_worker, batch, plant);
+        let mut subscriber =
+            Subscriber::new(writes, used, homes.len(), per_worker, &payloads, plant);
         if !options.no_latency {
             subscriber.measure_latency();
         }
@@ -345,9 +347,10 @@ pub fn run(options: &Options) -> Result<Report, String> {
     }
     let outcomes: Vec<Outcome> =
         threads.into_iter().map(|thread| thread.join().expect("a core panicked")).collect();
-    let accounts = outcomes.iter().enumerate().map(|(core, outcome)| {
-        Account::of(script(core), outcome.batches, &payloads, &outcome.slots)
-    });
+    let accounts = outcomes
+        .iter()
+        .enumerate()
+        .map(|(core, outcome)| Account::of(script(core), outcome.batches, &payloads, &outcome.ids));
     let account = accounts.fold(Account::default(), Account::and);
     let mut report = report(options, &outcomes, account, &homes);
     report.generator_alone_ns = generator_alone_ns;
@@ -476,12 +479,12 @@ pub fn stage_ns(times: &StageTimes, deltas: f64) -> StageNs {
 /// Images that other cores than the writer's own have validated cannot be told from counts of one
 /// side; documents are drawn evenly, so the share of slots with another home stands for it.
 fn crossing_share(outcomes: &[Outcome], homes: &[usize]) -> f64 {
-    let all: usize = outcomes.iter().map(|it| it.slots.len()).sum();
+    let all: usize = outcomes.iter().map(|it| it.ids.len()).sum();
     let crossing = |(core, outcome): (usize, &Outcome)| {
-        let elsewhere = |slot: &&u32| {
-            homes.get(deltaworks_pipeline::document::home(**slot)).is_none_or(|home| *home != core)
+        let elsewhere = |id: &&DocumentId| {
+            homes.get(deltaworks_pipeline::document::home(id.slot)).is_none_or(|home| *home != core)
         };
-        outcome.slots.iter().filter(elsewhere).count()
+        outcome.ids.iter().filter(elsewhere).count()
     };
     outcomes.iter().enumerate().map(crossing).sum::<usize>() as f64 / all.max(1) as f64
 }

@@ -10,6 +10,12 @@ use crate::cpu_time;
 pub enum Plant {
     /// One payload byte of one image is another when the subscriber reads it.
     PayloadByte,
+    /// One bit of one image's time is another: its owner's fields are read by nobody but their checksum.
+    HeaderBit,
+    /// Two images of different documents have each other's bytes, and the checksums of these.
+    Bodies,
+    /// One image comes twice.
+    Doubled,
     /// Two images of one document come in the wrong order.
     Swap,
     /// One image does not come.

@@ -93,13 +93,19 @@ impl Script {
         } else {
             self.draws[self.lines as usize % DRAWS]
         };
-        let wish = match self.lines % RARE {
-            511 if self.has_failing => Wish::Failing,
-            1023 if self.has_resends => Wish::Resend,
-            _ => Wish::Fresh,
-        };
         self.lines += 1;
+        let wish = if self.lines.is_multiple_of(RARE / 2) { self.rare_wish() } else { Wish::Fresh };
         Line { document, payload: random as u32 & (self.payloads - 1), wish }
+    }
+
+    /// What the line of number `lines`, a multiple of half of [`RARE`], is meant to be.
+    #[cold]
+    fn rare_wish(&self) -> Wish {
+        match self.lines.is_multiple_of(RARE) {
+            true if self.has_resends => Wish::Resend,
+            false if self.has_failing => Wish::Failing,
+            _ => Wish::Fresh,
+        }
     }
 }
 

@@ -1,13 +1,18 @@
 //! The subscribers and writers of one core, as the stages see them: a port that reads everything.
 //!
-//! It takes each image as it is offered, hashes every byte behind its header in place, and holds each
-//! document's next sequence, as a client does that wants no gap. It has no socket: what a
-//! `send` costs the kernel is not in here.
+//! It takes each image as it is offered, compares its first word with that of the script's images and both
+//! of its checksums with its bytes, as a client does, and holds each document's next sequence, as a client
+//! does that wants no gap. So every bit of every image is asked for, and which image it is goes into the
+//! account by document, sequence and checksum. It has no socket: what a `send` costs the kernel is not in here.
 
 use std::time::Instant;
 
-use deltaworks_image::header::HEADER_BYTES;
-use deltaworks_image::{Image, PRELUDE_BYTES};
+use deltaworks_image::builder::image_bytes;
+use deltaworks_image::crc::are_right;
+use deltaworks_image::header::{
+    COUNT, DOCUMENT, FIRST_SEQUENCE, HEADER_BYTES, PAYLOAD_CRC, TIME_US,
+};
+use deltaworks_image::{DocumentId, Image, Kind, Prelude};
 use deltaworks_pipeline::document::{home, index};
 use deltaworks_pipeline::message::{
     Ack, BatchRefusal, CloseReason, Missed, OpenRefusal, OpenRequest, Opened, Refusal, SessionId,
@@ -18,13 +23,17 @@ use deltaworks_runtime::prefetch::prefetch_entry;
 use deltaworks_runtime::zeroed::ZeroedArray;
 
 use crate::hash;
+use crate::payload::Payloads;
 use crate::plant::{PLANTED_IMAGE, Plant};
-
-/// One image in so many has both of its checksums compared.
-const CHECKED: u64 = 256;
 
 /// Parts between the one that is read and the one whose document's line is asked for.
 const AHEAD: usize = 4;
+
+// Both are read as one word.
+const _: () = assert!(COUNT == PAYLOAD_CRC + 4);
+
+/// Bytes of the images of which most figures are told: of one delta of 46 bytes.
+const USUAL_BYTES: usize = 104;
 
 /// Documents whose sequences stay in a near cache, so that nothing is asked for.
 const NEAR: usize = 1 << 15;
@@ -36,7 +45,7 @@ pub struct Heard {
     pub images: u64,
     /// Deltas in them.
     pub deltas: u64,
-    /// The sum of the images' hashes.
+    /// The sum of the images' numbers.
     pub hash: u64,
     /// Batches refused, by the place that fails.
     pub refused: u64,
@@ -56,9 +65,12 @@ pub struct Subscriber {
     /// By home worker and place: the low half of the last sequence; 0 before the first.
     last: ZeroedArray<u32>,
     per_worker: usize,
+    /// The first word of every image, and its bytes.
+    prelude: u64,
+    image_bytes: usize,
     opened: u32,
     /// By handle of the writing session.
-    slots: Vec<u32>,
+    documents: Vec<DocumentId>,
     writer: SessionId,
     batch: u32,
     plant: Option<Plant>,
@@ -80,24 +92,29 @@ pub struct ReadingClock {
 }
 
 impl Subscriber {
-    /// The port of a core whose writers use session `writer` for `documents` documents, where each
-    /// of `workers` workers owns `per_worker` documents at most.
+    /// The port of a core whose writers use session `writer` for `documents` documents and write `payloads`,
+    /// where each of `workers` workers owns `per_worker` documents at most.
     pub fn new(
         writer: SessionId,
         documents: u32,
         workers: usize,
         per_worker: usize,
-        batch: u32,
+        payloads: &Payloads,
         plant: Option<Plant>,
     ) -> Self {
+        let (batch, payload_bytes) = (payloads.batch(), payloads.batch() * payloads.delta_bytes());
+        let unpadded = HEADER_BYTES + 2 * batch + payload_bytes;
+        let prelude = Prelude::for_unpadded(Kind::Batch, unpadded as u32);
         Self {
             heard: Heard::default(),
             last: ZeroedArray::new(per_worker * workers),
             per_worker,
+            prelude: u64::from_le_bytes(prelude.to_bytes()),
+            image_bytes: image_bytes(batch, payload_bytes),
             opened: 0,
-            slots: vec![u32::MAX; documents as usize],
+            documents: vec![DocumentId { slot: u32::MAX, generation: 0 }; documents as usize],
             writer,
-            batch,
+            batch: batch as u32,
             plant,
             held: None,
             clock: ReadingClock::default(),
@@ -120,9 +137,9 @@ impl Subscriber {
         self.opened
     }
 
-    /// The slot of each document.
-    pub fn slots(&self) -> &[u32] {
-        &self.slots
+    /// By which id each document is known, by its number.
+    pub fn ids(&self) -> &[DocumentId] {
+        &self.documents
     }
 
     /// The clock of reading.
@@ -144,34 +161,34 @@ impl Subscriber {
 
     /// Reads the images of a part.
     #[inline(always)]
-    fn take_part(&mut self, mut part: &[u8], heard: &mut Heard) {
-        while let Some((image, rest)) = split_image(part) {
+    fn take_part(&mut self, mut part: &[u8], image_bytes: usize, heard: &mut Heard) {
+        while let Some((image, rest)) = part.split_at_checked(image_bytes) {
             self.read(image, heard);
             part = rest;
         }
         heard.faults += u64::from(!part.is_empty());
     }
 
+    /// Reads an image. What is none of the script's, or has another bit than its checksums say, is a fault.
     #[inline(always)]
     fn read(&mut self, bytes: &[u8], heard: &mut Heard) {
-        if heard.images.is_multiple_of(CHECKED) {
-            heard.faults += faults_of(bytes);
-        }
-        let Some(image) = Image::checked_before(bytes) else {
-            heard.faults += 1;
-            return;
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return fault(heard);
         };
-        let (slot, first, count) = (image.document().slot, image.first_sequence(), image.count());
-        let place = self.place_of(slot);
-        match self.last.get_mut(place) {
-            Some(last) => {
-                heard.faults += u64::from(last.wrapping_add(1) != first as u32);
-                *last = last.wrapping_add(count);
-            }
-            None => heard.faults += 1,
+        let word = |at| u64::from_le_bytes(*header[at..].first_chunk().unwrap_or(&[0; 8]));
+        if word(0) != self.prelude || !are_right(header, body) {
+            return fault(heard);
         }
-        let hash = hash::image(slot, first, count, &bytes[HEADER_BYTES..]);
-        heard.hash = heard.hash.wrapping_add(hash);
+        let (document, first) = (DocumentId::from_bits(word(DOCUMENT)), word(FIRST_SEQUENCE));
+        // Checksum and count, neighbours in one word.
+        let (payload_crc, count) = (word(PAYLOAD_CRC) as u32, (word(PAYLOAD_CRC) >> 32) as u32);
+        let place = self.place_of(document.slot);
+        let Some(last) = self.last.get_mut(place) else { return fault(heard) };
+        if last.wrapping_add(1) != first as u32 {
+            heard.faults += 1;
+        }
+        *last = last.wrapping_add(count);
+        heard.hash = heard.hash.wrapping_add(hash::image(document, first, payload_crc));
         heard.images += 1;
         heard.deltas += u64::from(count);
     }
@@ -185,7 +202,7 @@ impl Subscriber {
     /// As [`Self::take_part`], with a fault at one image.
     #[cold]
     fn take_planted(&mut self, mut part: &[u8]) {
-        while let Some((image, rest)) = split_image(part) {
+        while let Some((image, rest)) = part.split_at_checked(self.image_bytes) {
             self.read_planted(image);
             part = rest;
         }
@@ -193,13 +210,32 @@ impl Subscriber {
     }
 
     fn read_planted(&mut self, bytes: &[u8]) {
-        if let Some(held) = &self.held {
-            let of = |image| Image::checked_before(image).map(|image| image.document());
-            let is_next = of(held) == of(bytes);
-            self.read_one(bytes);
-            if is_next {
-                self.plant = None;
-                self.finish();
+        let of = |image| Image::checked_before(image).map(|image| image.document());
+        if let Some(held) = self.held.take() {
+            let is_same = of(&held) == of(bytes);
+            match self.plant {
+                Some(Plant::Bodies) if !is_same => {
+                    // Each with the other's bytes from the payload's checksum on: both are right.
+                    let swap = |one: &[u8], other: &[u8]| {
+                        [&one[..PAYLOAD_CRC], &other[PAYLOAD_CRC..]].concat()
+                    };
+                    let (one, other) = (swap(&held, bytes), swap(bytes, &held));
+                    self.plant = None;
+                    self.read_one(&one);
+                    self.read_one(&other);
+                }
+                Some(Plant::Bodies) => {
+                    self.read_one(&held);
+                    self.held = Some(bytes.to_vec());
+                }
+                _ => {
+                    self.read_one(bytes);
+                    self.held = Some(held);
+                    if is_same {
+                        self.plant = None;
+                        self.finish();
+                    }
+                }
             }
             return;
         }
@@ -214,9 +250,17 @@ impl Subscriber {
                 copy[first - bytes.as_ptr() as usize] ^= 0x20;
                 self.read_one(&copy);
             }
-            Some(Plant::Swap) => {
+            Some(Plant::HeaderBit) => {
+                copy[TIME_US] ^= 1;
+                self.read_one(&copy);
+            }
+            Some(Plant::Swap | Plant::Bodies) => {
                 self.held = Some(copy);
                 return;
+            }
+            Some(Plant::Doubled) => {
+                self.read_one(bytes);
+                self.read_one(bytes);
             }
             Some(Plant::Missing) => {}
             Some(Plant::SkipValidation | Plant::DocumentsStay) | None => {
@@ -239,13 +283,22 @@ impl Subscriber {
         if self.plant.is_some() || self.last.len() > NEAR {
             self.take_slowly(parts);
         } else {
-            let mut heard = self.heard;
-            for part in parts {
-                self.take_part(part, &mut heard);
+            match self.image_bytes {
+                // The same, with a length that is known.
+                USUAL_BYTES => self.take_near(parts, USUAL_BYTES),
+                image_bytes => self.take_near(parts, image_bytes),
             }
-            self.heard = heard;
         }
         Sent { half_bytes: half.len(), parts_bytes, blocked: false }
+    }
+
+    #[inline(always)]
+    fn take_near(&mut self, parts: &[&[u8]], image_bytes: usize) {
+        let mut heard = self.heard;
+        for part in parts {
+            self.take_part(part, image_bytes, &mut heard);
+        }
+        self.heard = heard;
     }
 
     /// The same with a fault at one image, or with a line for each document that is asked for in time.
@@ -261,17 +314,17 @@ impl Subscriber {
                 self.take_planted(part);
                 heard = self.heard;
             } else {
-                self.take_part(part, &mut heard);
+                self.take_part(part, self.image_bytes, &mut heard);
             }
         }
         self.heard = heard;
     }
 }
 
-/// Compares both checksums of an image, as a client does of every one.
 #[cold]
-fn faults_of(bytes: &[u8]) -> u64 {
-    u64::from(Image::checked_before(bytes).is_none_or(|image| image.verify().is_err()))
+#[inline(never)]
+fn fault(heard: &mut Heard) {
+    heard.faults += 1;
 }
 
 impl SessionPort for Subscriber {
@@ -284,7 +337,8 @@ impl SessionPort for Subscriber {
         if opened.session == self.writer {
             // Handles are numbered in the order of the opens, as documents are.
             self.heard.faults += u64::from(opened.handle != opened.request);
-            self.slots[opened.request as usize] = opened.slot;
+            self.documents[opened.request as usize] =
+                DocumentId { slot: opened.slot, generation: opened.generation };
         }
     }
     fn open_refused(&mut self, _: SessionId, _: u32, _: OpenRefusal) {
@@ -362,33 +416,136 @@ fn request_of(request: u32, name: &std::sync::Arc<str>, write: bool) -> OpenRequ
     }
 }
 
-/// The first image of a part, and what lies behind it; `None` if it is not whole, or shorter than a prelude.
-#[inline(always)]
-fn split_image(part: &[u8]) -> Option<(&[u8], &[u8])> {
-    let prelude = part.first_chunk::<PRELUDE_BYTES>()?;
-    let length = u32::from_le_bytes([prelude[0], prelude[1], prelude[2], prelude[3]]) as usize;
-    if length < PRELUDE_BYTES {
-        return None;
-    }
-    part.split_at_checked(length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Account;
+    use crate::generator::Generator;
+    use crate::script::{Law, Script};
+    use deltaworks_image::{PRELUDE_BYTES, Stamp, stamp};
+    use std::sync::Arc;
 
-    /// What is no image ends the reading of its part, and is one fault: with a plant, without one, and with
-    /// more documents than a near cache holds.
+    const IDS: [DocumentId; 2] =
+        [DocumentId { slot: 1, generation: 7 }, DocumentId { slot: 3, generation: 8 }];
+    const BATCHES: u64 = 12;
+
+    fn script() -> Script {
+        Script::new(3, Law::Uniform, IDS.len() as u32, crate::payload::PAYLOADS)
+    }
+
+    /// Images as an owner has stamped them, by document and in order, and their account.
+    fn images(payloads: &Arc<Payloads>) -> (Vec<Vec<u8>>, Account) {
+        let mut generator = Generator::new(script(), payloads.clone(), IDS.len() as u32);
+        let mut bytes = vec![0; generator.image_bytes() * BATCHES as usize];
+        assert_eq!(generator.fill(&mut bytes), bytes.len());
+        let mut sequences = [1; IDS.len()];
+        let mut images: Vec<Vec<u8>> =
+            bytes.chunks_exact(generator.image_bytes()).map(<[u8]>::to_vec).collect();
+        for (time_us, image) in images.iter_mut().enumerate() {
+            let handle = Image::parse(image).expect("an image").handle() as usize;
+            let (document, first_sequence) = (IDS[handle], sequences[handle]);
+            sequences[handle] += payloads.batch() as u64;
+            let time_us = time_us as u64;
+            stamp(image, Stamp { document, first_sequence, time_us, origin: 1 });
+        }
+        images.sort_by_key(|it| Image::checked_before(it).map(|it| it.document()));
+        (images, Account::of(script(), BATCHES, payloads, &IDS))
+    }
+
+    /// Whether the account is that of a subscriber that reads `images`, where all documents are near or far.
+    fn is_right(payloads: &Payloads, images: &[Vec<u8>], account: &Account) -> bool {
+        let hear = |per_worker| {
+            let mut subscriber = Subscriber::new(SessionId(0), 2, 1, per_worker, payloads, None);
+            let (one, other) = images.split_at(images.len() / 2);
+            let parts = [one.concat(), other.concat()];
+            subscriber.send(SessionId(0), &[], &[&parts[0], &parts[1]]);
+            subscriber.heard()
+        };
+        let (near, far) = (hear(8), hear(NEAR + 1));
+        assert_eq!(near, far);
+        near.faults == 0
+            && near.hash == account.hash
+            && near.images == account.accepted_batches
+            && near.deltas == account.accepted_deltas
+    }
+
     #[test]
-    fn a_message_that_is_shorter_than_its_prelude_is_a_fault() {
+    fn a_bit_an_image_an_order_or_a_document_that_is_another_is_seen() {
+        for batch in [1, 32] {
+            let payloads = Arc::new(Payloads::new(46, batch).expect("a length that can be made"));
+            let (sound, account) = images(&payloads);
+            assert!(is_right(&payloads, &sound, &account));
+            let first = sound.partition_point(|it| it[DOCUMENT] == sound[0][DOCUMENT]);
+            assert!(first > 2 && sound.len() - first > 2, "both documents have some");
+            let is_seen = |images: &[Vec<u8>]| !is_right(&payloads, images, &account);
+            let mut images = sound.clone();
+            // All bits of a short image, one of each byte of a long one.
+            for bit in (0..sound[0].len() * 8).step_by(if batch == 1 { 1 } else { 9 }) {
+                images[4][bit / 8] ^= 1 << (bit % 8);
+                assert!(is_seen(&images), "bit {bit} of batches of {batch}");
+                images[4][bit / 8] ^= 1 << (bit % 8);
+            }
+            for place in 0..sound.len() {
+                let mut images = sound.clone();
+                let image = images.remove(place);
+                assert!(is_seen(&images), "image {place} is lost");
+                images.insert(place, image.clone());
+                images.insert(place, image);
+                assert!(is_seen(&images), "image {place} comes twice");
+                for other in 0..place {
+                    let mut images = sound.clone();
+                    images.swap(place, other);
+                    // Between documents there is no order.
+                    let told = |it: &Vec<u8>| {
+                        let image = Image::checked_before(it)?;
+                        Some((image.document(), image.first_sequence()))
+                    };
+                    let of = |document| {
+                        images.iter().filter_map(told).filter(move |it| it.0 == document)
+                    };
+                    let is_ordered = IDS.iter().all(|id| of(*id).is_sorted());
+                    assert_eq!(is_seen(&images), !is_ordered, "{other} and {place} change places");
+                    // What the writers have said, with the checksum of that, in each other's place.
+                    let mut images = sound.clone();
+                    let (low, high) = images.split_at_mut(place);
+                    low[other][PAYLOAD_CRC..].swap_with_slice(&mut high[0][PAYLOAD_CRC..]);
+                    assert!(is_seen(&images), "{other} and {place} have changed bodies");
+                }
+            }
+            // An owner that stamps well what is not so.
+            let wrong = |change: fn(&mut Stamp)| {
+                let mut images = sound.clone();
+                let image = Image::checked_before(&images[4]).expect("an image");
+                let (document, first_sequence) = (image.document(), image.first_sequence());
+                let mut said = Stamp { document, first_sequence, time_us: 1, origin: 1 };
+                change(&mut said);
+                stamp(&mut images[4], said);
+                images
+            };
+            assert!(!is_seen(&wrong(|it| it.time_us = 99)), "time is the owner's own");
+            assert!(is_seen(&wrong(|it| it.first_sequence += 1)));
+            assert!(is_seen(&wrong(|it| it.document.generation += 1)));
+            assert!(is_seen(&wrong(|it| it.document.slot = 2)));
+            assert!(is_seen(&wrong(|it| it.document.slot = 1 << 24)), "no such place");
+        }
+    }
+
+    /// What is no image, or another than those of the script, is a fault: with a plant, without one, and
+    /// with more documents than a near cache holds.
+    #[test]
+    fn a_part_that_holds_no_image_is_a_fault() {
+        let payloads = Payloads::new(46, 1).expect("a length that can be made");
         for (plant, per_worker) in [(None, 8), (Some(Plant::Missing), 8), (None, NEAR + 1)] {
-            for length in 0..PRELUDE_BYTES as u8 {
-                let mut subscriber = Subscriber::new(SessionId(0), 1, 1, per_worker, 1, plant);
-                let mut part = [0; 64];
-                part[0] = length;
-                let sent = subscriber.send(SessionId(0), &[], &[&part]);
-                assert_eq!(sent.parts_bytes, part.len());
-                assert_eq!(subscriber.heard(), Heard { faults: 1, ..Heard::default() });
+            for length in 0..=PRELUDE_BYTES as u8 {
+                for part_bytes in [1, 64, 104] {
+                    let mut subscriber =
+                        Subscriber::new(SessionId(0), 1, 1, per_worker, &payloads, plant);
+                    let mut part = vec![0; part_bytes];
+                    part[0] = length;
+                    let sent = subscriber.send(SessionId(0), &[], &[&part]);
+                    assert_eq!(sent.parts_bytes, part.len());
+                    assert_eq!(subscriber.heard(), Heard { faults: 1, ..Heard::default() });
+                }
             }
         }
     }

@@ -125,7 +125,15 @@ fn a_batch_that_is_longer_than_a_rooms_rest_is_cut_and_whole_again() {
 
 #[test]
 fn every_planted_fault_is_seen() {
-    for plant in [Plant::PayloadByte, Plant::Swap, Plant::Missing, Plant::SkipValidation] {
+    for plant in [
+        Plant::PayloadByte,
+        Plant::HeaderBit,
+        Plant::Bodies,
+        Plant::Doubled,
+        Plant::Swap,
+        Plant::Missing,
+        Plant::SkipValidation,
+    ] {
         for (cores, batch) in [(1, 1), (1, 32), (2, 1), (2, 32)] {
             let Some(report) = tiny(cores, batch, 3000, Some(plant)) else { continue };
             assert!(!report.verified, "{plant:?} on {cores} cores in batches of {batch}");

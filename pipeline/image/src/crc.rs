@@ -9,7 +9,7 @@
     expect(unsafe_code, reason = "calls functions that need CPU features which were detected")
 )]
 
-use crate::header::HEADER_CRC;
+use crate::header::{COUNT, HEADER_BYTES, HEADER_CRC, PAYLOAD_CRC};
 
 /// From so many bytes on, three chains beat one.
 #[cfg(target_arch = "x86_64")]
@@ -50,6 +50,32 @@ pub(crate) fn of_header(bytes: &[u8; HEADER_CRC]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
+/// Whether both checksums of an image that begins with `header` are those of its bytes: what a reader
+/// asks of each image, in one pass. A word of 8 bytes costs one instruction, the rest about 25.
+#[inline]
+pub fn are_right(header: &[u8; HEADER_BYTES], body: &[u8]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("sse4.2") {
+        if body.len() < SPLIT_BYTES_MIN {
+            // SAFETY: the only requirement is SSE4.2, which was detected on this CPU.
+            return unsafe { chains::are_right(header, body) };
+        }
+        if is_x86_feature_detected!("pclmulqdq") {
+            // SAFETY: the only requirements are SSE4.2 and PCLMULQDQ, which were detected on this CPU.
+            return unsafe { chains::are_right_in_threes(header, body) };
+        }
+    }
+    are_right_without_hardware(header, body)
+}
+
+#[cold]
+#[inline(never)]
+fn are_right_without_hardware(header: &[u8; HEADER_BYTES], body: &[u8]) -> bool {
+    let payload = crc32c::crc32c_append(crc32c::crc32c(&header[COUNT..]), body);
+    crc32c::crc32c(&header[..HEADER_CRC]).to_le_bytes() == header[HEADER_CRC..PAYLOAD_CRC]
+        && payload.to_le_bytes() == header[PAYLOAD_CRC..COUNT]
+}
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod chains {
     //! Chains of the CRC32 instruction.
@@ -59,6 +85,7 @@ pub(crate) mod chains {
     //! is a multiplication by a power of x, and everything is added up. This is how Gopal et al. (Intel,
     //! 2011) join them.
 
+    use crate::header::{COUNT, HEADER_BYTES, PAYLOAD_CRC, PRODUCER_SEQUENCE};
     use core::arch::x86_64::{
         _mm_clmulepi64_si128, _mm_crc32_u8, _mm_crc32_u32, _mm_crc32_u64, _mm_cvtsi64_si128,
         _mm_cvtsi128_si64, _mm_xor_si128,
@@ -154,6 +181,65 @@ pub(crate) mod chains {
         one(u64::from(u32::MAX), bytes)
     }
 
+    /// What a chain comes to behind bytes and their checksum, whatever they are.
+    const BEHIND_CHECKSUM: u32 = {
+        let (mut state, mut bit) = (u32::MAX, 0);
+        while bit < 32 {
+            state = (state >> 1) ^ (0x82f6_3b78 & (state & 1).wrapping_neg());
+            bit += 1;
+        }
+        state
+    };
+
+    /// Whether both checksums of an image are right.
+    #[target_feature(enable = "sse4.2")]
+    pub(super) fn are_right(header: &[u8; HEADER_BYTES], body: &[u8]) -> bool {
+        let (words, rest) = body.as_chunks::<8>();
+        if !rest.is_empty() {
+            return is_header_right(header)
+                && one(behind_checksums(header), body) == payload_crc(header);
+        }
+        if !is_header_right(header) {
+            return false;
+        }
+        let crc = behind_checksums(header);
+        let crc = match words.first_chunk() {
+            // A delta of some 40 bytes, as many are: no step asks how much is left.
+            Some(six) if words.len() == 6 => of::<6>(crc, six),
+            _ => of_words(crc, words),
+        };
+        !(crc as u32) == payload_crc(header)
+    }
+
+    /// The same of an image whose body is long.
+    #[target_feature(enable = "sse4.2,pclmulqdq")]
+    pub(super) fn are_right_in_threes(header: &[u8; HEADER_BYTES], body: &[u8]) -> bool {
+        is_header_right(header) && three(behind_checksums(header), body) == payload_crc(header)
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    fn is_header_right(header: &[u8; HEADER_BYTES]) -> bool {
+        let Some(words) = header.as_chunks::<8>().0.first_chunk::<{ PAYLOAD_CRC / 8 }>() else {
+            return false;
+        };
+        of(u64::from(u32::MAX), words) as u32 == BEHIND_CHECKSUM
+    }
+
+    /// The chain behind what of the header belongs to the payload's checksum.
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    fn behind_checksums(header: &[u8; HEADER_BYTES]) -> u64 {
+        let crc = _mm_crc32_u32(u32::MAX, crate::header::read_u32(header, COUNT));
+        let number = crate::header::read_u64(header, PRODUCER_SEQUENCE);
+        _mm_crc32_u64(u64::from(crc), number)
+    }
+
+    #[inline]
+    fn payload_crc(header: &[u8; HEADER_BYTES]) -> u32 {
+        crate::header::read_u32(header, PAYLOAD_CRC)
+    }
+
     #[target_feature(enable = "sse4.2")]
     #[inline]
     fn of<const WORDS: usize>(mut crc: u64, words: &[[u8; 8]; WORDS]) -> u64 {
@@ -163,7 +249,7 @@ pub(crate) mod chains {
         crc
     }
 
-    /// The checksum of a long input.
+    /// Goes on from `crc` with a long input.
     #[target_feature(enable = "sse4.2,pclmulqdq")]
     pub(super) fn three(mut crc: u64, bytes: &[u8]) -> u32 {
         let mut rest = bytes;
@@ -248,6 +334,33 @@ mod tests {
     fn a_header_has_the_checksum_of_its_bytes() {
         let bytes: [u8; HEADER_CRC] = core::array::from_fn(|at| (at * 37 + 11) as u8);
         assert_eq!(of_header(&bytes), reference(&bytes));
+    }
+
+    /// Every bit of an image is in one of its checksums, or is one of theirs; of long ones and short ones.
+    #[test]
+    fn an_image_is_right_until_a_bit_of_it_is_another() {
+        for body_bytes in [0, 8, 48, 72, 13, 376, 384, 391, 1536] {
+            let mut image: Vec<u8> =
+                (0..HEADER_BYTES + body_bytes).map(|at| (at * 29 + 7) as u8).collect();
+            let of_header = reference(&image[..HEADER_CRC]);
+            image[HEADER_CRC..PAYLOAD_CRC].copy_from_slice(&of_header.to_le_bytes());
+            let of_payload = reference(&image[COUNT..]);
+            image[PAYLOAD_CRC..COUNT].copy_from_slice(&of_payload.to_le_bytes());
+            let is_right = |image: &[u8]| {
+                let (header, body) = image.split_first_chunk().expect("a whole header");
+                are_right(header, body)
+            };
+            assert!(is_right(&image), "{body_bytes}");
+            let (header, body) = image.split_first_chunk().expect("a whole header");
+            assert!(are_right_without_hardware(header, body), "{body_bytes}");
+            for bit in 0..image.len() * 8 {
+                image[bit / 8] ^= 1 << (bit % 8);
+                assert!(!is_right(&image), "{body_bytes} {bit}");
+                let (header, body) = image.split_first_chunk().expect("a whole header");
+                assert!(!are_right_without_hardware(header, body), "{body_bytes} {bit}");
+                image[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
     }
 
     #[test]

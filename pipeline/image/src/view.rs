@@ -4,7 +4,7 @@
 //! subscriber reads from its socket. A table that lies ends the iteration early, never out of bounds.
 
 use crate::check::{check_crc, check_map, check_table, split};
-use crate::crc::crc32c;
+use crate::crc::{are_right, crc32c};
 use crate::header::{
     COUNT, DOCUMENT, DocumentId, FIRST_SEQUENCE, HEADER_BYTES, HEADER_CRC, ORIGIN, PAYLOAD_CRC,
     PRODUCER_SEQUENCE, TIME_US, read_u32, read_u64,
@@ -59,11 +59,18 @@ impl<'a> Image<'a> {
         Some(Image { bytes, header, kind })
     }
 
-    /// Compares both CRCs with the bytes, as a receiver does.
+    /// Compares both CRCs with the bytes, as a receiver does. One pass of an instruction for 8 bytes.
     ///
     /// # Errors
     /// `HeaderCrc` first, then `PayloadCrc`.
+    #[inline]
     pub fn verify(&self) -> Result<(), ImageError> {
+        if are_right(self.header, &self.bytes[HEADER_BYTES..]) { Ok(()) } else { self.fault() }
+    }
+
+    /// Which CRC is wrong.
+    #[cold]
+    fn fault(&self) -> Result<(), ImageError> {
         if crc32c(&self.header[..HEADER_CRC]) != read_u32(self.header, HEADER_CRC) {
             return Err(ImageError::HeaderCrc);
         }
