@@ -35,7 +35,7 @@ impl Prefault {
             let (memory, phase) = (Arc::clone(memory), phase.clone());
             let observer = observer.clone();
             let name = node.map_or("prefault".to_owned(), |node| format!("prefault{node}"));
-            std::thread::Builder::new().name(name).spawn(move || {
+            let begun = std::thread::Builder::new().name(name).spawn(move || {
                 // Both change only where pages lie and whom this disturbs: what the system
                 // refuses of it is no reason to leave chunks absent.
                 let _ = yield_to_others();
@@ -47,9 +47,12 @@ impl Prefault {
                         }
                     }
                 }
+            });
+            // Without a thread, cores clear what they need.
+            begun.inspect_err(|lack| {
+                warn!("chunks are made present only as they are needed: no thread for it: {lack}");
             })
         });
-        // Without a thread, cores clear what they need.
         Self(begun.filter_map(Result::ok).collect())
     }
 
