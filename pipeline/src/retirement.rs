@@ -56,8 +56,20 @@ struct Job {
     stage: Stage,
     agents: u64,
     detached: usize,
+    /// Runs that were walked, and their nodes: how far the next ones reach.
+    runs: u64,
+    nodes: u64,
     /// It waits for room for kept images, which another job makes.
     waits: bool,
+}
+
+impl Job {
+    /// How many nodes behind a run's first one its walk is likely to look at, 1 to 7: one behind a run of
+    /// one, and twice as far as runs have been longer, so that most are covered.
+    fn reach(&self) -> u8 {
+        let longer = 2 * self.nodes.saturating_sub(self.runs) / self.runs.max(1);
+        (1 + longer).min(u64::from(NODES_PER_BLOCK)) as u8
+    }
 }
 
 /// What a slice of work asks the caller to send.
@@ -180,6 +192,8 @@ impl Retirements {
             stage: Stage::Walk(0),
             agents: 0,
             detached: 0,
+            runs: 0,
+            nodes: 0,
             waits: false,
         });
     }
@@ -318,6 +332,7 @@ fn walk(
     budget: &mut usize,
     mut keeping: Keeping<'_>,
 ) -> usize {
+    let reach = job.reach();
     for place in from..touches.len() {
         if *budget == 0 {
             return place;
@@ -325,17 +340,18 @@ fn walk(
         if let Some(ahead) = touches.get(place + 2 * AHEAD) {
             let document = ahead.first as usize;
             deltaworks_runtime::prefetch::prefetch_entry(&registry.documents, document);
-            // The line of the run's first node: what else a block has is seldom looked at.
+            // The line of the run's first node.
             registry.nodes().prefetch(ahead.second >> 3, (ahead.second & 7) as u8);
         }
         if let Some(ahead) = touches.get(place + AHEAD) {
             let slot = registry.documents[ahead.first as usize].slot;
             deltaworks_runtime::prefetch::prefetch(registry.shared.get(slot));
             // The walk looks one node further than the run, perhaps into the block's other half.
-            registry.nodes().prefetch(ahead.second >> 3, (ahead.second & 7) as u8 + 1);
+            let end = (ahead.second & 7) as u8 + reach;
+            registry.nodes().prefetch(ahead.second >> 3, end.min(NODES_PER_BLOCK));
         }
         if let Some(ahead) = touches.get(place + AHEAD / 2)
-            && (ahead.second & 7) as u8 + 1 == NODES_PER_BLOCK
+            && (ahead.second & 7) as u8 + reach >= NODES_PER_BLOCK
         {
             // And into the next block.
             let nodes = registry.nodes();
@@ -409,6 +425,8 @@ fn pass(
     if end.index == NODES_PER_BLOCK {
         end = nodes.normalise(end);
     }
+    job.runs += 1;
+    job.nodes += end.node - node;
     let (mut cost, mut window) = (1, end);
     let keep_bytes = registry.collections.get(document.collection).limits.keep_bytes;
     // Who keeps nothing counts what was kept elsewhere.
