@@ -377,7 +377,7 @@ keys! {
             memory "none beyond the guests of `core_workers`";
             Reload, Works;
 
-        /// How long a core stays awake without work.
+        /// How long a core stays awake without work, where that has paid lately.
         spin_us: u64 = 20;
             unit "microseconds";
             range Whole(0, SPIN_US_MAX);
