@@ -59,7 +59,7 @@ const UNIFORM_CBOR: &[(&str, &[&str])] =
     &[("law", &["uniform"]), ("collection", &["cbor"]), ("delta_bytes", &["46"])];
 
 /// All figures, in the order of the page.
-pub const FIGURES: [Figure; 23] = [
+pub const FIGURES: [Figure; 24] = [
     Figure {
         id: "pipeline",
         title: "The data path, by batch and documents",
@@ -264,6 +264,21 @@ pub const FIGURES: [Figure; 23] = [
         unit: "1/s",
         fixed: &[],
         panel: "publishers × subscribers × payload_bytes",
+        shape: Shape::Strips { row: "system" },
+        is_logarithmic: true,
+    },
+    Figure {
+        id: "relays",
+        title: "io_uring for what is received and sent",
+        question: "What does a delivery cost a relay that does nothing but move bytes, by readiness and a call for each read and write, with larger \
+            reads (“-wide”), and by completions with provided buffers and one submission for all of a wake (“-uring”)? By turns in one run; what \
+            each took as against the first relay stands under all other figures.",
+        not_measured: "a network\u{2019}s card, whose queues the kernel could poll and whose memory it could send from: loopback has neither.",
+        scenario: "relays",
+        metric: "cpu-per-delivery",
+        unit: "ns",
+        fixed: &[],
+        panel: "subscribers × payload_bytes × batch",
         shape: Shape::Strips { row: "system" },
         is_logarithmic: true,
     },

@@ -227,7 +227,7 @@ fn role_of(scenario: &str, system: &str) -> Role {
         "foretold" | "last recorded" | "relay" | "relay-single" | "bare-socket"
         | "bare-eventfd" => Role::Limit,
         "rtrb" => Role::Limit,
-        _ if scenario == "limits" => Role::Limit,
+        _ if scenario == "limits" || scenario == "relays" => Role::Limit,
         _ => Role::Peer,
     }
 }

@@ -22,10 +22,14 @@ use crate::wire::{Codec, Part, Wire, Writer};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 256 << 10;
+/// No message of control is longer.
+const CONTROL_BYTES_MAX: usize = 4 << 10;
 /// Subscribers that greet at the same time.
 const WAVE: usize = 64;
 /// How long the last deliveries may take.
 const REST: Duration = Duration::from_secs(20);
+/// The byte that is changed on purpose lies behind so many messages.
+const PLANTED_BEHIND: u64 = 100;
 /// A latency that is longer counts as this.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
@@ -126,7 +130,7 @@ impl Crowd {
         let block = PIPELINED as u64;
         let window = (sizes.window_bytes / sizes.payload_bytes).max(2 * PIPELINED) as u64;
         let mut crowd = Self {
-            scratch: vec![0; codec.message_bytes_max() + READ_BYTES],
+            scratch: vec![0; codec.message_bytes_max().max(CONTROL_BYTES_MAX) + READ_BYTES],
             codec,
             publishers: Vec::with_capacity(sizes.publishers),
             subscribers: Vec::with_capacity(sizes.subscribers),
@@ -400,10 +404,11 @@ impl Crowd {
             return Ok(());
         };
         let mut rest = &mut scratch[..carried + count];
-        if *plant && subscriber.reader.read > 1000 {
+        if *plant && subscriber.reader.read > PLANTED_BEHIND {
             *plant = false;
-            let middle = rest.len() / 2;
-            rest[middle] ^= 1;
+            // Not at the middle, where a message begins that would then be waited for.
+            let place = (rest.len() / 2).saturating_sub(37);
+            rest[place] ^= 1;
         }
         let length = codec.payloads().payload_bytes();
         let now_ns = schedule.as_ref().map(|it| it.began.elapsed().as_nanos() as f64);
@@ -425,6 +430,9 @@ impl Crowd {
                     rest = &mut rest[bytes..];
                 }
             }
+        }
+        if rest.len() > codec.message_bytes_max().max(CONTROL_BYTES_MAX) {
+            return Err(format!("a message begins with {:?}", &rest[..16]));
         }
         subscriber.carried.clear();
         subscriber.carried.extend_from_slice(rest);

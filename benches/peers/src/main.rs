@@ -19,11 +19,15 @@ mod wire;
 
 mod relay;
 
+mod ring_relay;
+
 mod server;
 
 mod load;
 
 mod fan;
+
+mod relays;
 
 mod latency;
 
@@ -105,7 +109,9 @@ pub struct Options {
 #[derive(Subcommand)]
 enum Part {
     /// The relay, as a process of its own: prints its address, and ends with its standard input.
-    Relay,
+    Relay(relay::Ways),
+    /// The same by completions.
+    RingRelay(ring_relay::Ways),
     /// The other end of a measurement between processes.
     Between(between::OtherEnd),
 }
@@ -126,6 +132,8 @@ enum Scenario {
     FanIn,
     /// Many publishers, many subscribers.
     Mesh,
+    /// The relay by readiness and by completions, by turns.
+    Relays,
     /// Open loop, from the scheduled time; and how long an overload is felt.
     Latency,
     /// Sessions that do nothing.
@@ -140,13 +148,14 @@ enum Scenario {
     All,
 }
 
-const ALL: [Scenario; 11] = [
+const ALL: [Scenario; 12] = [
     Scenario::Limits,
     Scenario::InProcess,
     Scenario::BetweenProcesses,
     Scenario::FanOut,
     Scenario::FanIn,
     Scenario::Mesh,
+    Scenario::Relays,
     Scenario::Latency,
     Scenario::Memory,
     Scenario::StartUp,
@@ -157,7 +166,8 @@ const ALL: [Scenario; 11] = [
 fn main() -> ExitCode {
     let Arguments { mut options, scenarios, part } = Arguments::parse();
     let outcome = match part {
-        Some(Part::Relay) => relay::serve().map(|()| true),
+        Some(Part::Relay(ways)) => relay::serve(ways).map(|()| true),
+        Some(Part::RingRelay(ways)) => ring_relay::serve(ways).map(|()| true),
         Some(Part::Between(end)) => between::other_end(&end).map(|()| true),
         None => {
             if options.quick {
@@ -214,6 +224,7 @@ fn run(
             };
             fan::run(shape, options, cpus, teller)
         }
+        Scenario::Relays => relays::run(options, cpus, teller),
         Scenario::Latency => latency::run(options, cpus, teller),
         Scenario::Memory => memory::run(options, cpus, teller),
         Scenario::Idle => idle::run(options, cpus, teller),

@@ -1,6 +1,6 @@
 //! The relay: what moving the same bytes costs if nothing is checked, ordered, kept or answered.
 //!
-//! One thread, reads of 64 KiB, one vectored write per subscriber and wake. A slow subscriber stops
+//! One thread, reads of 64 KiB (or as much as is said), one vectored write per subscriber and wake. A slow subscriber stops
 //! all. With several publishers it looks for the ends of messages, so that none is torn. It runs
 //! as a process of its own, as every server here does, and ends when its standard input does.
 
@@ -11,9 +11,16 @@ use std::os::fd::AsRawFd;
 use crate::system::{Readiness, wait_writable};
 use crate::wire;
 
-const READ_BYTES: usize = 64 << 10;
+/// How it reads.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Ways {
+    /// KiB of a read.
+    #[arg(long, default_value_t = 64)]
+    read_kib: usize,
+}
 
 struct Publisher {
+    read_bytes: usize,
     stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
@@ -32,11 +39,11 @@ enum Connection {
 ///
 /// # Errors
 /// If the system refuses what it needs.
-pub fn serve() -> Result<(), String> {
-    turn_forever().map_err(|error| error.to_string())
+pub fn serve(ways: Ways) -> Result<(), String> {
+    turn_forever(ways.read_kib << 10).map_err(|error| error.to_string())
 }
 
-fn turn_forever() -> std::io::Result<()> {
+fn turn_forever(read_bytes: usize) -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     println!("{}", listener.local_addr()?);
@@ -59,14 +66,14 @@ fn turn_forever() -> std::io::Result<()> {
                     }
                 }
                 1 => return Ok(()),
-                number => hear(&mut connections[number]),
+                number => hear(&mut connections[number], read_bytes),
             }
         }
         pass_on(&mut connections);
     }
 }
 
-fn hear(slot: &mut Option<Connection>) {
+fn hear(slot: &mut Option<Connection>, read_bytes: usize) {
     let connection = slot.take();
     *slot = match connection {
         Some(Connection::Unknown(mut stream)) => {
@@ -75,8 +82,9 @@ fn hear(slot: &mut Option<Connection>) {
                 Ok(1) if stream.write_all(b"k").is_ok() => Some(match role {
                     [b's'] => Connection::Subscriber(stream),
                     _ => Connection::Publisher(Publisher {
+                        read_bytes,
                         stream,
-                        buffer: vec![0; 2 * READ_BYTES],
+                        buffer: vec![0; 2 * read_bytes],
                         filled: 0,
                         whole: 0,
                         is_over: false,
@@ -99,11 +107,11 @@ fn hear(slot: &mut Option<Connection>) {
 
 impl Publisher {
     fn read(&mut self) {
-        let end = (self.filled + READ_BYTES).max(wire::message_bytes(&self.buffer[..self.filled]));
+        let room = self.filled..self.filled + self.read_bytes;
+        let end = room.end.max(wire::message_bytes(&self.buffer[..self.filled]));
         if self.buffer.len() < end {
             self.buffer.resize(end, 0);
         }
-        let room = self.filled..self.filled + READ_BYTES;
         match self.stream.read(&mut self.buffer[room]) {
             Ok(0) => self.is_over = true,
             Ok(count) => self.filled += count,

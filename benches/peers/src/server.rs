@@ -37,7 +37,43 @@ enum Program {
     Nats,
     Redis,
     Mosquitto,
-    Relay,
+    /// A relay, with how it is called.
+    Relay(&'static str),
+}
+
+/// Relays that are measured by turns: the one of all other scenarios, with larger reads, and by completions, as it is
+/// and with one of its ways changed.
+const RELAYS: [(&str, &str); 9] = [
+    ("relay", PLAIN_RELAY),
+    ("relay-wide", "relay --read-kib 256"),
+    ("relay-uring", "ring-relay"),
+    ("relay-uring-zero-copy", "ring-relay --send zero-copy"),
+    ("relay-uring-calls", "ring-relay --send calls"),
+    ("relay-uring-single-shot", "ring-relay --no-multishot"),
+    ("relay-uring-unregistered", "ring-relay --no-registered"),
+    ("relay-uring-undeferred", "ring-relay --no-deferred"),
+    ("relay-uring-busy-poll", "ring-relay --busy-poll-us 50"),
+];
+const PLAIN_RELAY: &str = "relay";
+/// How many of these are looked at if none is named.
+const RELAYS_ALWAYS: usize = 4;
+
+/// The first relay, and those that are asked for; if none is named, the first few.
+pub fn relays(options: &Options) -> Vec<Peer> {
+    let this = std::env::current_exe().unwrap_or_default();
+    let is_asked = |place: usize, name: &str| match &options.peers[..] {
+        [] => place < RELAYS_ALWAYS,
+        asked => place == 0 || asked.iter().any(|it| it == name),
+    };
+    let asked = RELAYS.into_iter().enumerate().filter(|(place, it)| is_asked(*place, it.0));
+    let peer = |(_, (name, words))| Peer {
+        name,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        wire: Wire::Image { batch: PIPELINED, is_relay: true },
+        program: Program::Relay(words),
+        path: this.clone(),
+    };
+    asked.map(peer).collect()
 }
 
 /// A server that is there.
@@ -59,9 +95,18 @@ impl Peer {
         matches!(self.wire, Wire::Image { batch: 1, .. })
     }
 
+    /// The same with batches of so many deltas, where a batch is a choice.
+    pub fn of_batch(&self, deltas: usize) -> Self {
+        let mut peer = self.clone();
+        if let Wire::Image { batch, .. } = &mut peer.wire {
+            *batch = deltas;
+        }
+        peer
+    }
+
     /// Whether it only passes on, and knows no names.
     pub fn is_relay(&self) -> bool {
-        self.program == Program::Relay
+        matches!(self.program, Program::Relay(_))
     }
 }
 
@@ -97,8 +142,8 @@ pub fn peers(options: &Options, wanted: Wanted, scenario: &str, teller: &mut Tel
             Some(options.daemon.clone()),
             "not built: name it with --daemon",
         ),
-        ("relay", Program::Relay, image(PIPELINED, true), Some(this.clone()), ""),
-        ("relay-single", Program::Relay, image(1, true), Some(this), ""),
+        ("relay", Program::Relay(PLAIN_RELAY), image(PIPELINED, true), Some(this.clone()), ""),
+        ("relay-single", Program::Relay(PLAIN_RELAY), image(1, true), Some(this), ""),
         ("nats-debian", Program::Nats, Wire::Nats, on_path("nats-server"), of_debian),
         ("nats-newest", Program::Nats, Wire::Nats, Some(newest), of_debian),
         ("redis", Program::Redis, Wire::Redis, on_path("redis-server"), of_debian),
@@ -148,7 +193,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
 
 /// The first number of several parts in what a program says of itself.
 fn version(program: Program, path: &Path) -> Option<String> {
-    if program == Program::Relay {
+    if matches!(program, Program::Relay(_)) {
         return Some(env!("CARGO_PKG_VERSION").to_owned());
     }
     let argument = if program == Program::Mosquitto { "-h" } else { "--version" };
@@ -242,7 +287,7 @@ impl Server {
         let mut command = Command::new(&peer.path);
         command.args(arguments(peer.program, port, sessions, &folder).map_err(told)?).args(more);
         command.current_dir(&folder).stdin(Stdio::null()).stderr(log.try_clone().map_err(told)?);
-        let is_relay = peer.program == Program::Relay;
+        let is_relay = peer.is_relay();
         if is_relay {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
         } else {
@@ -307,7 +352,7 @@ fn arguments(
 ) -> std::io::Result<Vec<String>> {
     let text = |words: &str| words.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     Ok(match program {
-        Program::Relay => text("relay"),
+        Program::Relay(words) => text(words),
         Program::Daemon => {
             let mut arguments = text(&format!("--tcp 127.0.0.1:{port} --cores 1 --log warn"));
             arguments.extend(["--http", "", "--admin-socket", ""].map(str::to_owned));

@@ -36,6 +36,29 @@ fn the_relay_passes_everything_on_and_a_changed_byte_is_found() {
 }
 
 #[test]
+fn every_relay_passes_everything_on_and_a_changed_byte_is_found_at_each() {
+    let ways = ["wide", "uring", "uring-zero-copy", "uring-calls", "uring-single-shot"];
+    let more = ["uring-unregistered", "uring-undeferred", "uring-busy-poll"];
+    let names: Vec<String> = ways.iter().chain(&more).map(|it| format!("relay-{it}")).collect();
+    let arguments = format!("--quick --peers {} relays", names.join(","));
+    let (run, lines) = peers(&arguments);
+    assert_eq!(run.status.code(), Some(0), "{lines:?}");
+    for name in &names {
+        let of = |metric: &str| {
+            let is_it = |line: &&Value| line["peer"] == name.as_str() && line["metric"] == metric;
+            lines.iter().filter(is_it).filter(|it| it["value"].as_f64() > Some(0.0)).count()
+        };
+        assert_eq!((of("cpu-per-delivery"), of("cpu-ratio")), (3, 3), "{name}: {lines:?}");
+    }
+    let (run, lines) = peers(&format!("--plant {arguments}"));
+    assert_eq!(run.status.code(), Some(1), "{lines:?}");
+    for name in &names {
+        let is_found = |line: &&Value| line["peer"] == name.as_str() && line["verified"] == false;
+        assert_eq!(lines.iter().filter(is_found).count(), 3, "{name}: {lines:?}");
+    }
+}
+
+#[test]
 fn every_way_between_two_threads_is_verified() {
     let (run, lines) = peers("in-process");
     assert_eq!(run.status.code(), Some(0), "{lines:?}");
