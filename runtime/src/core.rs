@@ -431,13 +431,18 @@ impl LocalCore {
                     // The last look is a whole turn: who pushed before our store of `sleeping`
                     // is seen by it, who pushed after it rings.
                     let now = clock.now();
-                    let found =
-                        || self.turn(agent, now) > 0 || self.inner.woken.get() || done(agent);
+                    let mut work = 0;
+                    let found = || {
+                        work = self.turn(agent, now);
+                        work > 0 || self.inner.woken.get() || done(agent)
+                    };
                     if sleeper.may_sleep(found) {
                         agent.before_sleep();
                         self.sleep(agent.wake_at_ns(), now).await;
                         sleeper.woke();
                         agent.after_sleep();
+                    } else if work > 0 {
+                        idle.after_turn(work, now);
                     }
                 }
             }

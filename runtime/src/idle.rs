@@ -73,6 +73,10 @@ impl Idle {
             if let Some(since) = self.since.take() {
                 let is_short = now.since_ns(since) < awake_ns;
                 self.short = self.short << 1 | u8::from(is_short);
+                // A trial that has paid is followed by another, so that two pay for staying awake.
+                if is_short && self.untried == TRIAL_PAUSES {
+                    self.untried = TRIAL_PAUSES - 1;
+                }
             }
             return Step::Work;
         }
@@ -151,6 +155,22 @@ mod tests {
         };
         let awake: usize = (0..20).map(|round| mixed(50_000 + 1000 * round)).sum();
         assert_eq!(awake, 80);
+    }
+
+    /// Who is woken late sees no short pause but in a trial, however soon work comes.
+    #[test]
+    fn two_trials_that_pay_bring_a_core_back_that_is_woken_late() {
+        let mut idle = Idle::new(IdleBudget { spin_ns: 10, yield_ns: 0 });
+        assert_eq!(awake_of(&mut idle, 0, 100, 20), 8, "seven long pauses, and a trial");
+        let (mut now_ns, mut awake) = (10_000, 0);
+        for _ in 0..100 {
+            let is_awake = idle.after_turn(0, at(now_ns)) == Step::Spin;
+            now_ns += if is_awake { 1 } else { 30 };
+            assert_eq!(idle.after_turn(1, at(now_ns)), Step::Work);
+            now_ns += 1;
+            awake += usize::from(is_awake);
+        }
+        assert!(awake > 80, "{awake} of 100 pauses of a nanosecond were stayed awake in");
     }
 
     #[test]

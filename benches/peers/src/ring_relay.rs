@@ -167,8 +167,9 @@ impl Relay {
         self.push(end.build().user_data(word(Of::End, 0, 0)))?;
         let mut completions: Vec<cqueue::Entry> = Vec::new();
         loop {
-            // Without the results of all sends there is nothing to do, nor with them alone.
-            match self.ring.submit_and_wait(1 + self.sending) {
+            // Without the results of all sends there is nothing to do; with them alone only if something came.
+            let wanted = self.sending + usize::from(self.came.is_empty());
+            match self.ring.submit_and_wait(wanted.max(1)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
