@@ -1,7 +1,7 @@
 //! Runs the entries in rounds: every entry once, then every entry again, so that the samples of a
 //! series are spread over the whole time and a bad minute spoils one of each, not all of one.
 //!
-//! Each round begins elsewhere in the table. What fails is told and tried again in the next round;
+//! Each round begins elsewhere in the table, never between one core and two of a cell. What fails is told and tried again in the next round;
 //! what is not there is not. The file is written after each child, the page after each round, so a run
 //! that was ended in between has lost one child's samples, and goes on from there (`--resume`).
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::child;
-use crate::entry::{Entry, Extent, Program, entries};
+use crate::entry::{Entry, Extent, Program, begin, entries};
 use crate::machine::{Machine, Ticks, load};
 use crate::progress::{Progress, duration};
 use crate::reading::{Told, read};
@@ -147,7 +147,7 @@ pub fn run(
     let elapsed_s = || (now.elapsed() + before).as_secs_f64();
     let mut gone: Vec<&str> = Vec::new();
     for round in 0..rounds {
-        let first = entries.len() * round as usize / rounds.max(1) as usize;
+        let first = begin(entries, round, rounds);
         for entry in entries[first..].iter().chain(&entries[..first]) {
             let is_left = round < entry.rounds(rounds) && !results.has_run(&entry.name, round);
             if gone.contains(&entry.name.as_str()) || !is_left {

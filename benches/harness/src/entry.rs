@@ -88,16 +88,27 @@ impl Entry {
     pub fn rounds(&self, rounds: u32) -> u32 {
         if self.is_once { rounds.min(1) } else { rounds }
     }
+
+    /// Whether it fills the same cell as `other`, on another number of cores.
+    fn is_partner_of(&self, other: &Self) -> bool {
+        let rest = |entry: &Self| {
+            let mut cell = entry.cell.clone();
+            cell.remove("cores").map(|cores| (cores.to_string(), cell))
+        };
+        let (one, other) = (rest(self), rest(other));
+        one.zip(other).is_some_and(|(one, other)| one.0 != other.0 && one.1 == other.1)
+    }
 }
 
 /// Everything that belongs to `extent`, with samples of `seconds`.
 pub fn entries(extent: Extent, seconds: f64) -> Vec<Entry> {
     let mut all = Vec::new();
-    for cores in [1, 2] {
-        for collection in COLLECTIONS {
-            for law in LAWS {
-                for documents in DOCUMENTS {
-                    for batch in BATCHES {
+    for collection in COLLECTIONS {
+        for law in LAWS {
+            for documents in DOCUMENTS {
+                for batch in BATCHES {
+                    // Side by side: what two cores do against one is told round by round.
+                    for cores in [1, 2] {
                         let cell =
                             Cell { cores, collection, law, documents, batch, delta_bytes: 46 };
                         // Two cores need two documents.
@@ -131,6 +142,15 @@ pub fn entries(extent: Extent, seconds: f64) -> Vec<Entry> {
     let asked = PEERS.iter().filter(|(name, _)| extent != Extent::Quick || *name != "relays");
     all.extend(asked.map(|(name, expected_s)| peers(name, *expected_s, extent, seconds)));
     all
+}
+
+/// Where in `entries` a round of `rounds` begins: each elsewhere, and none between two of the same cell.
+pub fn begin(entries: &[Entry], round: u32, rounds: u32) -> usize {
+    let place = entries.len() * round as usize / rounds.max(1) as usize;
+    match entries.get(place.saturating_sub(1)..=place) {
+        Some([before, first]) if first.is_partner_of(before) => place - 1,
+        _ => place,
+    }
 }
 
 const COLLECTIONS: [&str; 3] = ["cbor", "opaque", "rows"];
@@ -274,6 +294,28 @@ mod tests {
         assert_eq!(told_apart.len(), full.len());
         assert!(standard.contains(&"pipeline/2-core/cbor/uniform/10000x32".to_owned()));
         assert!(standard.contains(&"pipeline/1-core/rows/uniform/10000x1".to_owned()));
+    }
+
+    #[test]
+    fn one_core_and_two_of_a_cell_are_run_one_behind_the_other() {
+        for extent in [Extent::Quick, Extent::Standard, Extent::Full] {
+            let all = entries(extent, 1.0);
+            let has_partner = |entry: &&Entry| all.iter().any(|it| it.is_partner_of(entry));
+            let pairs = all.iter().filter(has_partner).count() / 2;
+            let beside = all.windows(2).filter(|it| it[1].is_partner_of(&it[0])).count();
+            assert!(pairs >= 4 && beside == pairs, "{extent:?}: {beside} of {pairs}");
+            for rounds in 1..9 {
+                for round in 0..rounds {
+                    let (behind, before) = all.split_at(begin(&all, round, rounds));
+                    let is_split = behind.last().zip(before.first());
+                    let is_split = is_split.is_some_and(|(one, two)| two.is_partner_of(one));
+                    assert!(!is_split, "{extent:?}: round {round} of {rounds}");
+                }
+            }
+        }
+        // A place between two of a cell there is.
+        let all = entries(Extent::Quick, 1.0);
+        assert!(all[1].is_partner_of(&all[0]) && begin(&all[..2], 1, 2) == 0);
     }
 
     #[test]
