@@ -189,13 +189,6 @@ impl NodeMemory {
         prefetch_in_entry_to_write(&self.blocks, block as usize, node_offset(index));
     }
 
-    /// Asks for all of `block`.
-    #[inline]
-    pub fn prefetch_whole(&self, block: u32) {
-        self.prefetch(block, 0);
-        self.prefetch(block, NODES_PER_BLOCK - 1);
-    }
-
     /// Steps over a block's end, if a successor is linked; returns the place and whether a node
     /// can stand there.
     #[inline]

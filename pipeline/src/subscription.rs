@@ -144,7 +144,7 @@ impl Subscription {
     /// Whether it is its document's only one here, has been sent all before, and its policy asks nothing when
     /// its document grows.
     #[inline]
-    pub fn is_only_and_ready(&self) -> bool {
+    pub fn is_alone_and_caught_up(&self) -> bool {
         self.next_of_document == NO_SUBSCRIPTION
             && self.next_ready == NOT_READY
             && !matches!(self.policy, Policy::Close | Policy::Conflate)

@@ -147,7 +147,7 @@ pub struct Validation {
     turns: u32,
     /// A document with one of these flags takes no batch.
     closed: u16,
-    /// The batch in progress is being judged: a panic is laid to it.
+    /// A group, or the batch of a stall, is being judged: a panic is laid to the batch that was begun last.
     is_judging: bool,
     pub(crate) planted: PlantedPanics,
 }
@@ -278,7 +278,8 @@ impl Validation {
         }
     }
 
-    /// Judges images that this core has sent to itself, in order behind those that came before.
+    /// Judges images that this core has sent to itself, in order behind those that came before. They
+    /// stay where they lie, and no right to write into an image stays with them.
     pub(crate) fn judge_own(
         &mut self,
         arrivals: &mut [Arrival],
@@ -287,6 +288,7 @@ impl Validation {
     ) {
         self.judge_arrivals(mailboxes, now);
         self.judge_all(arrivals, mailboxes, now);
+        debug_assert!(arrivals.iter().all(|it| it.landed.is_nothing()), "they stay in their list");
         self.keep_lanes_bounded(mailboxes, now);
     }
 
@@ -312,7 +314,7 @@ impl Validation {
     }
 
     /// Judges one batch, whose check has come to `outcome` if that is known; `false` if its steps ran out before
-    /// the verdict.
+    /// the verdict. Behind a verdict nothing is left in the arrival: its chunk is answered, and may be filled anew.
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of self that the caller has taken out"
@@ -375,7 +377,9 @@ impl Validation {
                     }
                     self.counts.duplicate_batches += 1;
                     self.touch(arrival.producer);
-                    self.answer(arrival.landed.range().chunk());
+                    let chunk = arrival.landed.range().chunk();
+                    arrival.landed = Landed::nothing();
+                    self.answer(chunk);
                     return true;
                 }
                 Numbered::Jump { expected } => Err(BatchRefusal::SequenceJump { expected }),
@@ -389,6 +393,7 @@ impl Validation {
         };
         if let Err(reason) = verdict {
             self.refuse(arrival, number, reason, mailboxes);
+            arrival.landed = Landed::nothing();
         }
         self.answer(chunk);
         true

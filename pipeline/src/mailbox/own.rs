@@ -149,7 +149,7 @@ impl OwnQueue {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::chunk::Landed;

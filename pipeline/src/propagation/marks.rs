@@ -73,7 +73,7 @@ impl Propagation {
             // Nobody's place is that of no subscription.
             let Some(entry) = entries.get_mut(place as usize) else { break };
             let outlet = &mut outlets[entry.session.0 as usize];
-            if !(entry.is_only_and_ready() && outlet.is_listed && outlet.is_within_reach) {
+            if !(entry.is_alone_and_caught_up() && outlet.is_listed && outlet.is_within_reach) {
                 break;
             }
             let last = core::mem::replace(&mut outlet.last_ready, place);

@@ -253,8 +253,8 @@ impl Reception {
         self.charge_carry(left)
     }
 
-    /// Makes `run` of the images from `passed` on, until something else follows: checks them, and asks for the lines that
-    /// their handles need.
+    /// Makes `run` of the images from `passed` on, until something else follows: checks them, and asks
+    /// for the lines that their handles need.
     #[inline]
     fn find_run(&mut self, id: SessionId, passed: usize, left: usize, run: &mut Run) -> RunEnd {
         let handles = &self.sessions[id.0 as usize].handles;
@@ -303,7 +303,9 @@ impl Reception {
     }
 
     /// Passes images on as [`Self::pass_on`] does, up to the first one that is not as most are: with an
-    /// open handle that has credit and knows where its document is. Returns how many; what is counted of them is written once, also if something panics between them.
+    /// open handle that has credit and knows where its document is. Returns how many; what is counted of
+    /// them is written once, by [`Passed`] also if something panics between them. Quotas are charged behind
+    /// it: a panic, which ends the session, leaves out the deltas of those that it came behind.
     #[inline]
     fn pass_on_usual(
         &mut self,

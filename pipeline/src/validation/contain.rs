@@ -3,8 +3,9 @@
 //! The part of [`Validation`] that goes on behind a panic. Up to the line of `append` that takes
 //! the image away from its arrival, a batch has changed nothing that anybody else looks at; so a
 //! batch that panics before it is refused, its document is quarantined, and the machine that may
-//! be half changed is replaced. A panic behind that line, outside of a batch, or in here is not
-//! contained: it ends the core. Each round takes one batch more, so nothing goes in circles.
+//! be half changed is replaced. What is being judged is noted for a whole group: what runs between two
+//! of its batches is laid to the one that was begun last. A panic behind that line, outside of a group,
+//! or in here is not contained: it ends the core. Each round takes one batch more, so nothing goes in circles.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,6 +14,7 @@ use deltaworks_image::Image;
 use deltaworks_runtime::clock::Now;
 
 use super::{Arrival, Machine, Validation};
+use crate::chunk::Landed;
 use crate::collection::BatchCheck;
 use crate::document::{DROPPED, FAILED, LIVE};
 use crate::mailbox::Mailboxes;
@@ -88,6 +90,7 @@ impl Validation {
         self.registry.documents[arrival.place as usize].flags |= FAILED;
         self.counts.failed_batches += 1;
         self.refuse(arrival, number, BatchRefusal::Failed, mailboxes);
+        arrival.landed = Landed::nothing();
         self.answer(chunk);
     }
 

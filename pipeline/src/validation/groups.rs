@@ -108,8 +108,11 @@ impl Validation {
         let outcome = outcome.take();
         let judged =
             self.judge_with(arrival, index, check, machine, steps, outcome, mailboxes, now);
-        self.turn.take(trial.used());
-        self.heat.steps += u64::from(trial.used());
+        // No share: its steps were counted when it was tried.
+        if trial.share > 0 {
+            self.turn.take(trial.used());
+            self.heat.steps += u64::from(trial.used());
+        }
         if !judged {
             self.stall(arrival, index, trial.check, machine);
         }

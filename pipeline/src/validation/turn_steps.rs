@@ -46,7 +46,8 @@ impl TurnSteps {
         self.learn(steps);
     }
 
-    /// So many batches have needed so many steps together; no one of them as many as would be set aside.
+    /// So many batches have needed so many steps together; no one of them as many as would be set aside. What
+    /// is learnt is as if each had needed as many as the others.
     pub fn take_all(&mut self, steps: u32, batches: u32) {
         self.left = self.left.saturating_sub(steps);
         for _ in 0..batches {
@@ -115,8 +116,9 @@ mod tests {
         assert!((8..=24).contains(&dense), "{dense}");
     }
 
+    /// That is so of equal batches alone: of others the mean is learnt, which their order does not change.
     #[test]
-    fn batches_that_are_taken_together_count_as_one_after_another() {
+    fn equal_batches_that_are_taken_together_count_as_one_after_another() {
         let (mut one, mut all) = (TurnSteps::new(4096), TurnSteps::new(4096));
         for (steps, batches) in [(40, 16), (3, 16), (1, 100), (9, 1), (0, 5), (64, 128), (1, 0)] {
             for _ in 0..batches {

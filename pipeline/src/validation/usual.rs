@@ -16,14 +16,15 @@ use super::turn_steps::TurnSteps;
 use super::{Arrival, Machine, Validation, lengthen};
 use crate::chunk::Landed;
 use crate::collection::{BatchCheck, Collection, Outcome};
-use crate::document::{ARRIVED, DROPPED, FAILED, GREW, LANED, LEAVING, STALLED, WAITED_FOR};
+use crate::document::{GREW, LIVE};
 use crate::heat::Heat;
 use crate::producer::{BOUND, TOUCHED};
 use crate::registry::Registry;
 use crate::stream::Node;
 
-/// A document with one of these flags has batches that must wait, are refused, or are not only appended.
-const MINDED: u16 = STALLED | LANED | DROPPED | FAILED | WAITED_FOR | LEAVING | ARRIVED;
+/// A document with one of these flags has batches that must wait, are refused, or are not only appended:
+/// all but those that are known to ask nothing.
+const MINDED: u16 = !(LIVE | GREW);
 
 /// What the check of a batch may cost, and what it has come to.
 #[derive(Default)]
@@ -66,20 +67,22 @@ pub(super) struct Books<'a> {
 }
 
 impl Row {
-    /// Ends the row.
+    /// Ends the row: counts it, then begins it anew. A panic in between comes again when the row is ended
+    /// behind it, and so is laid to no batch.
     #[inline(never)]
     pub fn end(&mut self, books: Books<'_>) {
-        let row = core::mem::take(self);
-        if row.batches > 0 {
-            books.counts.accepted(row.collection, row.batches, row.deltas, row.bytes);
-            let answered = &mut books.answered[row.chunk as usize];
+        books.turn.take_all(self.steps, self.alike);
+        books.heat.steps += u64::from(self.steps);
+        if self.batches > 0 {
+            books.counts.accepted(self.collection, self.batches, self.deltas, self.bytes);
+            let answered = &mut books.answered[self.chunk as usize];
             if *answered == 0 {
-                books.answered_chunks.push_back(row.chunk);
+                books.answered_chunks.push_back(self.chunk);
             }
-            *answered += row.batches;
+            // The last that is counted: behind it nothing may panic, so that nothing is answered twice.
+            *answered += self.batches;
         }
-        books.turn.take_all(row.steps, row.alike);
-        books.heat.steps += u64::from(row.steps);
+        *self = Self::default();
     }
 }
 

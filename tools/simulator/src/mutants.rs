@@ -136,8 +136,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "a row of usual batches is answered short of one",
         file: "pipeline/src/validation/usual.rs",
-        text: "*answered += row.batches;",
-        replacement: "*answered += (row.batches - 1).max(1);",
+        text: "*answered += self.batches;",
+        replacement: "*answered += (self.batches - 1).max(1);",
+    },
+    Mutant {
+        fault: "a batch that was refused is answered, and its image can still be written into",
+        file: "pipeline/src/validation.rs",
+        text: "            arrival.landed = Landed::nothing();\n        }",
+        replacement: "        }",
     },
     Mutant {
         fault: "chunk freed one answer too early: of the owners",
