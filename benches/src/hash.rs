@@ -3,8 +3,8 @@
 //!
 //! Its document, its first sequence and the checksum of everything that its writer has said are in it. That
 //! the bytes are those of the checksum is asked by whoever reads them: one or two flipped bits never pass,
-//! other bytes with odds of 2^-32. Any other sum passes with odds of about 2^-64. It is no defence against
-//! an adversary.
+//! other bytes with odds of 2^-32. Any other sum passes with odds below 2^-40: the number is nearly linear in
+//! the checksum, so they are not those of its length. It is no defence against an adversary.
 
 use deltaworks_image::DocumentId;
 

@@ -4,7 +4,7 @@
 //! documents? Each round runs every layout of a cell once, one behind the other, in an order that
 //! goes round; ratios are of one round. How far the cores are from each other is timed before and
 //! behind each run, because what crosses costs in proportion to it; rounds of near cores and of far ones are told
-//! apart, and those in which the host moved them do not count. Not measured: sockets, of which the
+//! apart, and those in which the host moved them do not count, and how many they are is told. Not measured: sockets, of which the
 //! sessions' core would have all, and more than two cores.
 //!
 //! ```text
@@ -104,7 +104,8 @@ impl Round {
     }
 }
 
-/// What came out of the rounds of one cell in which the cores were equally far from each other.
+/// What came out of the rounds of one cell in which the cores were equally far from each other, or of those
+/// that do not count.
 #[derive(Clone, Debug, Serialize)]
 pub struct Told {
     /// Of this line.
@@ -115,10 +116,22 @@ pub struct Told {
     pub batch: u32,
     /// Documents.
     pub documents: u32,
-    /// The cores were near each other.
-    pub is_near: bool,
+    /// The cores were near each other; `None` if they were moved in these rounds, which have no figures then.
+    pub is_near: Option<bool>,
     /// How far they were: a message there and back.
     pub distance_ns: Spread,
+    /// The figures of these rounds.
+    #[serde(flatten)]
+    pub figures: Option<Figures>,
+    /// The rounds.
+    pub rounds: Vec<Round>,
+    /// Every run did what its account and its layout say.
+    pub verified: bool,
+}
+
+/// What rounds that count say.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Figures {
     /// Deltas a second, by layout.
     pub fused: Spread,
     /// The same.
@@ -129,10 +142,21 @@ pub struct Told {
     pub split_for_fused: Spread,
     /// The same of local.
     pub local_for_fused: Spread,
-    /// The rounds.
-    pub rounds: Vec<Round>,
-    /// Every run did what its account and its layout say.
-    pub verified: bool,
+}
+
+impl Figures {
+    fn of(rounds: &[Round]) -> Self {
+        let all = |of: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(of));
+        let rate = |layout| all(&|round| round.rate(layout));
+        let ratio = |layout| all(&|round| round.rate(layout) / round.rate(Layout::Fused));
+        Self {
+            fused: rate(Layout::Fused),
+            split: rate(Layout::Split),
+            local: rate(Layout::Local),
+            split_for_fused: ratio(Layout::Split),
+            local_for_fused: ratio(Layout::Local),
+        }
+    }
 }
 
 /// The head of the table.
@@ -141,23 +165,25 @@ pub const TABLE_HEAD: &str = "\
 |---:|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 impl Told {
-    fn of((batch, documents): (u32, u32), is_near: bool, rounds: Vec<Round>) -> Self {
-        let all = |of: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(of));
+    /// All rounds of a cell: those of near cores, of far ones, and those that do not count.
+    fn all(cell: (u32, u32), rounds: &[Round]) -> impl Iterator<Item = Self> {
+        [Some(true), Some(false), None].into_iter().filter_map(move |is_near| {
+            let of_place = |it: &&Round| it.is_near() == is_near;
+            let rounds: Vec<Round> = rounds.iter().filter(of_place).copied().collect();
+            (!rounds.is_empty()).then(|| Self::of(cell, is_near, rounds))
+        })
+    }
+
+    fn of((batch, documents): (u32, u32), is_near: Option<bool>, rounds: Vec<Round>) -> Self {
         let runs = || rounds.iter().flat_map(|it| it.runs);
-        let rate = |layout| all(&|round| round.rate(layout));
-        let ratio = |layout| all(&|round| round.rate(layout) / round.rate(Layout::Fused));
         Self {
-            schema: 1,
+            schema: 2,
             scenario: "layouts",
             batch,
             documents,
             is_near,
             distance_ns: Spread::of(runs().flat_map(|it| [it.distance_ns.0, it.distance_ns.1])),
-            fused: rate(Layout::Fused),
-            split: rate(Layout::Split),
-            local: rate(Layout::Local),
-            split_for_fused: ratio(Layout::Split),
-            local_for_fused: ratio(Layout::Local),
+            figures: is_near.map(|_| Figures::of(&rounds)),
             verified: runs().all(|it| it.verified),
             rounds,
         }
@@ -165,25 +191,30 @@ impl Told {
 
     /// A line of the table.
     pub fn row(&self) -> String {
+        let Self { batch, documents, .. } = self;
+        let (distance_ns, rounds) = (self.distance_ns, self.rounds.len());
+        let verified = if self.verified { "" } else { " NOT VERIFIED" };
+        let Some(figures) = &self.figures else {
+            let (least, most) = (distance_ns.min, distance_ns.max);
+            return format!(
+                "| {batch} | {documents} | moved, {least:.0} to {most:.0} ns | {rounds} do not count | – | – | – | – | – |{verified}"
+            );
+        };
         let ratio = |it: &Spread| format!("{:.2} ({:.2} to {:.2})", it.median, it.min, it.max);
         let rate = |it: &Spread| it.median / 1e6;
         format!(
-            "| {} | {} | {:.0} ns | {} | {:.1} M/s | {:.1} | {:.1} | {} | {} |{}",
-            self.batch,
-            self.documents,
-            self.distance_ns.median,
-            self.rounds.len(),
-            rate(&self.fused),
-            rate(&self.split),
-            rate(&self.local),
-            ratio(&self.split_for_fused),
-            ratio(&self.local_for_fused),
-            if self.verified { "" } else { " NOT VERIFIED" },
+            "| {batch} | {documents} | {:.0} ns | {rounds} | {:.1} M/s | {:.1} | {:.1} | {} | {} |{verified}",
+            distance_ns.median,
+            rate(&figures.fused),
+            rate(&figures.split),
+            rate(&figures.local),
+            ratio(&figures.split_for_fused),
+            ratio(&figures.local_for_fused),
         )
     }
 }
 
-/// Runs all rounds, and tells each cell, near and far; whether every run was verified.
+/// Runs all rounds, and tells each cell, near, far and moved in between; whether every run was verified.
 ///
 /// # Errors
 /// If a cell cannot be run, or there are no two CPUs.
@@ -202,13 +233,7 @@ pub fn run(options: &LayoutsOptions, mut tell: impl FnMut(&Told)) -> Result<bool
         }
     }
     for (cell, rounds) in cells.iter().zip(rounds) {
-        for is_near in [true, false] {
-            let of_place = |it: &&Round| it.is_near() == Some(is_near);
-            let rounds: Vec<Round> = rounds.iter().filter(of_place).copied().collect();
-            if !rounds.is_empty() {
-                tell(&Told::of(*cell, is_near, rounds));
-            }
-        }
+        Told::all(*cell, &rounds).for_each(|told| tell(&told));
     }
     Ok(is_verified)
 }
@@ -258,7 +283,7 @@ fn run_once(
         seed: 1,
         no_latency: false,
         json: false,
-        plant: options.plant,
+        plant: options.plant.filter(|plant| plant.is_seen_in(layout)),
         plant_loss: None,
         plant_steps: 0,
         in_windows: true,
@@ -287,11 +312,12 @@ mod tests {
         let round = |speed: f64| Round {
             runs: [4.0, 2.0, 6.0].map(|rate| run_of(rate * speed, (90.0, 95.0))),
         };
-        let told = Told::of((1, 100), true, vec![round(1e6), round(5e6), round(2e6)]);
+        let told = Told::of((1, 100), Some(true), vec![round(1e6), round(5e6), round(2e6)]);
         let of = |it: Spread| (it.median, it.min, it.max);
-        assert_eq!(of(told.split_for_fused), (0.5, 0.5, 0.5));
-        assert_eq!(of(told.local_for_fused), (1.5, 1.5, 1.5));
-        assert_eq!(told.fused.median, 8e6);
+        let figures = told.figures.expect("these rounds count");
+        assert_eq!(of(figures.split_for_fused), (0.5, 0.5, 0.5));
+        assert_eq!(of(figures.local_for_fused), (1.5, 1.5, 1.5));
+        assert_eq!(figures.fused.median, 8e6);
         assert!(told.verified && !told.row().contains("NOT"));
     }
 
@@ -304,5 +330,18 @@ mod tests {
         assert_eq!(round([far; 3]).is_near(), Some(false));
         assert_eq!(round([near, near, far]).is_near(), None);
         assert_eq!(round([near, (90.0, 430.0), near]).is_near(), None);
+        // Each round is told somewhere, and a cell of which none counts has a line of its own.
+        let moved = round([near, near, far]);
+        let told: Vec<Told> =
+            Told::all((1, 100), &[round([near; 3]), moved, round([near; 3]), moved, moved])
+                .collect();
+        let counts: Vec<_> = told.iter().map(|it| (it.is_near, it.rounds.len())).collect();
+        assert_eq!(counts, [(Some(true), 2), (None, 3)]);
+        assert!(told[0].figures.is_some() && told[1].figures.is_none());
+        let row = told[1].row();
+        assert!(row.contains("moved, 80 to 440 ns | 3 do not count"), "{row}");
+        assert_eq!(Told::all((1, 100), &[moved]).count(), 1);
+        let columns = |row: &str| row.matches('|').count();
+        assert_eq!(columns(&row), columns(&told[0].row()));
     }
 }

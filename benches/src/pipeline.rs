@@ -251,6 +251,12 @@ pub fn run(options: &Options) -> Result<Report, String> {
     if !layout.fits(cores) {
         return Err("cores are split in sessions and documents if there are two".to_owned());
     }
+    if options.plant.is_some_and(|plant| !plant.is_seen_in(layout)) {
+        return Err(
+            "documents can stay only in a split: --plant documents-stay asks for --layout split"
+                .to_owned(),
+        );
+    }
     let form = options.collection;
     let payloads = Arc::new(Payloads::of(form, options.delta_bytes, batch as usize)?);
     let of_core = |core: usize| layout.used_at(core, cores, documents);

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::cpu_time;
+use crate::layout::Layout;
 
 /// What is planted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize)]
@@ -24,6 +25,13 @@ pub enum Plant {
     SkipValidation,
     /// Cores that are to serve sessions alone own documents, too.
     DocumentsStay,
+}
+
+impl Plant {
+    /// Whether a run of `layout` has what it spoils: only a split has cores that serve sessions alone.
+    pub fn is_seen_in(self, layout: Layout) -> bool {
+        self != Self::DocumentsStay || layout == Layout::Split
+    }
 }
 
 /// The image at which a fault is planted, counted over one core's subscribers.

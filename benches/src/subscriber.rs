@@ -3,7 +3,8 @@
 //! It takes each image as it is offered, compares its first word with that of the script's images and both
 //! of its checksums with its bytes, as a client does, and holds each document's next sequence, as a client
 //! does that wants no gap. So every bit of every image is asked for, and which image it is goes into the
-//! account by document, sequence and checksum. It has no socket: what a `send` costs the kernel is not in here.
+//! account by document, sequence and checksum. It has no socket: what a `send` costs the kernel is not in here. Nor does it
+//! look at whose session a `send` is for: an image that went to another reader of the same core is not seen.
 
 use std::time::Instant;
 

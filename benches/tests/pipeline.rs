@@ -35,7 +35,19 @@ fn tiny_laid_out(
         eprintln!("skipped: {cores} cores are asked for, {cpus} CPUs are there");
         return None;
     }
-    let options = Options {
+    let options = options(layout, collection, cores, batch, batches, plant);
+    Some(run(&options).expect("it can be run here"))
+}
+
+fn options(
+    layout: Layout,
+    collection: Form,
+    cores: usize,
+    batch: u32,
+    batches: u64,
+    plant: Option<Plant>,
+) -> Options {
+    Options {
         cores,
         layout,
         documents: 60,
@@ -56,8 +68,7 @@ fn tiny_laid_out(
         plant_loss: None,
         plant_steps: 0,
         in_windows: false,
-    };
-    Some(run(&options).expect("it can be run here"))
+    }
 }
 
 /// Without a fault: verified, every rare case was there, and every chunk came round.
@@ -104,6 +115,13 @@ fn a_split_whose_documents_stay_where_sessions_are_is_seen() {
     assert!(!report.verified);
     let of_layout = |it: &String| it.starts_with("documents owned by core");
     assert!(report.differences.iter().all(of_layout), "{:?}", report.differences);
+}
+
+#[test]
+fn documents_that_stay_where_nothing_is_split_are_no_fault_and_refused() {
+    let plant = Some(Plant::DocumentsStay);
+    let refused = run(&options(Layout::Fused, Form::Cbor, 1, 32, 100, plant));
+    assert!(refused.is_err_and(|told| told.contains("--layout split")));
 }
 
 #[test]

@@ -40,15 +40,20 @@ impl Rows {
                 let weight = if *came_to > foretold { WEIGHT_OF_LONGER.sqrt() } else { 1.0 };
                 (row.iter().map(|count| count * weight).collect(), came_to * weight)
             });
-            costs = Self { rows: weighed.collect() }.nearest();
+            costs = Self { rows: weighed.collect() }.nearest_from(&costs);
         }
         costs
     }
 
     /// The same with all rows alike.
+    pub fn nearest(&self) -> Vec<f64> {
+        self.nearest_from(&[])
+    }
+
+    /// The same, found sooner if `begin` is near; costs that it does not have begin at 0.
     ///
     /// One cost at a time is set to its best beside the others, until none moves.
-    pub fn nearest(&self) -> Vec<f64> {
+    fn nearest_from(&self, begin: &[f64]) -> Vec<f64> {
         let width = self.rows.first().map_or(0, |(row, _)| row.len());
         // Columns are brought to one length, or a byte's cost would move slowly beside a batch's.
         let length = |column: usize| -> f64 {
@@ -71,9 +76,13 @@ impl Rows {
                 sum / lengths[*column]
             })
             .collect();
-        let mut found = vec![0.0_f64; used.len()];
+        let of_begin = |column: &usize| begin.get(*column).map_or(0.0, |it| it * lengths[*column]);
+        let mut found: Vec<f64> = used.iter().map(of_begin).collect();
         // What each aim lacks beside what all costs say now.
         let mut lacks = aims;
+        for (lack, products) in lacks.iter_mut().zip(&products) {
+            *lack -= products.iter().zip(&found).map(|(product, it)| product * it).sum::<f64>();
+        }
         for _ in 0..ROUNDS {
             let mut moved = 0.0_f64;
             for at in 0..used.len() {

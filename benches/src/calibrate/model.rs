@@ -3,6 +3,8 @@
 //!
 //! First what one core takes alone; then what two cores take more, which is laid to what crosses.
 
+use std::collections::BTreeSet;
+
 use deltaworks_capacity::costs::{
     CROSSING_NEAR_BYTES, Cold, Costs, CrossingCost, Early, Late, Stage, StageCost,
 };
@@ -98,12 +100,17 @@ fn distance_ns(samples: &[Sample]) -> f64 {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
-/// Whether what crossed was measured at distances that tell what grows with them.
+/// Cells that must have been measured at each distance: one that was disturbed is no distance.
+const CELLS_OF_DISTANCE: usize = 3;
+
+/// Whether what crossed was measured at distances that tell what grows with them, in several cells at each.
 fn has_distances(samples: &[Sample]) -> bool {
-    let crossing = samples.iter().filter(|it| it.crossing > 0.0).map(|it| it.distance_ns);
-    let (least, most) =
-        crossing.fold((f64::INFINITY, 0.0_f64), |(least, most), it| (least.min(it), most.max(it)));
-    most > ELSEWHERE * least
+    let crossing = || samples.iter().filter(|it| it.crossing > 0.0);
+    let least = crossing().map(|it| it.distance_ns).fold(f64::INFINITY, f64::min);
+    let is_far = |it: &&Sample| it.distance_ns > ELSEWHERE * least;
+    let far: BTreeSet<_> = crossing().filter(is_far).map(|it| it.cell).collect();
+    let near: BTreeSet<_> = crossing().filter(|it| !is_far(it)).map(|it| it.cell).collect();
+    far.len() >= CELLS_OF_DISTANCE && near.len() >= CELLS_OF_DISTANCE
 }
 
 /// How far the fit is from a sample, as a share of it.
@@ -204,6 +211,24 @@ mod tests {
                 beside * own_ns(costs, stage, &sample) + crossing_ns(costs, stage, &sample);
         }
         sample
+    }
+
+    #[test]
+    fn a_distance_is_one_if_several_cells_were_measured_at_it() {
+        let of = |(documents, distance_ns)| Sample {
+            crossing: 0.5,
+            distance_ns,
+            ..Sample::nothing(Cell::new(2, documents, 8))
+        };
+        let near = [(10, 90.0), (20, 95.0), (30, 110.0)].map(of);
+        let far = [(10, 440.0), (20, 435.0), (30, 430.0)].map(of);
+        let alone = Sample { crossing: 0.0, ..of((40, 440.0)) };
+        assert!(has_distances(&[&near[..], &far].concat()));
+        assert!(!has_distances(&[&near[..], &far[..2]].concat()), "two cells are too few");
+        assert!(!has_distances(&[&near[..2], &far].concat()), "at either distance");
+        assert!(!has_distances(&[&near[..], &far[..2], &far[..1]].concat()), "one cell twice");
+        assert!(!has_distances(&[&near[..], &far[..2], &[alone]].concat()), "nothing crossed");
+        assert!(!has_distances(&near) && !has_distances(&[]));
     }
 
     /// Samples that were made from costs give costs that make the same samples.
