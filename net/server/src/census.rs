@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use deltaworks_pipeline::document::home;
+use deltaworks_pipeline::inventory::DocumentEntry;
 use serde::{Deserialize, Serialize};
 
 use crate::desk::{DatedDocument, DatedMark, Named, SocketEntry};
@@ -232,15 +233,17 @@ impl Sample {
     }
 }
 
-/// The page of documents. `owners` are the cores of the workers.
+/// The page of documents, each of them once. `owners` are the cores of the workers. One that moves while cores
+/// are asked may be left out, if its new owner was asked before.
 pub(crate) fn documents(
-    entries: Vec<DatedDocument>,
+    mut entries: Vec<DatedDocument>,
     sample: &Sample,
     collections: &[(String, &'static str)],
     owners: &[usize],
     sort: DocumentSort,
     cut: Cut,
 ) -> Page<DocumentReport> {
+    leave_newest(&mut entries);
     let total = entries.len();
     let rated = entries.into_iter().map(|entry| (sample.rate(&entry), entry.1));
     let rated = rated.collect::<Vec<_>>();
@@ -271,15 +274,28 @@ pub(crate) fn documents(
     Page { total, rows: rows.collect() }
 }
 
-type Rated = (f64, deltaworks_pipeline::inventory::DocumentEntry);
+/// Of a document that moved while cores were asked, so that both owners list it, leaves what was told last.
+fn leave_newest(entries: &mut Vec<DatedDocument>) {
+    let id = |entry: &DocumentEntry| (entry.slot, entry.generation);
+    let told = |(now, entry): &DatedDocument| (now.monotonic_ns, entry.worker);
+    let is_away = |(_, entry): &&DatedDocument| home(entry.slot) != usize::from(entry.worker);
+    // One of two owners is not the home.
+    let mut newest: HashMap<_, _> =
+        entries.iter().filter(is_away).map(|dated| (id(&dated.1), told(dated))).collect();
+    for dated in &*entries {
+        newest.entry(id(&dated.1)).and_modify(|last| *last = told(dated).max(*last));
+    }
+    entries.retain(|dated| newest.get(&id(&dated.1)).is_none_or(|last| *last == told(dated)));
+}
+
+type Rated = (f64, DocumentEntry);
 
 fn compare_documents(
     sort: DocumentSort,
     (rate, one): &Rated,
     (other_rate, other): &Rated,
 ) -> Ordering {
-    let window =
-        |it: &deltaworks_pipeline::inventory::DocumentEntry| it.next_sequence - it.window_start;
+    let window = |it: &DocumentEntry| it.next_sequence - it.window_start;
     let larger_first = match sort {
         DocumentSort::Rate => other_rate.total_cmp(rate),
         DocumentSort::Last => other.last_image_us.cmp(&one.last_image_us),
@@ -398,6 +414,8 @@ fn page<T>(mut rows: Vec<T>, cut: Cut, compare: impl Fn(&T, &T) -> Ordering) -> 
 
 #[cfg(test)]
 mod tests {
+    use deltaworks_runtime::clock::Now;
+
     use super::*;
 
     fn socket(place: u32, began_ns: u64, at_ns: u64, received: u64, backlog: u64) -> SocketEntry {
@@ -466,6 +484,47 @@ mod tests {
         let unsampled = sorted(&SessionSample::default(), now(), SessionSort::Slowest);
         assert_eq!(unsampled[0].id, "0:0");
         assert!(unsampled.iter().all(|row| row.received_bytes_per_second == 0.0));
+    }
+
+    /// A document that both owners list is told once, as the later one told it.
+    #[test]
+    fn a_document_that_moves_meanwhile_is_listed_once() {
+        let listed = |at_ns: u64, slot: u32, worker: u16| {
+            let now = Now { monotonic_ns: at_ns, unix_us: 0 };
+            let entry = DocumentEntry {
+                name: slot.to_string().into(),
+                collection: 0,
+                worker,
+                elastic: None,
+                is_guest: worker != 0,
+                slot,
+                generation: 1,
+                epoch: 1,
+                next_sequence: 1,
+                window_start: 1,
+                last_image_us: 0,
+                subscribers: 0,
+                writers: 0,
+                missed_deltas: 0,
+                kept_bytes: 0,
+            };
+            (now, entry)
+        };
+        // One goes away, one comes home, one stays, one is away; nobody is asked twice.
+        let entries = vec![
+            listed(10, 1, 0),
+            listed(20, 2, 0),
+            listed(10, 3, 0),
+            listed(20, 1, 1),
+            listed(10, 2, 1),
+            listed(20, 4, 1),
+        ];
+        let cut = Cut { offset: 0, limit: 10 };
+        let collections = [(String::new(), "opaque")];
+        let by_name = DocumentSort::Name;
+        let page = documents(entries, &Sample::default(), &collections, &[0, 1], by_name, cut);
+        let told: Vec<_> = page.rows.iter().map(|row| (row.slot, row.worker)).collect();
+        assert_eq!((page.total, told), (4, vec![(1, 1), (2, 0), (3, 0), (4, 1)]));
     }
 
     #[test]
