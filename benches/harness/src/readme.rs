@@ -18,7 +18,7 @@ pub fn block(results: &Results) -> String {
     let machine = &results.machine;
     let changed = if machine.is_changed { ", with changes" } else { "" };
     let mut out = format!(
-        "{}, {} × {}, Linux {}, commit {}{changed}: medians of {} samples, all of one run (`{}`).\n\
+        "{}, {} × {}, Linux {}, commit {}{changed}: medians of {}, all of one run (`{}`).\n\
          [RESULTS.md](RESULTS.md) has every figure with its spread, and the peers\u{2019}.\n\n\
          | what | measured | goal | |\n|---|---|---|---|\n",
         machine.date,
@@ -26,7 +26,7 @@ pub fn block(results: &Results) -> String {
         machine.cpu,
         machine.kernel,
         &machine.commit[..machine.commit.len().min(9)],
-        results.samples_each,
+        samples(results),
         results.command
     );
     for goal in goals(results) {
@@ -42,6 +42,15 @@ pub fn block(results: &Results) -> String {
         let _ = writeln!(out, "| {what} | {measured} | | |");
     }
     out
+}
+
+/// How many samples each figure has; fewer where a run was ended early, and that it was.
+pub(crate) fn samples(results: &Results) -> String {
+    if results.is_whole {
+        return format!("{} samples", results.samples_each);
+    }
+    let rounds = results.runs.iter().map(|run| run.round).max().unwrap_or(0);
+    format!("{rounds} samples, some of {}, because the run was ended early", rounds + 1)
 }
 
 /// Figures without a goal that somebody asks for first.
@@ -112,6 +121,16 @@ mod tests {
             | measured elsewhere | x |\n|---|---|\n| 1 | 2 |\n";
         assert_eq!(not_in_results(readme, "| x | y | 4.7 M/s |"), ["9.9 M/s"]);
         assert!(not_in_results(readme, "4.7 M/s 9.9 M/s").is_empty());
+    }
+
+    /// A run that was ended in its third round has two samples of each figure, and some a third.
+    #[test]
+    fn samples_of_a_run_that_was_ended_early_are_told_as_such() {
+        let mut results = Results { samples_each: 5, is_whole: true, ..Results::default() };
+        assert_eq!(samples(&results), "5 samples");
+        results.is_whole = false;
+        results.runs.push(crate::results::Run { round: 2, ..Default::default() });
+        assert_eq!(samples(&results), "2 samples, some of 3, because the run was ended early");
     }
 
     #[test]

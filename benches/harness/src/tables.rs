@@ -9,6 +9,7 @@ use crate::figure::FIGURES;
 use crate::goal::goals;
 use crate::page::{ahead, bytes, cell, system};
 use crate::quantity::quantity;
+use crate::readme::samples;
 use crate::results::{Results, Role, Series};
 use crate::statistics::{median, span};
 
@@ -66,8 +67,9 @@ const TABLE_HEAD: &str =
 fn machine(results: &Results) -> String {
     let machine = &results.machine;
     let mut out = String::from("| | |\n|---|---|\n");
-    let rows: [(&str, String); 14] = [
+    let rows: [(&str, String); 15] = [
         ("date", machine.date.clone()),
+        ("samples of each figure", samples(results)),
         ("CPU", format!("{} × {}; {}", machine.cpus, machine.cpu, machine.caches)),
         ("memory", format!("{} MiB", machine.memory_mib)),
         ("kernel", format!("Linux {}", machine.kernel)),
