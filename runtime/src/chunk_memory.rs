@@ -235,7 +235,7 @@ impl ChunkMemory {
             range.chunk.0 < self.chunks && end <= self.chunk_bytes as u64,
             "a byte range outside of its chunk"
         );
-        // A product takes one instruction more of time and three less than a shift by what must be told.
+        // A product: a shift by a number that is not known when this is compiled takes more instructions.
         range.chunk.0 as usize * self.chunk_bytes + range.offset as usize
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Spinning answers within a microsecond and costs a whole CPU; parking costs nothing and answers
 //! after a wake-up. The budgets say how long each lasts. A core whose work seldom comes within them
-//! parks at once, and tries again now and then: who burns its CPU is the one that the kernel makes wait
-//! behind a neighbour. Decides only; the loop of the core acts.
+//! parks at once, and tries again now and then: awake it would burn its CPU for nothing. Decides only; the loop
+//! of the core acts.
 
 use crate::clock::Now;
 
