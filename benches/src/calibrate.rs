@@ -44,8 +44,8 @@ pub struct CalibrateOptions {
     /// Takes these costs to check, and measures none.
     #[arg(long, value_name = "FILE", requires = "check")]
     pub costs: Option<PathBuf>,
-    /// Samples of each cell, of which the fastest counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Samples of each cell, of which the fastest counts; up to four times as many where they do not agree.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub samples: u32,
     /// How long each sample is measured.
     #[arg(long, default_value_t = 0.25, value_parser = seconds)]
@@ -65,6 +65,9 @@ pub struct CalibrateOptions {
     /// Writes each sample here, a line of JSON: what costs were fitted to, and what was checked.
     #[arg(long, value_name = "FILE")]
     pub samples_to: Option<PathBuf>,
+    /// Takes the samples that a file of `--samples-to` holds, and runs no cell that has some there.
+    #[arg(long, value_name = "FILE")]
+    pub samples_from: Option<PathBuf>,
     /// Lines of JSON in place of tables: one with the costs, or one for each cell that is checked.
     #[arg(long)]
     pub json: bool,
@@ -79,6 +82,8 @@ Examples:
   throughput calibrate --check
   throughput calibrate --check --json -o costs.json > check.jsonl
   throughput calibrate --check --costs costs.json --cores 1 --documents 10000
+  throughput calibrate --check --samples-to samples.jsonl
+  throughput calibrate --check --samples-from samples.jsonl
 
 The costs go to `deltaworks plan --capacity --costs costs.json --workload FILE`.
 
@@ -123,7 +128,7 @@ pub fn cells() -> Vec<Cell> {
         (2000, &[1, 4, 16, 48, 128, 512]),
         (20_000, &[2, 16]),
         (60_000, &[1, 4, 64]),
-        (600_000, &[2, 16, 48, 128]),
+        (600_000, &[2, 16, 48, 128, 512]),
     ];
     for (documents, batches) in lattice {
         cells.extend(batches.iter().map(|batch| Cell::new(2, documents, *batch)));
@@ -202,31 +207,42 @@ fn sample(
     options: &CalibrateOptions,
 ) -> Result<Vec<Vec<Sample>>, String> {
     let cells: Vec<Cell> = fitted.iter().chain(grid).copied().collect();
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); cells.len()];
-    let bar = bar(cells.len() * options.samples as usize);
-    for _ in 0..options.samples {
-        for (cell, samples) in cells.iter().zip(&mut samples) {
+    let kept = options.samples_from.as_deref().map(read_samples).transpose()?.unwrap_or_default();
+    let of_kept = |cell: &Cell| kept.iter().filter(|it| it.cell == *cell).cloned().collect();
+    let mut samples: Vec<Vec<Sample>> = cells.iter().map(of_kept).collect();
+    let is_kept: Vec<bool> = samples.iter().map(|it| !it.is_empty()).collect();
+    // Cells whose samples do not agree get some more, not all at once: what disturbs lasts a while.
+    let is_long = options.seconds * 1000.0 >= 2.0 * cell::WINDOWS_ENOUGH as f64;
+    let more = if is_long { options.samples * MORE_SAMPLES } else { 0 };
+    let bar = bar(is_kept.iter().filter(|is_kept| !**is_kept).count() * options.samples as usize);
+    for pass in 0..options.samples + more {
+        for ((cell, samples), is_kept) in cells.iter().zip(&mut samples).zip(&is_kept) {
+            let is_enough = pass >= options.samples && cell::are_settled(samples);
+            if *is_kept || is_enough {
+                continue;
+            }
+            if pass >= options.samples {
+                bar.inc_length(1);
+            }
             samples.push(cell.sample(options.seconds)?);
             bar.inc(1);
-        }
-    }
-    // Cells that were never left alone for long get some more, not all at once.
-    let is_long = options.seconds * 1000.0 >= 2.0 * WINDOWS_ENOUGH as f64;
-    for _ in 0..if is_long { options.samples * MORE_SAMPLES } else { 0 } {
-        for (cell, samples) in cells.iter().zip(&mut samples) {
-            if !samples.iter().any(|it| it.windows >= WINDOWS_ENOUGH) {
-                samples.push(cell.sample(options.seconds)?);
-            }
         }
     }
     bar.finish_and_clear();
     Ok(samples)
 }
 
-/// So many milliseconds that nobody disturbed are enough.
-const WINDOWS_ENOUGH: usize = 24;
-/// So many times as many samples are taken at most while they are not there.
-const MORE_SAMPLES: u32 = 2;
+fn read_samples(path: &Path) -> Result<Vec<Sample>, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+    let line = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| format!("{name}, line {}: {error}", number + 1))
+    };
+    text.lines().enumerate().map(line).collect()
+}
+
+/// So many times as many samples more are taken at most while those of a cell do not agree.
+const MORE_SAMPLES: u32 = 3;
 
 /// On standard error; nothing where that is no terminal.
 fn bar(samples: usize) -> ProgressBar {

@@ -18,7 +18,7 @@ use deltaworks_runtime::chunk_memory::{ChunkMemory, RegionId, RegionSpec};
 use deltaworks_runtime::doorbell::{Wake, doorbell};
 use deltaworks_runtime::pinned::PinnedThread;
 use deltaworks_schema::{Kind, Schema as TypedSchema};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
 use crate::core::{Core, Meeting, Outcome, StageTimes};
@@ -119,7 +119,7 @@ pub struct StageNs {
 }
 
 /// The most that was live over all cores, in bytes.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Live {
     /// Chunks that are not free.
     pub chunks: u64,

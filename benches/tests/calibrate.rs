@@ -18,6 +18,7 @@ fn options() -> CalibrateOptions {
         batch: vec![8],
         documents_max: 2000,
         samples_to: None,
+        samples_from: None,
         json: false,
         plant: None,
     }
@@ -74,6 +75,24 @@ fn what_is_written_is_read_again_and_checked() {
     assert!(checked.verified && checked.measured_deltas_per_second > 0.0, "{checked:?}");
     assert!(checked.predicted_deltas_per_second > 0.0 && checked.predicted_bytes > 0.0);
     assert_eq!(checked.samples.len(), 1);
+}
+
+/// Samples that were kept are taken, and their cells not run again; a line that is no sample is told.
+#[test]
+fn samples_that_were_kept_make_the_costs_again() {
+    let path = std::env::temp_dir().join(format!("deltaworks-samples-{}", std::process::id()));
+    let one = calibrated(&CalibrateOptions { samples_to: Some(path.clone()), ..options() });
+    let kept = CalibrateOptions { samples_from: Some(path.clone()), ..options() };
+    let other = calibrated(&kept);
+    assert_eq!(one.checked[0].samples, other.checked[0].samples);
+    let bytes = |it: &Calibrated| it.costs.memory.document_bytes;
+    assert!((bytes(&one) - bytes(&other)).abs() < 1e-6, "{} {}", bytes(&one), bytes(&other));
+    let text = std::fs::read_to_string(&path).expect("samples were written");
+    std::fs::write(&path, text + "{}\n").expect("a file");
+    let lines = std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());
+    let error = run(&kept).expect_err("no sample");
+    assert!(error.contains(&format!("line {lines}: missing field")), "{error}");
+    std::fs::remove_file(&path).expect("it was there");
 }
 
 /// A rate and a memory that are far from what they must be are outside, however fast the machine is.

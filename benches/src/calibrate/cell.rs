@@ -14,7 +14,9 @@ use crate::script::Law;
 use crate::windows::WINDOWS_MIDDLE;
 
 /// What is run.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,
+)]
 pub struct Cell {
     /// Cores that do everything.
     pub cores: usize,
@@ -129,6 +131,20 @@ pub fn of_both_places(samples: &[Sample]) -> Vec<&Sample> {
     std::iter::once(first).chain(fastest_of(&elsewhere)).collect()
 }
 
+/// Whether two samples that were left alone for long agree, and none was faster: a run that is disturbed is
+/// slower, and seldom twice by as much.
+pub fn are_settled(samples: &[Sample]) -> bool {
+    let counts = samples.iter().filter(|it| !it.has_moved && it.windows >= WINDOWS_ENOUGH);
+    let mut rates: Vec<f64> = counts.map(|it| it.deltas_per_second).collect();
+    rates.sort_by(|one, other| other.total_cmp(one));
+    matches!(rates[..], [first, second, ..] if second >= first * (1.0 - AGREEING))
+}
+
+/// So many milliseconds that nobody disturbed are enough.
+pub const WINDOWS_ENOUGH: usize = 24;
+/// Samples that agree are this near each other, as a share of the faster one.
+const AGREEING: f64 = 0.04;
+
 fn fastest_of<'a>(samples: &[&'a Sample]) -> Option<&'a Sample> {
     let was_left_alone = samples.iter().any(|it| it.windows > 0);
     let stood = samples.iter().any(|it| !it.has_moved && (it.windows > 0 || !was_left_alone));
@@ -149,7 +165,7 @@ const DOCUMENTS_OF_A_SAMPLE: f64 = 250_000.0;
 pub const BUDGET_MIB: u64 = 4096;
 
 /// What a run came to, per batch.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Sample {
     /// What was run.
     pub cell: Cell,
@@ -275,6 +291,30 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One sample says nothing of what disturbed it; two that agree do, if nothing was faster.
+    #[test]
+    fn samples_are_settled_when_the_two_fastest_agree() {
+        let of = |rates: &[f64]| -> Vec<Sample> {
+            let of_rate = |rate: &f64| Sample {
+                deltas_per_second: *rate,
+                windows: WINDOWS_ENOUGH,
+                ..Sample::nothing(Cell::new(2, 100, 8))
+            };
+            rates.iter().map(of_rate).collect()
+        };
+        assert!(!are_settled(&[]) && !are_settled(&of(&[9.0])));
+        assert!(are_settled(&of(&[4.0, 8.7, 9.0])));
+        // Two that agree below a faster one were disturbed by as much.
+        assert!(!are_settled(&of(&[6.0, 6.0, 9.0])));
+        let disturbed = |spoil: fn(&mut Sample)| {
+            let mut samples = of(&[9.0, 9.0]);
+            samples.iter_mut().for_each(spoil);
+            samples
+        };
+        assert!(!are_settled(&disturbed(|it| it.has_moved = true)));
+        assert!(!are_settled(&disturbed(|it| it.windows = WINDOWS_ENOUGH - 1)));
+    }
 
     /// The host moved the cores between two samples: what was measured at either place counts, each for
     /// its own distance, and what was measured while they were moved does not.
