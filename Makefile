@@ -80,7 +80,7 @@ soak-isolation: ## Random publishers and subscribers of all policies against the
 	$(CARGO) build --release --locked -p deltaworksd -p deltaworks-benches
 	$(CARGO) run --release --locked -p deltaworks-benches --bin throughput -- soak --minutes $(or $(MINUTES),60) $(if $(JSON),--json)
 
-bench: needs ## Every scenario, the limits and the peers, in turns, into bench-report/: about 45 minutes (OPTIONS="--only idle")
+bench: needs ## Every scenario, the limits and the peers, in turns, into bench-report/: about 50 minutes (OPTIONS="--only idle")
 	@scripts/bench standard $(OPTIONS)
 
 bench-peers: needs ## Lints and tests the rivals' programs, which the workspace leaves out

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub enum Extent {
     /// About 5 minutes: two half-second samples of a few cells.
     Quick,
-    /// About 45 minutes: five one-second samples.
+    /// About 50 minutes: five one-second samples.
     Standard,
     /// Every combination, for as long as it takes.
     Full,
@@ -160,18 +160,18 @@ const BATCHES: [u32; 4] = [1, 8, 32, 256];
 
 /// Scenarios of `benches/peers`, and about how long a round of each takes.
 const PEERS: [(&str, f64); 12] = [
-    ("limits", 28.0),
-    ("in-process", 30.0),
-    ("between-processes", 15.0),
-    ("fan-out", 155.0),
-    ("fan-in", 20.0),
-    ("mesh", 20.0),
+    ("limits", 30.0),
+    ("in-process", 13.0),
+    ("between-processes", 5.0),
+    ("fan-out", 172.0),
+    ("fan-in", 22.0),
+    ("mesh", 24.0),
     ("relays", 17.0),
-    ("latency", 70.0),
-    ("memory", 60.0),
-    ("idle", 340.0),
-    ("start-up", 10.0),
-    ("parked", 20.0),
+    ("latency", 95.0),
+    ("memory", 51.0),
+    ("idle", 207.0),
+    ("start-up", 2.0),
+    ("parked", 9.0),
 ];
 
 /// One cell of the pipeline's grid.
@@ -239,7 +239,7 @@ fn capacity(extent: Extent) -> Entry {
             "calibrate --check --json --samples 2 --seconds 0.2 --documents-max 100000 --documents 10000",
             40.0,
         ),
-        _ => ("calibrate --check --json --samples 2 --seconds 0.2", 200.0),
+        _ => ("calibrate --check --json --samples 2 --seconds 0.25", 330.0),
     };
     Entry {
         name: "capacity".to_owned(),
@@ -248,7 +248,7 @@ fn capacity(extent: Extent) -> Entry {
         reader: Reader::Capacity,
         cell: BTreeMap::new(),
         expected_s,
-        limit_s: 900,
+        limit_s: 1500,
         is_once: true,
         miss_code: Some(1),
     }
@@ -258,10 +258,14 @@ fn peers(name: &str, expected_s: f64, extent: Extent, seconds: f64) -> Entry {
     let quick = if extent == Extent::Quick { " --quick" } else { "" };
     let expected_s = if extent == Extent::Quick { expected_s / 4.0 } else { expected_s };
     let samples = if name == "memory" && extent != Extent::Quick { 3 } else { 1 };
+    // One ping of every session; the whole extent sees two.
+    let idle = if name == "idle" && extent == Extent::Standard { " --idle-seconds 30" } else { "" };
     Entry {
         name: format!("peers/{name}"),
         program: Program::Peers,
-        arguments: words(&format!("{name} --json --samples {samples} --seconds {seconds}{quick}")),
+        arguments: words(&format!(
+            "{name} --json --samples {samples} --seconds {seconds}{quick}{idle}"
+        )),
         reader: Reader::Samples,
         cell: BTreeMap::new(),
         expected_s,

@@ -168,20 +168,29 @@ impl Series {
     /// first of the same round, and so on. A sample that is not verified takes its partner with it, and
     /// one of a round that the other has not is left out.
     pub fn in_pairs(&self, other: &Self) -> Vec<(f64, f64)> {
-        let (ours, theirs) = (self.by_round(), other.by_round());
+        self.pairs_of(other, |sample| Some(sample.value))
+    }
+
+    /// The same of figures that stand beside the values; a sample without it is not verified.
+    pub fn more_in_pairs(&self, other: &Self, name: &str) -> Vec<(f64, f64)> {
+        self.pairs_of(other, |sample| sample.more.get(name).copied())
+    }
+
+    fn pairs_of(&self, other: &Self, figure: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
+        let (ours, theirs) = (self.by_round(&figure), other.by_round(&figure));
         let pair = |(place, ours): (&(u32, u32), &f64)| Some((*ours, *theirs.get(place)?));
         ours.iter().filter_map(pair).collect()
     }
 
-    /// The values of verified samples by round and place in it.
-    fn by_round(&self) -> BTreeMap<(u32, u32), f64> {
+    /// Figures of verified samples by round and place in it.
+    fn by_round(&self, figure: impl Fn(&Sample) -> Option<f64>) -> BTreeMap<(u32, u32), f64> {
         let mut taken: BTreeMap<u32, u32> = BTreeMap::new();
         let mut values = BTreeMap::new();
         for sample in &self.samples {
             let Some(round) = sample.round else { continue };
             let place = taken.entry(round).or_default();
-            if sample.verified {
-                values.insert((round, *place), sample.value);
+            if let Some(value) = figure(sample).filter(|_| sample.verified) {
+                values.insert((round, *place), value);
             }
             *place += 1;
         }
@@ -333,6 +342,16 @@ mod tests {
         let other = of(&[(4, 50.0), (4, 60.0), (0, 10.0), (1, 20.0), (3, 40.0), (5, 70.0)]);
         assert_eq!(one.in_pairs(&other), [(1.0, 10.0), (4.0, 40.0), (6.0, 60.0)]);
         assert_eq!(other.in_pairs(&one), [(10.0, 1.0), (40.0, 4.0), (60.0, 6.0)]);
+        let beside = |it: &Series| {
+            let mut it = it.clone();
+            for sample in &mut it.samples {
+                sample.more = BTreeMap::from([("half".to_owned(), sample.value / 2.0)]);
+            }
+            it.samples[0].more.clear();
+            it
+        };
+        let (halves, of_other) = (beside(&one), beside(&other));
+        assert_eq!(halves.more_in_pairs(&of_other, "half"), [(2.0, 20.0), (3.0, 30.0)]);
         // Who does not know the round has none of it, and learns it from the children of the run.
         let mut old = one.clone();
         for sample in &mut old.samples {

@@ -26,6 +26,9 @@ const WARM_UP: Duration = Duration::from_millis(200);
 /// Rates, as a share of what a peer can.
 const OF_OWN: [(&str, f64); 3] =
     [("tenth-of-own", 0.1), ("half-of-own", 0.5), ("nine-tenths-of-own", 0.9)];
+/// Looks at half of what a peer can for each at the other loads, all peers by turns: one pause of the host is
+/// the slowest hundredth of a second.
+const HALF_LOOKS: u32 = 3;
 /// Looks at what a peer can, of which the best counts.
 const LOOKS: u32 = 2;
 
@@ -46,11 +49,20 @@ pub fn run(options: &Options, cpus: Cpus, teller: &mut Teller) -> Result<(), Str
         peers.iter().map(|peer| capacity(peer, sizes, options, cpus)).collect();
     let slowest = capacities.iter().copied().filter(|it| *it > 0.0).fold(f64::MAX, f64::min);
     for number in 0..options.samples {
-        for (peer, capacity) in peers.iter().zip(&capacities) {
-            let of_own = OF_OWN.map(|(load, share)| (load, capacity * share));
-            for (load, rate) in [("half-of-slowest", slowest / 2.0)].into_iter().chain(of_own) {
-                teller.tell(&measure(peer, sizes, (load, rate, *capacity), number, options, cpus));
+        for look in 0..HALF_LOOKS {
+            for (peer, capacity) in peers.iter().zip(&capacities) {
+                let half_of_slowest = ("half-of-slowest", slowest / 2.0);
+                let of_own = OF_OWN.map(|(load, share)| (load, capacity * share));
+                for (load, rate) in [half_of_slowest].into_iter().chain(of_own) {
+                    if look == 0 || load.starts_with("half") {
+                        let number = number * HALF_LOOKS + look;
+                        let load = (load, rate, *capacity);
+                        teller.tell(&measure(peer, sizes, load, number, options, cpus));
+                    }
+                }
             }
+        }
+        for (peer, capacity) in peers.iter().zip(&capacities) {
             teller.tell(&recovery::measure(peer, sizes, *capacity, number, options, cpus));
         }
     }
