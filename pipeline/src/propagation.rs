@@ -499,7 +499,7 @@ impl Propagation {
                     }
                     self.judge(place, port);
                 }
-                if self.subscriptions.peek(place).is_ended {
+                if self.subscriptions.peek(place).is_ended() {
                     continue;
                 }
                 let group = self.gather(place, memory, parts, &mut part_count);

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use deltaworks_runtime::prefetch::prefetch_entry;
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
 
@@ -19,8 +20,16 @@ pub const NO_SUBSCRIPTION: u32 = u32::MAX;
 /// "In no list of those with something to send".
 pub const NOT_READY: u32 = u32::MAX - 1;
 
-/// "Not in its document's list".
-const NOT_LISTED: u32 = u32::MAX - 1;
+/// It was closed, or its policy has ended it: nothing more is sent.
+const ENDED: u8 = 1;
+/// Its policy has something to say before each send.
+const SPEAKS: u8 = 2;
+/// It has a [`Slow`].
+const SLOW: u8 = 4;
+/// It waits for its socket, and is left out of its document's list.
+const LEFT_OUT: u8 = 8;
+/// Its cursor may stand before `live_from`.
+const HISTORY: u8 = 16;
 
 /// See [`Slow::missed_to`].
 const FOLLOWS: u64 = u64::MAX;
@@ -83,8 +92,8 @@ pub(crate) struct Subscription {
     /// The number of the document's collection.
     pub collection: u16,
     pub policy: Policy,
-    /// It was closed, or its policy has ended it: nothing more is sent.
-    pub is_ended: bool,
+    /// What keeps it from being sent its document's newest image without a look at anything else.
+    flags: u8,
     pub slow: Option<Box<Slow>>,
 }
 
@@ -107,7 +116,7 @@ unsafe impl Zeroable for Subscription {
             position: Position::default(),
             collection: 0,
             policy: Policy::Gap,
-            is_ended: false,
+            flags: 0,
             slow: None,
         }
     }
@@ -119,12 +128,42 @@ impl Subscription {
     /// Whether it stays behind, or its policy has something to say before each send.
     #[inline]
     pub fn is_special(&self) -> bool {
-        self.slow.is_some() || !matches!(self.policy, Policy::Gap | Policy::Wait)
+        self.flags & (SLOW | SPEAKS) != 0
+    }
+
+    /// Whether nothing but how far it has come needs to be known for a send: it is not special, has no history
+    /// to be sent, and is in its document's list.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        self.flags == 0
+    }
+
+    /// Whether it was closed, or its policy has ended it: nothing more is sent.
+    #[inline]
+    pub fn is_ended(&self) -> bool {
+        self.flags & ENDED != 0
+    }
+
+    /// Its policy ends it.
+    pub fn end(&mut self) {
+        self.flags |= ENDED;
+    }
+
+    /// Its cursor moves to `to`.
+    #[inline]
+    pub fn move_to(&mut self, to: Place) {
+        self.place = to;
+        if to.node >= self.live_from {
+            self.flags &= !HISTORY;
+        }
     }
 
     /// A cursor where the owner said, not in any list yet.
     pub fn new(opened: &Opened) -> Self {
+        let speaks = !matches!(opened.policy, Policy::Gap | Policy::Wait);
+        let has_history = opened.place.node < opened.live_from;
         Self {
+            flags: if speaks { SPEAKS } else { 0 } | if has_history { HISTORY } else { 0 },
             place: opened.place,
             live_from: opened.live_from,
             position: opened.position,
@@ -136,7 +175,6 @@ impl Subscription {
             next_of_document: NO_SUBSCRIPTION,
             next_ready: NOT_READY,
             policy: opened.policy,
-            is_ended: false,
             slow: None,
         }
     }
@@ -165,7 +203,7 @@ impl Subscription {
     /// Whether it is left out of its document's list.
     #[inline]
     pub fn is_left_out(&self) -> bool {
-        self.next_of_document == NOT_LISTED
+        self.flags & LEFT_OUT != 0
     }
 
     /// The next subscription in its document's list.
@@ -335,15 +373,26 @@ impl Subscriptions {
     /// What only the slow have; the subscription is one from now on.
     pub fn slow(&mut self, place: u32) -> &mut Slow {
         let entry = &mut self.entries[place as usize];
+        entry.flags |= SLOW;
         self.slow += u32::from(entry.slow.is_none());
         entry.slow.get_or_insert_default()
     }
 
     /// Lets go of it, if nothing is left in it.
     pub fn calm(&mut self, place: u32) {
-        let slow = &mut self.entries[place as usize].slow;
+        let entry = &mut self.entries[place as usize];
+        let slow = &mut entry.slow;
         let gone = slow.take_if(|it| it.aside.is_empty() && it.missed_from == it.missed_to);
-        self.slow -= u32::from(gone.is_some());
+        if gone.is_some() {
+            entry.flags &= !SLOW;
+            self.slow -= 1;
+        }
+    }
+
+    /// Asks for the line of a subscription, if there is one.
+    #[inline(always)]
+    pub fn prefetch(&self, place: u32) {
+        prefetch_entry(&self.entries, place as usize);
     }
 
     /// The first subscription in the document's list.
@@ -384,7 +433,8 @@ impl Subscriptions {
     #[inline]
     pub fn leave_out(&mut self, before: u32, place: u32) {
         let entry = &mut self.entries[place as usize];
-        let next = core::mem::replace(&mut entry.next_of_document, NOT_LISTED);
+        entry.flags |= LEFT_OUT;
+        let next = core::mem::replace(&mut entry.next_of_document, NO_SUBSCRIPTION);
         if before == NO_SUBSCRIPTION {
             let slot = entry.slot;
             self.replace_head(slot, next);
@@ -397,7 +447,8 @@ impl Subscriptions {
     #[inline]
     pub fn put_back(&mut self, place: u32) {
         let entry = &mut self.entries[place as usize];
-        if entry.next_of_document == NOT_LISTED {
+        if entry.is_left_out() {
+            entry.flags &= !LEFT_OUT;
             let slot = entry.slot;
             self.entries[place as usize].next_of_document = self.replace_head(slot, place);
         }
@@ -419,7 +470,7 @@ impl Subscriptions {
         }
         let entry = &mut self.entries[place as usize];
         self.slow -= u32::from(entry.slow.take().is_some());
-        entry.is_ended = true;
+        entry.flags = ENDED;
         self.free.push(place);
     }
 
@@ -447,7 +498,7 @@ mod tests {
     fn heads_that_were_never_written_lead_to_nobody() {
         let mut heads = Heads(ZeroedArray::new(3));
         assert!((0..4).all(|index| heads.get(index) == NO_SUBSCRIPTION));
-        for place in [0, 7, NOT_LISTED - 1, NO_SUBSCRIPTION] {
+        for place in [0, 7, NOT_READY - 1, NO_SUBSCRIPTION] {
             assert_eq!(heads.replace(1, place), NO_SUBSCRIPTION);
             assert_eq!(heads.get(1), place);
             assert_eq!(heads.replace(1, NO_SUBSCRIPTION), place);

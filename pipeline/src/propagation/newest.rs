@@ -48,17 +48,10 @@ impl Propagation {
             let Some(entry) = entries.get_mut(place as usize) else { break };
             let shared = lists.shared(entry.slot);
             let Place { node, block, index } = entry.place;
-            let is_usual = shared.ends_before(node + 1)
-                && node >= entry.live_from
-                && !entry.is_special()
-                && !entry.is_left_out();
-            if !is_usual {
+            if !(entry.is_plain() && shared.ends_before(node + 1)) {
                 break;
             }
-            debug_assert!(
-                !entry.is_ended,
-                "only a policy ends one that is ready, and that one is special"
-            );
+            debug_assert!(node >= entry.live_from, "what was there before it is history");
             let block = if block == NO_BLOCK { shared.first_block() } else { block };
             let at = Place { node, block, index };
             let after = nodes.normalise(at);

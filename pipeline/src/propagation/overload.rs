@@ -55,7 +55,7 @@ impl Propagation {
                 if self.is_too_far_behind(entry) {
                     self.end_behind(place, port);
                 }
-                self.subscriptions.peek(place).is_ended
+                self.subscriptions.peek(place).is_ended()
             }
         }
     }
@@ -95,7 +95,7 @@ impl Propagation {
     /// Ends a subscription of policy `close`: what it will not get is told, then its handle closes.
     pub(super) fn end_behind(&mut self, place: u32, port: &mut impl SessionPort) {
         let entry = self.subscriptions.peek(place);
-        if entry.is_ended {
+        if entry.is_ended() {
             return;
         }
         let behind_bytes = self.behind_bytes(entry);
@@ -108,7 +108,7 @@ impl Propagation {
         let newest = self.seek(place, at, tail - 1);
         let to = self.end_of(self.nodes.normalise(newest));
         let entry = self.subscriptions.get(place);
-        entry.is_ended = true;
+        entry.end();
         let (session, handle) = (entry.session, entry.handle);
         self.tell(place, from, to, behind_bytes, port);
         self.ended.push(Ended { session, handle, reason: CloseReason::Behind });

@@ -77,7 +77,7 @@ impl Propagation {
     #[inline]
     pub(super) fn move_cursor(&mut self, place: u32, to: Place, live_bytes: u64) {
         let entry = self.subscriptions.get(place);
-        entry.place = to;
+        entry.move_to(to);
         entry.position = entry.position.after(live_bytes);
         if entry.policy == Policy::Wait {
             let slot = entry.slot;

@@ -314,7 +314,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "overload: a subscription that its policy has ended is sent to",
         file: "pipeline/src/propagation.rs",
-        text: "                if self.subscriptions.peek(place).is_ended {\n                    continue;\n                }\n",
+        text: "                if self.subscriptions.peek(place).is_ended() {\n                    continue;\n                }\n",
         replacement: "",
     },
     Mutant {
