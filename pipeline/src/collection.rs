@@ -207,6 +207,26 @@ impl Default for Machine {
     }
 }
 
+/// A look at images of one delta, of one collection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look<'a> {
+    schema: &'a TypedSchema,
+    image_bytes_max: usize,
+}
+
+impl Look<'_> {
+    /// The steps of `image`, whose check has not begun, if it has one delta and is valid, as far as one look at it
+    /// tells. `None` says nothing: that is [`Collection::check`]'s.
+    #[inline(always)]
+    pub(crate) fn steps(&self, image: &Image<'_>, machine: &mut Machine) -> Option<u32> {
+        let delta = image.only_delta()?;
+        if image.bytes().len() > self.image_bytes_max {
+            return None;
+        }
+        machine.schema.steps_at_once(self.schema, delta)
+    }
+}
+
 /// How a check ended, or did not.
 pub(crate) enum Outcome {
     Valid,
@@ -215,21 +235,17 @@ pub(crate) enum Outcome {
 }
 
 impl Collection {
-    /// Whether `image`, whose check has not begun, has one delta and is valid, as far as one look at it tells;
-    /// then it takes off its steps. `false` says nothing: that is [`Collection::check`]'s.
-    #[inline(always)]
-    pub(crate) fn is_alike(
-        &self,
-        image: &Image<'_>,
-        machine: &mut Machine,
-        steps: &mut u32,
-    ) -> bool {
-        if let Schema::Typed(schema) = &self.schema
-            && let Some(delta) = image.only_delta()
-        {
-            self.takes(image) && machine.schema.is_alike(schema, delta, steps)
-        } else {
-            false
+    /// How images of one delta are looked at whose checks may take `steps` steps each; none if no look tells
+    /// anything of them.
+    #[inline]
+    pub(crate) fn look(&self, steps: u32) -> Option<Look<'_>> {
+        let is_enough =
+            steps >= SchemaMachine::STEPS_AT_ONCE && self.limits.deltas_per_batch_max > 0;
+        match &self.schema {
+            Schema::Typed(schema) if is_enough => {
+                Some(Look { schema, image_bytes_max: self.limits.image_bytes_max as usize })
+            }
+            _ => None,
         }
     }
 
@@ -425,11 +441,13 @@ mod tests {
         }
         loop {
             let mut steps = slice;
-            if check.is_fresh() && collection.is_alike(&image, &mut machine, &mut steps) {
+            if check.is_fresh()
+                && let Some(look) = collection.look(steps)
+                && let Some(at_once) = look.steps(&image, &mut machine)
+            {
                 assert_eq!(deltas.len(), 1);
-                return (None, taken + slice - steps);
+                return (None, taken + at_once);
             }
-            assert_eq!(steps, slice, "nothing was said");
             let outcome = collection.check(&image, &mut machine, &mut check, &mut steps);
             taken += slice - steps;
             match outcome {
@@ -518,7 +536,8 @@ mod tests {
             let image = Image::parse(&image).expect("an image");
             let (mut machine, mut steps) = (Machine::default(), 1_000);
             machine.schema.check(typed(&collection), &delta(0, 5), &mut { u32::MAX });
-            assert!(!collection.is_alike(&image, &mut machine, &mut steps));
+            let look = collection.look(steps).expect("of a schema");
+            assert_eq!(look.steps(&image, &mut machine), None);
             let mut check = BatchCheck::default();
             let outcome = collection.check(&image, &mut machine, &mut check, &mut steps);
             assert!(matches!(outcome, Outcome::Invalid(BatchRefusal::BeyondCollection)));

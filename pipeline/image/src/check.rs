@@ -18,7 +18,7 @@ use crate::prelude::{
 const ENTRY_BYTES: usize = 2;
 
 /// Bytes of the smallest batch: one delta of one byte.
-const IMAGE_BYTES_MIN: usize = (HEADER_BYTES + ENTRY_BYTES + 1).next_multiple_of(8);
+pub(crate) const IMAGE_BYTES_MIN: usize = (HEADER_BYTES + ENTRY_BYTES + 1).next_multiple_of(8);
 
 // The sum of `length - 1` over the longest table fits 32 bits, which lets it be summed in vectors.
 const _: () = assert!(DELTAS_HARD_MAX as u64 * u16::MAX as u64 <= u32::MAX as u64);

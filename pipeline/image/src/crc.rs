@@ -177,7 +177,8 @@ pub(crate) mod chains {
     }
 
     #[target_feature(enable = "sse4.2")]
-    pub(super) fn of_header(bytes: &[u8; super::HEADER_CRC]) -> u32 {
+    #[inline]
+    pub(crate) fn of_header(bytes: &[u8; super::HEADER_CRC]) -> u32 {
         one(u64::from(u32::MAX), bytes)
     }
 

@@ -33,5 +33,5 @@ pub use check::{Inbound, check_batch, check_behind, check_info, check_prelude};
 pub use header::{DELTA_BYTES_MAX, DocumentId, HEADER_BYTES};
 pub use prelude::{ImageError, Kind, Limits, PRELUDE_BYTES, Prelude, VERSION};
 pub use run::{InRun, Walked, check_run};
-pub use stamp::{Stamp, note_received, received_ns, stamp};
+pub use stamp::{Stamp, Stamping, note_received, received_ns, stamp, stamping};
 pub use view::{Deltas, Image};

@@ -3,7 +3,7 @@
 //! A view borrows the bytes and copies none. It is what validation reads in place and what a
 //! subscriber reads from its socket. A table that lies ends the iteration early, never out of bounds.
 
-use crate::check::{check_crc, check_map, check_table, split};
+use crate::check::{IMAGE_BYTES_MIN, check_crc, check_map, check_table, split};
 use crate::crc::{are_right, crc32c};
 use crate::header::{
     COUNT, DOCUMENT, DocumentId, FIRST_SEQUENCE, HEADER_BYTES, HEADER_CRC, ORIGIN, PAYLOAD_CRC,
@@ -57,6 +57,13 @@ impl<'a> Image<'a> {
             _ => return None,
         };
         Some(Image { bytes, header, kind })
+    }
+
+    /// The same, if it is a batch and as long as the smallest of them.
+    #[inline]
+    pub fn batch_checked_before(bytes: &'a [u8]) -> Option<Image<'a>> {
+        let header = bytes.first_chunk::<IMAGE_BYTES_MIN>()?.first_chunk()?;
+        (header[4] == Kind::Batch.number()).then_some(Image { bytes, header, kind: Kind::Batch })
     }
 
     /// Compares both CRCs with the bytes, as a receiver does. One pass of an instruction for 8 bytes.

@@ -367,7 +367,7 @@ impl Compiler {
             return self.at(&place.to_string(), |this| this.fail(flaw));
         }
         let names = Keys::new(names);
-        self.program.words.push(Words::new(&names));
+        self.program.words.push(Words::new(&names).map(Arc::new));
         self.program.enums.push(names);
         Ok(Shape::Enum(self.program.enums.len() as u16 - 1))
     }

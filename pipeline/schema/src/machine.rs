@@ -184,14 +184,26 @@ impl Machine {
     /// [`Machine::check`] would have. `false` says nothing, and takes nothing.
     #[inline(always)]
     pub fn is_alike(&mut self, schema: &Schema, bytes: &[u8], steps: &mut u32) -> bool {
-        if *steps >= flat::STEPS_MAX
-            && let Some(taken) = self.stencils.accept_at_once(schema, bytes)
+        if *steps >= Self::STEPS_AT_ONCE
+            && let Some(taken) = self.steps_at_once(schema, bytes)
         {
             *steps -= taken;
-            self.phase = Phase::Done(Progress::Valid);
             return true;
         }
         false
+    }
+
+    /// How many steps must be left for [`Machine::steps_at_once`].
+    pub const STEPS_AT_ONCE: u32 = flat::STEPS_MAX;
+
+    /// The same, for whoever knows that there are as many: what it would take off.
+    #[inline(always)]
+    pub fn steps_at_once(&mut self, schema: &Schema, bytes: &[u8]) -> Option<u32> {
+        let taken = self.stencils.accept_at_once(schema, bytes);
+        if taken.is_some() {
+            self.phase = Phase::Done(Progress::Valid);
+        }
+        taken
     }
 
     /// Goes on with the check of one delta for at most `steps` steps, and takes off those that it

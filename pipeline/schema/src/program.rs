@@ -3,6 +3,8 @@
 //! Forms stand in one array and name each other by their place; a `ref` has become the form that
 //! it names. Where a form came from in the schema's text is kept as a JSON pointer, for errors.
 
+use std::sync::Arc;
+
 use crate::flat::Flat;
 use crate::keys::Keys;
 use crate::straight::Straight;
@@ -17,7 +19,7 @@ pub(crate) struct Program {
     pub(crate) forms: Vec<Form>,
     pub(crate) enums: Vec<Keys>,
     /// The same once more, of those that are few and short.
-    pub(crate) words: Vec<Option<Words>>,
+    pub(crate) words: Vec<Option<Arc<Words>>>,
     pub(crate) maps: Vec<Properties>,
     pub(crate) unions: Vec<Union>,
     pub(crate) paths: Vec<Box<str>>,

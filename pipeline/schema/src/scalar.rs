@@ -4,6 +4,8 @@
 //! depend on the length, so that deltas whose values differ in size cost no wrong guesses of the CPU.
 //! A value is accepted, or nothing is said of it.
 
+use std::sync::Arc;
+
 use crate::program::{Form, Shape};
 use crate::words::{Words, short};
 
@@ -124,7 +126,7 @@ static ASCII: [[[u64; 3]; 2]; LENGTH as usize + 1] = {
 
 impl Scalar {
     /// How the values of a form are looked at.
-    pub(crate) fn new(form: &Form, words: &[Option<Words>]) -> Self {
+    pub(crate) fn new(form: &Form, words: &[Option<Arc<Words>>]) -> Self {
         let (look, pair) = match form.shape {
             Shape::Boolean => (Look::Bit, &BOOLEAN),
             Shape::Number => (Look::Double, &NUMBER),
@@ -142,7 +144,7 @@ impl Scalar {
             _ => (Look::Never, &NONE),
         };
         let words = match form.shape {
-            Shape::Enum(names) => words[usize::from(names)].clone(),
+            Shape::Enum(names) => words[usize::from(names)].as_deref().cloned(),
             _ => None,
         };
         Self { look, classes: &pair[usize::from(form.nullable)], words }

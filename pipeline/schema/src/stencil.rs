@@ -18,6 +18,7 @@ use crate::flat;
 use crate::kind::Kind;
 use crate::program::Program;
 use crate::timestamp;
+use crate::words::Words;
 use pen::Pen;
 
 /// Bytes that are compared at once.
@@ -71,7 +72,7 @@ struct Lane {
 }
 
 /// A value that is looked at apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 enum Apart {
     /// Not all bits of the mask are set in the word that begins at `at`: a finite number.
     #[default]
@@ -83,9 +84,9 @@ enum Apart {
     /// The masked word that begins at `at`, shifted to its beginning, is one of the enum's.
     Word {
         at: u16,
-        names: u16,
         shift: u32,
         mask: u64,
+        words: Arc<Words>,
     },
     /// The text is one of the enum's.
     Names {
@@ -131,7 +132,7 @@ impl Stencils {
         let slot = &mut self.0[bytes.len() % SLOTS];
         if slot.stencil.bytes == bytes.len()
             && slot.owner == address(schema)
-            && slot.stencil.fits_at_once(&schema.program, bytes)
+            && slot.stencil.fits_at_once(bytes)
         {
             slot.hits = slot.hits.wrapping_add(1);
             return Some(slot.stencil.steps);
@@ -210,17 +211,19 @@ impl Stencil {
     /// Whether a delta of this length has all bits that decide.
     #[inline(always)]
     fn fits(&self, program: &Program, bytes: &[u8]) -> bool {
-        self.lanes_fit(bytes)
-            && self.apart[..self.apart_count].iter().all(|apart| apart.holds(program, bytes))
+        self.lanes_fit(bytes) && self.aparts().all(|apart| apart.holds(program, bytes))
     }
 
     /// Whether it fits, and none of its values is a long text; without a call, so that nothing is put aside.
     #[inline(always)]
-    fn fits_at_once(&self, program: &Program, bytes: &[u8]) -> bool {
-        self.lanes_fit(bytes)
-            && self.apart[..self.apart_count]
-                .iter()
-                .all(|apart| apart.holds_at_once(program, bytes))
+    fn fits_at_once(&self, bytes: &[u8]) -> bool {
+        self.lanes_fit(bytes) && self.aparts().all(|apart| apart.holds_at_once(bytes))
+    }
+
+    /// The values that are looked at apart.
+    #[inline(always)]
+    fn aparts(&self) -> impl Iterator<Item = &Apart> {
+        self.apart.iter().take(self.apart_count)
     }
 
     #[inline(always)]
@@ -263,9 +266,8 @@ impl Stencil {
             8 => self.wrong_in_any::<8>(bytes),
             _ => return false,
         };
-        let aparts = &self.apart[..self.apart_count];
         u128::from_ne_bytes(wrong) == 0
-            && aparts.iter().all(|apart| apart.holds_in_all(program, bytes, self.bytes))
+            && self.aparts().all(|apart| apart.holds_in_all(program, bytes, self.bytes))
     }
 
     /// The bits of some delta's lanes that are not as they are in the stencil's, which has so many.
@@ -320,20 +322,19 @@ impl Lane {
 impl Apart {
     #[inline(always)]
     fn holds(&self, program: &Program, bytes: &[u8]) -> bool {
-        match *self {
-            Self::NotAll { .. } | Self::Word { .. } => self.holds_at_once(program, bytes),
+        match self {
+            Self::NotAll { .. } | Self::Word { .. } => self.holds_at_once(bytes),
             _ => self.holds_far(program, bytes),
         }
     }
 
     /// Whether it holds, and is in one word.
     #[inline(always)]
-    fn holds_at_once(&self, program: &Program, bytes: &[u8]) -> bool {
-        match *self {
-            Self::NotAll { at, mask } => word(bytes, at) & mask != mask,
-            Self::Word { at, names, shift, mask } => {
-                let word = (word(bytes, at) & mask) >> (shift % 64);
-                program.words[usize::from(names)].as_ref().is_some_and(|words| words.has(word))
+    fn holds_at_once(&self, bytes: &[u8]) -> bool {
+        match self {
+            Self::NotAll { at, mask } => word(bytes, *at) & mask != *mask,
+            Self::Word { at, shift, mask, words } => {
+                words.has((word(bytes, *at) & mask) >> (shift % 64))
             }
             _ => false,
         }
@@ -343,13 +344,10 @@ impl Apart {
     #[inline(always)]
     fn holds_in_all(&self, program: &Program, bytes: &[u8], delta_bytes: usize) -> bool {
         let mut deltas = each(bytes, delta_bytes);
-        match *self {
-            Self::NotAll { at, mask } => deltas.all(|delta| word(delta, at) & mask != mask),
-            Self::Word { at, names, shift, mask } => {
-                let words = program.words[usize::from(names)].as_ref();
-                words.is_some_and(|words| {
-                    deltas.all(|delta| words.has((word(delta, at) & mask) >> (shift % 64)))
-                })
+        match self {
+            Self::NotAll { at, mask } => deltas.all(|delta| word(delta, *at) & mask != *mask),
+            Self::Word { at, shift, mask, words } => {
+                deltas.all(|delta| words.has((word(delta, *at) & mask) >> (shift % 64)))
             }
             _ => deltas.all(|delta| self.holds_far(program, delta)),
         }
@@ -412,8 +410,8 @@ mod tests {
             assert_eq!(fits_all, fits && stencil.fits(program, delta), "{bent:02x?}");
         }
         let is_near = |apart: &Apart| matches!(apart, Apart::NotAll { .. } | Apart::Word { .. });
-        let are_near = stencil.apart[..stencil.apart_count].iter().all(is_near);
-        assert_eq!(stencil.fits_at_once(program, bent), fits && are_near, "{bent:02x?}");
+        let are_near = stencil.aparts().all(is_near);
+        assert_eq!(stencil.fits_at_once(bent), fits && are_near, "{bent:02x?}");
         fits
     }
 
@@ -439,7 +437,7 @@ mod tests {
 
     /// Whether a value that is looked at apart has its head at `place`.
     fn is_head_of_word(place: usize, stencil: &Stencil) -> bool {
-        stencil.apart[..stencil.apart_count].iter().any(|apart| match apart {
+        stencil.aparts().any(|apart| match apart {
             Apart::Word { at, shift, .. } => usize::from(*at) + *shift as usize / 8 == place,
             _ => false,
         })

@@ -4,6 +4,8 @@
 //! where it accepts, the quick way would have, for as many steps. What is longer, or encoded
 //! otherwise than most are, is left to the quick way's look at one value.
 
+use std::sync::Arc;
+
 use crate::compile::Schema;
 use crate::flat;
 use crate::head;
@@ -40,7 +42,11 @@ struct Entry {
 
 impl Straight {
     /// What the form needs, if its keys are short.
-    pub(crate) fn new(map: &Properties, forms: &[Form], words: &[Option<Words>]) -> Option<Self> {
+    pub(crate) fn new(
+        map: &Properties,
+        forms: &[Form],
+        words: &[Option<Arc<Words>>],
+    ) -> Option<Self> {
         let count = map.keys.len();
         let entry = |number: usize| {
             let name = map.keys.name(number).as_bytes();

@@ -3,6 +3,8 @@
 //! It knows of each value which bits decide that a form accepts it, and says nothing of what no single bits
 //! decide but where it stands.
 
+use std::sync::Arc;
+
 use super::{APART_MAX, Apart, BYTES_MAX, BYTES_MIN, LANE_BYTES, LANES, Lane, Stencil};
 use crate::RECORD_ID_BYTES_MAX;
 use crate::head::{self, Head};
@@ -23,7 +25,7 @@ impl<'a> Pen<'a> {
             bytes,
             at: 0,
             mask: [0; BYTES_MAX],
-            apart: [Apart::Nothing; APART_MAX],
+            apart: [const { Apart::Nothing }; APART_MAX],
             apart_count: 0,
         }
     }
@@ -207,13 +209,14 @@ impl<'a> Pen<'a> {
         }
         let at = self.at;
         self.under(0, length)?;
-        if program.words[usize::from(names)].is_some() {
+        if let Some(words) = &program.words[usize::from(names)] {
             // With its head, which is eight bytes at most. The head stays exact, because bytes behind a
             // shorter text are not to be taken for zeros behind a word.
             let head = at - 1;
             let (at, mask) = self.word_at(head, u64::MAX >> (56 - 8 * length));
             let shift = 8 * (head - usize::from(at)) as u32;
-            return self.set_apart(Apart::Word { at, names, shift, mask });
+            let words = Arc::clone(words);
+            return self.set_apart(Apart::Word { at, shift, mask, words });
         }
         self.set_apart(Apart::Names { at: at as u16, end: self.at as u16, names })
     }
