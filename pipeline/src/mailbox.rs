@@ -68,7 +68,7 @@ impl Mailbox {
         match &mut self.way {
             Way::Own(core, queue) => {
                 let core = *core;
-                queue.batches().push(Arrival { landed, core, session, producer, place: 0 });
+                queue.push_batch(Arrival { landed, core, session, producer, place: 0 });
             }
             _ => self.send_across(Message::Batch { landed, session, producer }),
         }

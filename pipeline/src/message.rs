@@ -291,6 +291,12 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// Nobody's, of nothing.
+    pub fn nothing() -> Self {
+        let landed = Landed::nothing();
+        Self { landed, session: SessionId(0), core: 0, producer: 0, place: 0 }
+    }
+
     /// Takes it out of a list.
     pub fn take(&mut self) -> Self {
         let landed = core::mem::replace(&mut self.landed, Landed::nothing());

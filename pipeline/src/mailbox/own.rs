@@ -12,6 +12,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::message::{Ack, Arrival, Message};
 
@@ -39,7 +40,9 @@ pub(crate) enum Next<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct OwnQueue {
     parts: VecDeque<Part>,
+    /// Those that were put, and places that hold nothing.
     batches: Vec<Arrival>,
+    put_batches: usize,
     acks: Vec<Ack>,
     /// Of each list, how many parts were made of; of one of them at most some are left.
     noted_batches: usize,
@@ -59,19 +62,37 @@ impl OwnQueue {
         self.messages += 1;
     }
 
-    /// Where batches are put behind everything else. Nothing is taken out of it.
+    /// Puts a batch behind everything else.
     #[inline]
-    pub fn batches(&mut self) -> &mut Vec<Arrival> {
+    pub fn push_batch(&mut self, batch: Arrival) {
+        let (room, put) = self.batch_room(1);
+        room[0] = batch;
+        *put += 1;
+    }
+
+    /// Room for `count` batches or more behind everything else, front to back, and how many were put: whoever
+    /// writes there adds to it.
+    #[inline]
+    pub fn batch_room(&mut self, count: usize) -> (&mut [Arrival], &mut usize) {
         if self.acks.len() != self.noted_acks {
             self.note();
         }
-        &mut self.batches
+        let least = self.put_batches + count;
+        if self.batches.len() < least {
+            self.lengthen(least);
+        }
+        (&mut self.batches[self.put_batches..], &mut self.put_batches)
+    }
+
+    #[cold]
+    fn lengthen(&mut self, least: usize) {
+        self.batches.resize_with(least.next_power_of_two(), Arrival::nothing);
     }
 
     /// Where acks are put behind everything else. Nothing is taken out of it.
     #[inline]
     pub fn acks(&mut self) -> &mut Vec<Ack> {
-        if self.batches.len() != self.noted_batches {
+        if self.put_batches != self.noted_batches {
             self.note();
         }
         &mut self.acks
@@ -79,7 +100,7 @@ impl OwnQueue {
 
     /// Makes a part of what was put into a list since the last part.
     pub fn note(&mut self) {
-        let batches = self.batches.len() - self.noted_batches;
+        let batches = self.put_batches - self.noted_batches;
         if batches > 0 {
             self.parts.push_back(Part::Batches(batches));
             self.noted_batches += batches;
@@ -94,7 +115,7 @@ impl OwnQueue {
     /// How much is in it.
     #[inline]
     pub fn len(&self) -> usize {
-        let batches = self.batches.len() - self.taken_batches;
+        let batches = self.put_batches - self.taken_batches;
         self.messages + batches + self.acks.len() - self.taken_acks
     }
 
@@ -103,30 +124,24 @@ impl OwnQueue {
         self.len() == 0
     }
 
+    /// Whether nothing that the sessions of this core are told is in it.
+    #[inline]
+    pub fn holds_only_batches(&self) -> bool {
+        self.messages == 0 && self.acks.len() == self.taken_acks
+    }
+
     /// Takes the next message out, or `most` batches or acks that are next; fewer if others follow. What was put
     /// into it must have been noted.
     #[inline]
     pub fn next(&mut self, most: usize) -> Next<'_> {
-        match self.parts.front_mut() {
-            Some(Part::Batches(left)) => {
-                let count = most.min(*left);
-                *left -= count;
-                if *left == 0 {
-                    self.parts.pop_front();
-                }
-                let first = self.taken_batches;
-                self.taken_batches += count;
-                Next::Batches(&mut self.batches[first..first + count])
+        match self.parts.front() {
+            Some(Part::Batches(_)) => {
+                let batches = take_part(&mut self.parts, &mut self.taken_batches, most);
+                Next::Batches(&mut self.batches[batches])
             }
-            Some(Part::Acks(left)) => {
-                let count = most.min(*left);
-                *left -= count;
-                if *left == 0 {
-                    self.parts.pop_front();
-                }
-                let first = self.taken_acks;
-                self.taken_acks += count;
-                Next::Acks(&self.acks[first..first + count])
+            Some(Part::Acks(_)) => {
+                let acks = take_part(&mut self.parts, &mut self.taken_acks, most);
+                Next::Acks(&self.acks[acks])
             }
             Some(Part::Message(_)) => match self.parts.pop_front() {
                 Some(Part::Message(message)) => {
@@ -139,14 +154,27 @@ impl OwnQueue {
         }
     }
 
-    /// Makes room where all has been taken out.
+    /// Makes room where all has been taken out; of batches, nothing is left where they lay.
     pub fn clear(&mut self) {
         debug_assert!(self.is_empty());
-        self.batches.clear();
+        self.put_batches = 0;
         self.acks.clear();
         (self.noted_batches, self.noted_acks) = (0, 0);
         (self.taken_batches, self.taken_acks) = (0, 0);
     }
+}
+
+/// Takes `most` out of the list that the part in front is of, or as many as are left of the part: where they lie.
+#[inline]
+fn take_part(parts: &mut VecDeque<Part>, taken: &mut usize, most: usize) -> Range<usize> {
+    let Some(Part::Batches(left) | Part::Acks(left)) = parts.front_mut() else { return 0..0 };
+    let (first, count) = (*taken, most.min(*left));
+    *left -= count;
+    if *left == 0 {
+        parts.pop_front();
+    }
+    *taken += count;
+    first..*taken
 }
 
 #[cfg(all(test, not(loom)))]
@@ -212,7 +240,7 @@ mod tests {
                 random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
                 let kind = ['b', 'b', 'a', 'a', 'm'][(random >> 33) as usize % 5];
                 match kind {
-                    'b' => filled.batches().push(batch(number)),
+                    'b' => filled.push_batch(batch(number)),
                     'a' => filled.acks().push(ack(number)),
                     _ => filled.push(message(number)),
                 }

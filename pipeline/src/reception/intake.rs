@@ -318,9 +318,10 @@ impl Reception {
         let handles = &mut self.sessions[id.0 as usize].handles[..];
         let (routed_at, own_worker) = (boxes.routes.version(), boxes.own_worker());
         let (own_core, (own, mut others)) = (boxes.own_core(), boxes.apart());
-        let (own, own_bit) = (own.batches(), 1_u64.unbounded_shl(u32::from(own_worker)));
+        let (room, put) = own.batch_room(images.len());
+        let (mut room, own_bit) = (room.iter_mut(), 1_u64.unbounded_shl(u32::from(own_worker)));
         let (pool, received_images) = (&mut self.pool, &mut self.counts.received_images);
-        let mut passed = Passed { pool, received_images, landing, count: 0, owners: 0 };
+        let mut passed = Passed { pool, received_images, put, landing, count: 0, owners: 0 };
         for found in images {
             self.planted.passing(*passed.received_images + u64::from(passed.count));
             let Some(handle) = handles.get_mut(found.handle as usize) else { break };
@@ -339,8 +340,11 @@ impl Reception {
             let producer = handle.producer;
             passed.count += 1;
             if handle.worker == own_worker {
+                // As many places as images.
+                let Some(room) = room.next() else { break };
+                *room = Arrival { landed, session: id, core: own_core, producer, place: 0 };
+                *passed.put += 1;
                 passed.owners |= own_bit;
-                own.push(Arrival { landed, session: id, core: own_core, producer, place: 0 });
             } else {
                 passed.owners |= 1 << handle.worker;
                 others.worker(handle.worker).send_batch(landed, id, producer);
@@ -566,6 +570,8 @@ enum RunEnd {
 struct Passed<'a> {
     pool: &'a mut ChunkPool,
     received_images: &'a mut u64,
+    /// How many of them this core has sent to itself.
+    put: &'a mut usize,
     landing: &'a Landing,
     count: u32,
     owners: u64,
