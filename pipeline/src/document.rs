@@ -222,7 +222,7 @@ pub(crate) const LIVE: u16 = 1;
 pub(crate) const DROPPED: u16 = 2;
 /// A batch of it is being validated in slices; what follows waits behind.
 pub(crate) const STALLED: u16 = 4;
-/// Stands in the list of documents that grew this turn.
+/// Grew since its tail was published, and stands in a list of such.
 pub(crate) const GREW: u16 = 8;
 /// Has `wait` subscriptions: credit comes back when they have read.
 pub(crate) const WAITED_FOR: u16 = 16;

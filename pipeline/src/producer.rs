@@ -28,12 +28,14 @@ pub(crate) enum Numbered {
 
 /// A session writes as this producer.
 pub(crate) const BOUND: u8 = 1;
-/// Stands in the list of those that are owed an ack.
+/// Its session is owed an ack.
 pub(crate) const TOUCHED: u8 = 2;
 /// The entry is in use.
 pub(crate) const USED: u8 = 4;
 /// Credit of its batches may wait for `wait` subscriptions.
 pub(crate) const OWED: u8 = 8;
+/// Its ack has found no room in a ring: it stands among those that are asked first in the next turn.
+pub(crate) const KEPT: u8 = 16;
 
 #[repr(C, align(64))]
 #[derive(Debug, Clone)]

@@ -32,7 +32,7 @@ use crate::kept::{Kept, KeptCounts};
 use crate::latency::Histogram;
 use crate::limits::Limits;
 use crate::mailbox::{Mailboxes, OwnQueue};
-use crate::message::{Message, SessionId};
+use crate::message::{Ack, Message, SessionId};
 use crate::placement::PlacementTuning;
 use crate::placement::coordinator::{Coordinator, PlacementCounts};
 use crate::port::{ControlAction, SessionFault, SessionPort};
@@ -40,7 +40,7 @@ use crate::propagation::{Propagation, PropagationCounts};
 use crate::quota::{Quotas, SharedUse};
 use crate::reception::{Around, Reception, ReceptionCounts};
 use crate::retirement::Retirements;
-use crate::validation::{CollectionCounts, Validation, ValidationCounts};
+use crate::validation::{AckEar, CollectionCounts, Validation, ValidationCounts};
 
 /// Cores that may serve sessions: readers are a mask of 64 bits.
 pub const CORES_MAX: usize = 64;
@@ -171,6 +171,33 @@ impl StageClock for () {
 struct SessionSide {
     reception: Reception,
     propagation: Propagation,
+}
+
+impl SessionSide {
+    /// Its agent; and its ear, unless something that was sent to it earlier is still in `own`, or credit is to be
+    /// withheld, which is looked at when the next turn begins.
+    fn apart<'a, P: SessionPort>(
+        &'a mut self,
+        own: &OwnQueue,
+        port: &'a mut P,
+    ) -> (&'a mut Propagation, Option<Ear<'a, P>>) {
+        let Self { reception, propagation } = self;
+        let hears = own.holds_only_batches() && reception.grants_all();
+        (propagation, hears.then_some(Ear { reception, port }))
+    }
+}
+
+/// Where a core's own validation tells what its sessions are owed.
+struct Ear<'a, P> {
+    reception: &'a mut Reception,
+    port: &'a mut P,
+}
+
+impl<P: SessionPort> AckEar for Ear<'_, P> {
+    #[inline(always)]
+    fn hear(&mut self, ack: &Ack) {
+        self.reception.ack_plainly(ack, self.port);
+    }
 }
 
 /// The stages of one core.
@@ -436,7 +463,9 @@ impl CoreStages {
         let mut work = self.boxes.flush();
         work += self.drain_inbox(port, now);
         if let Some(validation) = &mut self.validation {
-            work += validation.end_turn(&mut self.boxes, now);
+            let side = self.sessions.as_mut();
+            let (agent, ear) = side.map(|side| side.apart(&self.own, port)).unzip();
+            work += validation.end_turn(&mut self.boxes, agent, ear.flatten(), now);
         }
         work += self.place_documents(now);
         clock.validated();

@@ -28,6 +28,7 @@ mod retiring;
 mod turn_steps;
 mod usual;
 
+pub(crate) use answers::AckEar;
 pub use aside::ASIDE_BYTES;
 use aside::{Aside, Line};
 use counts::Counting;
@@ -57,7 +58,8 @@ use crate::mailbox::Mailboxes;
 use crate::message::{Arrival, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
 use crate::pending::Pending;
 use crate::planted::PlantedPanics;
-use crate::producer::{BOUND, NO_PRODUCER, Numbered, TOUCHED};
+use crate::producer::{BOUND, NO_PRODUCER, Numbered, Producer, TOUCHED};
+use crate::propagation::Propagation;
 use crate::registry::{Closing, Registry};
 use crate::retirement::Retirements;
 use crate::stream::{BlockPool, NO_BLOCK, NODES_PER_BLOCK, Node};
@@ -118,8 +120,8 @@ pub struct Validation {
     chunk_cores: std::sync::Arc<[u16]>,
     /// By home worker, and for each core the bitmap of its agent; `None` where no agent runs.
     pending: Marks,
-    /// The core that this runs on, and the slots of documents that grew: its own agent is told without
-    /// a bitmap, because no other core is involved.
+    /// The core that this runs on, and the slots of documents that grew before the turn's end: its own agent is
+    /// told without a bitmap, because no other core is involved.
     core: u16,
     own_marks: Vec<u32>,
     /// Cores with an agent, one bit each.
@@ -131,8 +133,14 @@ pub struct Validation {
     /// Machines that check nothing now; one is kept for arrivals.
     machines: Vec<Box<Machine>>,
     arrivals: Vec<Arrival>,
-    grew: Vec<u32>,
-    owed_acks: Vec<u32>,
+    /// Places of documents that grew in this turn, and of producers that are owed an ack: a pair for each batch
+    /// that was appended. What of both is still to be done is told by their flags.
+    touched: Vec<(u32, u32)>,
+    /// How many of them were published, and how many in front are of an earlier turn.
+    published: usize,
+    kept: usize,
+    /// Empty, but while tails are published.
+    elsewhere: Vec<u32>,
     answered: Vec<u32>,
     answered_chunks: VecDeque<u32>,
     row: Row,
@@ -187,8 +195,10 @@ impl Validation {
             ),
             machines: (0..limits.machines_per_worker).map(|_| Box::default()).collect(),
             arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
-            grew: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
-            owed_acks: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
+            touched: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
+            published: 0,
+            kept: 0,
+            elsewhere: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
             answered: vec![0; chunks],
             answered_chunks: VecDeque::new(),
             row: Row::default(),
@@ -222,7 +232,7 @@ impl Validation {
         self.arrivals.is_empty()
             && self.stalls.is_empty()
             && self.lanes.is_idle()
-            && self.owed_acks.is_empty()
+            && self.touched.is_empty()
             && self.answered_chunks.is_empty()
             && self.retirements.only_waits()
             && self.moves.is_idle()
@@ -258,7 +268,7 @@ impl Validation {
 
     /// Whether answers found no room in a ring.
     pub(crate) fn waits_for_room(&self) -> bool {
-        !self.owed_acks.is_empty() || !self.answered_chunks.is_empty()
+        !self.touched.is_empty() || !self.answered_chunks.is_empty()
     }
 
     /// Takes an image; it is judged by [`Validation::judge_arrivals`].
@@ -292,8 +302,8 @@ impl Validation {
         self.keep_lanes_bounded(mailboxes, now);
     }
 
-    /// Slots of documents that grew and that this core's own agent reads; the caller empties it each
-    /// turn.
+    /// Slots of documents that grew before the turn's end and that this core's own agent reads; the caller
+    /// empties it each turn.
     #[inline]
     pub(crate) fn own_marks(&mut self) -> &mut Vec<u32> {
         &mut self.own_marks
@@ -453,33 +463,16 @@ impl Validation {
         self.planted.append(|| cold[index].as_ref().map_or("", |cold| &cold.name));
         // From here on the batch stands: before it a panic is laid to it, behind it nothing may
         // panic. What was written so far lies behind the document's last node.
-        let landed = core::mem::replace(&mut arrival.landed, Landed::nothing());
-        landed.publish();
+        stand(arrival, document, producer, &fields, &mut self.touched, &mut self.heat);
         if info.is_some()
             && let Some(Some(cold)) = registry.cold.get_mut(index)
         {
             cold.info = info;
         }
-        producer.last = fields.number;
-        producer.last_sequence = document.next_sequence;
-        document.grow(fields.count, range.bytes());
-        if document.flags & (GREW | LEAVING | ARRIVED) != GREW {
-            if document.flags & GREW == 0 {
-                self.grew.push(arrival.place);
-            }
-            if document.flags & (LEAVING | ARRIVED) != 0 {
-                self.moves.note_append((document.slot, document.generation), now);
-            }
-            document.flags |= GREW;
+        if document.flags & (LEAVING | ARRIVED) != 0 {
+            self.moves.note_append((document.slot, document.generation), now);
         }
         self.counts.accepted(document.collection, 1, fields.count, u64::from(range.bytes()));
-        if self.heat.accepts(fields.count) {
-            self.heat.find(document.slot, document.generation);
-        }
-        if producer.flags & TOUCHED == 0 {
-            producer.flags |= TOUCHED;
-            self.owed_acks.push(arrival.producer);
-        }
         if document.flags & WAITED_FOR == 0 {
             producer.credit_bytes += range.bytes();
         } else {
@@ -575,8 +568,15 @@ impl Validation {
         }
     }
 
-    /// Ends a turn: judges, publishes, answers. Returns how much was done.
-    pub(crate) fn end_turn(&mut self, boxes: &mut Mailboxes, now: Now) -> usize {
+    /// Ends a turn: judges, publishes, answers; tells this core's own sessions at once, if it has some.
+    /// Returns how much was done.
+    pub(crate) fn end_turn(
+        &mut self,
+        boxes: &mut Mailboxes,
+        agent: Option<&mut Propagation>,
+        ear: Option<impl AckEar>,
+        now: Now,
+    ) -> usize {
         let mut work = self.arrivals.len();
         self.judge_arrivals(boxes, now);
         work += self.resume_stalls(boxes, now);
@@ -584,9 +584,16 @@ impl Validation {
         work += self.serve_lanes(boxes, now);
         self.turn.begin();
         work += self.settle_blocks(boxes);
-        self.publish_tails(boxes);
+        match agent {
+            Some(agent) => {
+                let mut marking = agent.mark_own();
+                self.publish_with(boxes, |slot, shared| marking.mark(slot, shared));
+                marking.finish();
+            }
+            None => self.publish_tails(boxes),
+        }
         self.counts.end_run();
-        work += self.send_answers(boxes);
+        work += self.send_answers(boxes, ear);
         if !self.moves.is_empty() {
             work += self.advance_leaving(boxes, now) + self.advance_coming(now);
         }
@@ -599,6 +606,29 @@ impl Validation {
             work += self.measure(boxes, now);
         }
         work
+    }
+}
+
+/// What a batch whose node and stamp are written changes of its document and its producer. Does not panic; behind it the
+/// image is nobody's to write.
+#[inline(always)]
+fn stand(
+    arrival: &mut Arrival,
+    document: &mut Document,
+    producer: &mut Producer,
+    fields: &Fields,
+    touched: &mut Vec<(u32, u32)>,
+    heat: &mut Heat,
+) {
+    let range = core::mem::replace(&mut arrival.landed, Landed::nothing()).publish();
+    producer.last = fields.number;
+    producer.last_sequence = document.next_sequence;
+    document.grow(fields.count, range.bytes());
+    document.flags |= GREW;
+    producer.flags |= TOUCHED;
+    touched.push((arrival.place, arrival.producer));
+    if heat.accepts(fields.count) {
+        heat.find(document.slot, document.generation);
     }
 }
 

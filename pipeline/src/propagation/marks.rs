@@ -7,7 +7,7 @@ use deltaworks_runtime::prefetch::{prefetch, prefetch_entry};
 
 use super::Propagation;
 use super::rounds::QUICK_READERS;
-use crate::document::slot;
+use crate::document::{SharedDocument, slot};
 use crate::message::Policy;
 use crate::stream::Place;
 use crate::subscription::{NO_SUBSCRIPTION, NOT_READY};
@@ -15,28 +15,77 @@ use crate::subscription::{NO_SUBSCRIPTION, NOT_READY};
 /// Documents whose lines are asked for together.
 const GROUP: usize = 16;
 
+/// Marks of this core's own worker, taken as it publishes tails. A document's readers are put into their
+/// sessions' lists a group of marks later, when the line of the first of them has come.
+pub(crate) struct OwnMarks<'a> {
+    agent: &'a mut Propagation,
+    /// Where documents' lists begin: a group that has been asked for, and the one that is being.
+    heads: [u32; 2 * GROUP],
+    count: usize,
+}
+
+impl OwnMarks<'_> {
+    /// A document has grown: its slot, and what is shared of it if it is at home on this core.
+    #[inline(always)]
+    pub fn mark(&mut self, slot: u32, shared: Option<&SharedDocument>) {
+        let subscriptions = &self.agent.subscriptions;
+        let head = match shared {
+            Some(shared) => shared.first_reader(),
+            None => subscriptions.head(slot),
+        };
+        subscriptions.prefetch(head);
+        self.heads[self.count] = head;
+        self.count += 1;
+        if self.count == 2 * GROUP {
+            self.make_group_ready();
+        }
+    }
+
+    /// No other has.
+    pub fn finish(mut self) {
+        if self.count > GROUP {
+            self.make_group_ready();
+        }
+        self.agent.make_heads_ready::<true>(&self.heads[..self.count]);
+    }
+
+    /// Puts the readers of the first group's documents into their sessions' lists; the second takes its place.
+    #[inline(never)]
+    fn make_group_ready(&mut self) {
+        self.agent.make_heads_ready::<true>(&self.heads[..GROUP]);
+        self.heads.copy_within(GROUP.., 0);
+        self.count -= GROUP;
+    }
+}
+
 impl Propagation {
     pub(super) fn take_marks(&mut self, home: usize, at_most: usize) -> usize {
         let (pending, position) = &mut self.pending[home];
         let mut marks = core::mem::take(&mut self.marks);
         pending.take(position, at_most, &mut marks);
-        self.make_marked_ready::<false>(slot(home as u16, 0), &marks);
+        self.make_marked_ready(slot(home as u16, 0), &marks);
         let work = marks.len();
         marks.clear();
         self.marks = marks;
         work
     }
 
-    /// Takes the marks of this core's own worker, which need no bitmap: slots.
+    /// Takes marks that this core's own worker has made before the end of its turn, which need no bitmap:
+    /// slots.
     pub(crate) fn take_own_marks(&mut self, marks: &mut Vec<u32>) {
-        self.make_marked_ready::<true>(0, marks);
+        self.make_marked_ready(0, marks);
         marks.clear();
     }
 
+    /// Takes those of its end, one by one, as tails are published.
+    #[inline]
+    pub(crate) fn mark_own(&mut self) -> OwnMarks<'_> {
+        OwnMarks { agent: self, heads: [NO_SUBSCRIPTION; 2 * GROUP], count: 0 }
+    }
+
     /// Puts the documents' subscriptions into their sessions' lists; a mark and `first` together are
-    /// a slot. Lines are asked for in groups, a step ahead, because each tells the address of the next; not
-    /// those that this core itself has just written, if the marks are its `OWN`.
-    fn make_marked_ready<const OWN: bool>(&mut self, first: u32, marks: &[u32]) {
+    /// a slot. Lines are asked for in groups, a step ahead, because each tells the address of the next.
+    fn make_marked_ready(&mut self, first: u32, marks: &[u32]) {
         let mut asked: (&[u32], [u32; GROUP]) = (&[], [NO_SUBSCRIPTION; GROUP]);
         for group in marks.chunks(GROUP).chain([&[][..]]) {
             let mut heads = [NO_SUBSCRIPTION; GROUP];
@@ -44,19 +93,27 @@ impl Propagation {
             for (mark, head) in group.iter().zip(&mut heads) {
                 *head = lists.head(first | *mark);
                 prefetch_entry(entries, *head as usize);
-                if !OWN {
-                    prefetch(lists.shared(first | *mark));
-                }
+                prefetch(lists.shared(first | *mark));
             }
             let (marks, heads_asked) = asked;
-            let mut done = self.make_usual_ready::<OWN>(&heads_asked[..marks.len()]);
-            while done < marks.len() {
-                // Looked up again: who waits may have been left out since.
-                self.make_readers_ready(self.subscriptions.head(first | marks[done]));
-                done += 1;
-                done += self.make_usual_ready::<OWN>(&heads_asked[done..marks.len()]);
-            }
+            self.make_heads_ready::<false>(&heads_asked[..marks.len()]);
             asked = (group, heads);
+        }
+    }
+
+    /// The same of documents whose lists began with `heads` a short time ago; whose tail and newest node this
+    /// core itself has just written, if they are its `OWN`.
+    #[inline(always)]
+    fn make_heads_ready<const OWN: bool>(&mut self, heads: &[u32]) {
+        let mut done = self.make_usual_ready::<OWN>(heads);
+        while let Some(head) = heads.get(done) {
+            if *head != NO_SUBSCRIPTION {
+                // Looked up again: who waits may have been left out since.
+                let slot = self.subscriptions.peek(*head).slot;
+                self.make_readers_ready(self.subscriptions.head(slot));
+            }
+            done += 1;
+            done += self.make_usual_ready::<OWN>(&heads[done..]);
         }
     }
 

@@ -425,17 +425,28 @@ impl Reception {
         port.ack(&ack);
     }
 
+    /// Whether all credit that comes back may be granted now.
+    #[inline]
+    pub(crate) fn grants_all(&self) -> bool {
+        !self.has_quotas && !self.pool.is_short()
+    }
+
+    /// Tells an acknowledgement, where all credit that comes back may be granted.
+    #[inline(always)]
+    pub(crate) fn ack_plainly(&mut self, ack: &Ack, port: &mut impl SessionPort) {
+        if let Some(handle) = hearer(&mut self.sessions, ack) {
+            handle.balance_bytes += i64::from(ack.credit_bytes);
+            port.ack(ack);
+        }
+    }
+
     /// Tells acknowledgements, in order.
     #[inline]
     pub(crate) fn acks(&mut self, acks: &[Ack], port: &mut impl SessionPort, now: Now) {
-        if self.has_quotas || self.pool.is_short() {
+        if self.grants_all() {
+            acks.iter().for_each(|ack| self.ack_plainly(ack, port));
+        } else {
             acks.iter().for_each(|ack| self.ack(*ack, port, now));
-            return;
-        }
-        for ack in acks {
-            let Some(handle) = hearer(&mut self.sessions, ack) else { continue };
-            handle.balance_bytes += i64::from(ack.credit_bytes);
-            port.ack(ack);
         }
     }
 

@@ -7,16 +7,35 @@ use deltaworks_runtime::chunk_memory::ChunkId;
 use deltaworks_runtime::sync::atomic::{Ordering, fence};
 
 use super::Validation;
-use crate::document::{DROPPED, GREW, home, index};
+use crate::document::{DROPPED, GREW, SharedDocument, home, index};
 use crate::mailbox::Mailboxes;
 use crate::message::{Ack, Message, SessionId};
-use crate::producer::{BOUND, Producer, TOUCHED};
+use crate::producer::{BOUND, KEPT, Producer, TOUCHED};
+
+/// Hears the acknowledgements of its own core's sessions, in order.
+pub(crate) trait AckEar {
+    /// Tells one.
+    fn hear(&mut self, ack: &Ack);
+}
 
 impl Validation {
-    /// Publishes the tails of documents that grew, and marks them for their agents: in one step where only
-    /// this core's own reads them.
+    /// Publishes the tails of documents that grew, and marks them for their agents. This core's own is told
+    /// when the turn ends.
     pub(super) fn publish_tails(&mut self, boxes: &mut Mailboxes) {
-        if self.grew.is_empty() {
+        let mut own_marks = core::mem::take(&mut self.own_marks);
+        self.publish_with(boxes, |slot, _| own_marks.push(slot));
+        self.own_marks = own_marks;
+    }
+
+    /// The same, where `mark` tells this core's own agent at once: a slot, and what is shared of the document
+    /// if it is at home here. In one step where only that agent reads the document.
+    #[inline]
+    pub(super) fn publish_with(
+        &mut self,
+        boxes: &mut Mailboxes,
+        mut mark: impl FnMut(u32, Option<&SharedDocument>),
+    ) {
+        if self.published == self.touched.len() {
             return;
         }
         let own = 1 << self.core;
@@ -24,34 +43,40 @@ impl Validation {
         let guests = registry.guests();
         let (shared, at_home) = (&*registry.shared, registry.shared.at_home(registry.worker));
         let documents = &mut *registry.documents;
-        let mut elsewhere = 0;
-        for at in 0..self.grew.len() {
-            let place = self.grew[at];
+        let mut elsewhere = core::mem::take(&mut self.elsewhere);
+        for &(place, _) in &self.touched[self.published..] {
             let document = &mut documents[place as usize];
+            if document.flags & GREW == 0 {
+                continue;
+            }
             let has_ended = document.flags & DROPPED != 0;
             document.flags &= !GREW;
-            let shared = match at_home.get((place as usize).wrapping_sub(guests)) {
-                Some(shared) => shared,
-                None => shared.get(document.slot),
-            };
+            let own_shared = at_home.get((place as usize).wrapping_sub(guests));
+            let shared = own_shared.unwrap_or_else(|| shared.get(document.slot));
             shared.publish(document.nodes, document.appended, has_ended);
             if document.readers & own != 0 {
-                self.own_marks.push(document.slot);
+                mark(document.slot, own_shared);
             }
             // Who is read here alone needs no bitmap, and no fence.
             if document.readers & !own != 0 {
-                self.grew[elsewhere] = place;
-                elsewhere += 1;
+                elsewhere.push(place);
             }
         }
-        self.grew.truncate(elsewhere);
-        if self.grew.is_empty() {
-            return;
+        self.published = self.touched.len();
+        if !elsewhere.is_empty() {
+            self.mark_elsewhere(&elsewhere, boxes);
+            elsewhere.clear();
         }
+        self.elsewhere = elsewhere;
+    }
+
+    /// Marks documents that grew for the agents of other cores, and has those woken that sleep.
+    fn mark_elsewhere(&mut self, places: &[u32], boxes: &mut Mailboxes) {
+        let own = 1 << self.core;
         // Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.
         fence(Ordering::SeqCst);
         let mut woken = 0_u64;
-        for &place in &self.grew {
+        for &place in places {
             let document = &self.registry.documents[place as usize];
             let (slot, mut readers) = (document.slot, document.readers & !own);
             while readers != 0 {
@@ -64,7 +89,6 @@ impl Validation {
                 }
             }
         }
-        self.grew.clear();
         while woken != 0 {
             boxes.to(woken.trailing_zeros() as u16).nudge();
             woken &= woken - 1;
@@ -86,7 +110,7 @@ impl Validation {
         let producer = self.registry.producers.get(index);
         if producer.flags & TOUCHED == 0 {
             producer.flags |= TOUCHED;
-            self.owed_acks.push(index);
+            self.touched.push((producer.place, index));
         }
     }
 
@@ -100,32 +124,49 @@ impl Validation {
         *count += 1;
     }
 
-    /// Sends acks and answered counts as far as the rings have room; the rest merges here.
-    pub(super) fn send_answers(&mut self, boxes: &mut Mailboxes) -> usize {
+    /// Sends acks and answered counts as far as the rings have room; the rest merges here. What this core's
+    /// own sessions are owed is told to `ear`, unless something that comes before it waits for the next turn.
+    #[inline]
+    pub(super) fn send_answers(
+        &mut self,
+        boxes: &mut Mailboxes,
+        ear: Option<impl AckEar>,
+    ) -> usize {
         let (own, mut others) = boxes.apart();
+        let mut ear = ear.filter(|_| own.holds_only_batches());
         let own = own.acks();
-        let (core, producers) = (self.core, &mut self.registry.producers);
-        let mut owed = core::mem::take(&mut self.owed_acks);
-        let mut kept = 0;
-        for place in 0..owed.len() {
-            let producer = producers.get(owed[place]);
+        let (core, producers) = (self.core, self.registry.producers.entries());
+        debug_assert!(self.published == self.touched.len(), "tails are published first");
+        let (kept_before, mut kept) = (self.kept, 0);
+        for at in 0..self.touched.len() {
+            let pair = self.touched[at];
+            // A document that was dropped has none.
+            let Some(producer) = producers.get_mut(pair.1 as usize) else { continue };
             if producer.core == core {
                 if let Some(ack) = take_ack(producer) {
-                    own.push(ack);
+                    match &mut ear {
+                        Some(ear) => ear.hear(&ack),
+                        None => own.push(ack),
+                    }
                 }
                 continue;
             }
             let mailbox = others.core(producer.core);
-            if !mailbox.has_room() {
-                owed[kept] = owed[place];
+            if mailbox.has_room() {
+                if let Some(ack) = take_ack(producer) {
+                    mailbox.send_ack(ack);
+                }
+            } else if producer.flags & TOUCHED != 0
+                && (at < kept_before || producer.flags & KEPT == 0)
+            {
+                producer.flags |= KEPT;
+                self.touched[kept] = pair;
                 kept += 1;
-            } else if let Some(ack) = take_ack(producer) {
-                mailbox.send_ack(ack);
             }
         }
-        let mut work = owed.len() - kept;
-        owed.truncate(kept);
-        self.owed_acks = owed;
+        let mut work = self.touched.len() - kept;
+        self.touched.truncate(kept);
+        (self.kept, self.published) = (kept, kept);
         for _ in 0..self.answered_chunks.len() {
             let Some(chunk) = self.answered_chunks.pop_front() else { break };
             let core = self.chunk_cores[chunk as usize];
@@ -145,7 +186,7 @@ impl Validation {
 #[inline]
 fn take_ack(producer: &mut Producer) -> Option<Ack> {
     let is_owed = producer.flags & (TOUCHED | BOUND) == TOUCHED | BOUND;
-    producer.flags &= !TOUCHED;
+    producer.flags &= !(TOUCHED | KEPT);
     is_owed.then(|| Ack {
         session: SessionId(producer.session),
         handle: producer.handle,

@@ -15,8 +15,8 @@ use crate::registry::{Closing, Evicted};
 
 impl Validation {
     pub(super) fn settle(&mut self, index: usize) {
-        let owed_acks = &mut self.owed_acks;
-        self.registry.settle(index, |producer| owed_acks.push(producer));
+        let touched = &mut self.touched;
+        self.registry.settle(index, |producer| touched.push((index as u32, producer)));
     }
 
     /// Notes how far the `wait` subscriptions of `core` have come.
@@ -170,7 +170,7 @@ impl Validation {
         let moves = self.registry.documents[index].flags & (LEAVING | ARRIVED) != 0;
         self.moves.counts.dropped += u64::from(moves);
         self.registry.documents[index].flags |= GREW;
-        self.grew.push(index as u32);
+        self.touched.push((index as u32, NO_PRODUCER));
         if self.registry.is_guest(index) {
             boxes.to_worker(home(slot) as u16).send(Message::NameFree { slot, generation });
         }

@@ -7,6 +7,7 @@
 //! never more or fewer; who gets none refuses batches.
 
 use super::Validation;
+use crate::document::GREW;
 use crate::mailbox::Mailboxes;
 use crate::message::Message;
 use crate::stream::Chain;
@@ -116,7 +117,12 @@ impl Validation {
         let guests = self.registry.guest_count();
         let lending = &mut self.moves.lending;
         let blocks = &mut self.registry.blocks;
-        if lending.is_elastic() && !self.grew.is_empty() && blocks.free() <= lending.loan {
+        let documents = &self.registry.documents;
+        let has_grown = |(place, _): &(u32, u32)| documents[*place as usize].flags & GREW != 0;
+        if lending.is_elastic()
+            && blocks.free() <= lending.loan
+            && self.touched.iter().any(has_grown)
+        {
             lending.is_short = true;
         }
         let worker = self.registry.worker;

@@ -8,17 +8,16 @@
 
 use std::collections::VecDeque;
 
-use deltaworks_image::{Image, Kind, Stamp, received_ns, stamp};
+use deltaworks_image::{Image, Stamp, Stamping, received_ns, stamping};
 use deltaworks_runtime::clock::Now;
 
 use super::counts::Counting;
 use super::turn_steps::TurnSteps;
-use super::{Arrival, Machine, Validation, lengthen};
-use crate::chunk::Landed;
+use super::{Arrival, Fields, Machine, Validation, lengthen, stand};
 use crate::collection::{BatchCheck, Collection, Outcome};
 use crate::document::{GREW, LIVE};
 use crate::heat::Heat;
-use crate::producer::{BOUND, TOUCHED};
+use crate::producer::BOUND;
 use crate::registry::Registry;
 use crate::stream::Node;
 
@@ -94,6 +93,25 @@ fn try_on(collection: &Collection, bytes: &[u8], machine: &mut Machine, share: u
     trial
 }
 
+/// Usual batches that are judged, and who judges them.
+struct Judging<'a> {
+    validation: &'a mut Validation,
+    arrivals: &'a mut [Arrival],
+    begun: &'a mut usize,
+    machine: &'a mut Machine,
+    now: Now,
+}
+
+impl Stamping for Judging<'_> {
+    type Output = Option<Trial>;
+
+    #[inline(always)]
+    fn work(self, stamp: impl Fn(&mut [u8], Stamp)) -> Option<Trial> {
+        let Self { validation, arrivals, begun, machine, now } = self;
+        validation.judge_usual_with(arrivals, begun, machine, now, stamp)
+    }
+}
+
 impl Validation {
     /// Judges `arrivals` up to one that is not usual, which `begun` counts, too: what its check has come
     /// to. `None` if all were. A function of its own, so that its registers are its own, too.
@@ -105,11 +123,24 @@ impl Validation {
         machine: &mut Machine,
         now: Now,
     ) -> Option<Trial> {
+        stamping(Judging { validation: self, arrivals, begun, machine, now })
+    }
+
+    #[inline(always)]
+    fn judge_usual_with(
+        &mut self,
+        arrivals: &mut [Arrival],
+        begun: &mut usize,
+        machine: &mut Machine,
+        now: Now,
+        stamp: impl Fn(&mut [u8], Stamp),
+    ) -> Option<Trial> {
         let Registry { documents, producers, blocks, shared, cold, collections, .. } =
             &mut self.registry;
         let (documents, producers) = (&mut **documents, producers.entries());
         let minded = MINDED | self.closed;
         let share = self.limits.steps_per_batch;
+        let mut look = collections.get(self.row.collection).look(share);
         for arrival in arrivals {
             *begun += 1;
             let place = arrival.place as usize;
@@ -117,8 +148,8 @@ impl Validation {
             let producer = &mut producers[arrival.producer as usize];
             let range = arrival.landed.range();
             let bytes = arrival.landed.bytes_mut(&self.memory);
-            let Some(image) = Image::checked_before(bytes) else {
-                unreachable!("reception passes on whole images")
+            let Some(image) = Image::batch_checked_before(bytes) else {
+                return Some(Trial::default());
             };
             let number = image.producer_sequence();
             let unusual = u64::from(document.flags & minded)
@@ -127,7 +158,7 @@ impl Validation {
                 | u64::from(producer.core ^ arrival.core)
                 | u64::from(producer.handle ^ image.handle())
                 | ((producer.last + 1) ^ number);
-            if unusual != 0 || image.kind() != Kind::Batch {
+            if unusual != 0 {
                 return Some(Trial::default());
             }
             let row = &mut self.row;
@@ -141,16 +172,16 @@ impl Validation {
                     heat: &mut self.heat,
                 });
                 (row.chunk, row.collection) = (chunk, document.collection);
+                look = collections.get(document.collection).look(share);
             }
 
             let name = || cold[place].as_ref().map_or("", |cold| &*cold.name);
             self.planted.check(name);
-            let collection = collections.get(document.collection);
-            let mut steps = share;
-            if collection.is_alike(&image, machine, &mut steps) {
+            if let Some(steps) = look.and_then(|look| look.steps(&image, machine)) {
                 row.alike += 1;
-                row.steps += share - steps;
+                row.steps += steps;
             } else {
+                let collection = collections.get(document.collection);
                 let trial = try_on(collection, bytes, machine, self.turn.share(share, row.steps));
                 if !matches!(trial.outcome, Some(Outcome::Valid)) {
                     return Some(trial);
@@ -181,25 +212,12 @@ impl Validation {
             }
             self.planted.append(name);
             // From here on the batch stands, as in `append`: nothing may panic.
-            core::mem::replace(&mut arrival.landed, Landed::nothing()).publish();
-            producer.last = number;
-            producer.last_sequence = first_sequence;
+            let fields = Fields { number, count, is_info: false };
+            stand(arrival, document, producer, &fields, &mut self.touched, &mut self.heat);
             producer.credit_bytes += range.bytes();
-            document.grow(count, range.bytes());
             row.batches += 1;
             row.deltas += count;
             row.bytes += u64::from(range.bytes());
-            if document.flags & GREW == 0 {
-                document.flags |= GREW;
-                self.grew.push(arrival.place);
-            }
-            if producer.flags & TOUCHED == 0 {
-                producer.flags |= TOUCHED;
-                self.owed_acks.push(arrival.producer);
-            }
-            if self.heat.accepts(count) {
-                self.heat.find(document.slot, document.generation);
-            }
         }
         None
     }
