@@ -246,6 +246,8 @@ mod tests {
                 }
                 expected.push((kind, number));
                 assert_eq!(filled.len(), expected.len());
+                let are_batches = expected.iter().all(|(kind, _)| *kind == 'b');
+                assert_eq!(filled.holds_only_batches(), are_batches);
             }
             filled.note();
             core::mem::swap(&mut filled, &mut taken);

@@ -218,7 +218,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "a drop is not published to readers",
         file: "pipeline/src/validation/control.rs",
-        text: "        self.registry.documents[index].flags |= GREW;\n        self.grew.push(index as u32);\n",
+        text: "        self.registry.documents[index].flags |= GREW;\n        self.touched.push((index as u32, NO_PRODUCER));\n",
         replacement: "",
     },
     Mutant {
