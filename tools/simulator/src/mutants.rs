@@ -549,8 +549,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "own: the part of the batches that the turn has no room for is lost",
         file: "pipeline/src/mailbox/own.rs",
-        text: "                let count = most.min(*left);\n                *left -= count;\n                if *left == 0 {\n                    self.parts.pop_front();\n                }\n                let first = self.taken_batches;\n                self.taken_batches += count;",
-        replacement: "                let all = *left;\n                let count = most.min(all);\n                self.parts.pop_front();\n                let first = self.taken_batches;\n                self.taken_batches += all;",
+        text: "    *left -= count;\n    if *left == 0 {\n        parts.pop_front();\n    }\n    *taken += count;\n    first..*taken",
+        replacement: "    let all = *left;\n    parts.pop_front();\n    *taken += all;\n    first..first + count",
     },
     Mutant {
         fault: "kept: a node is pointed to a copy that is not made",
