@@ -37,7 +37,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "c: no fence between bits and tails",
                 file: PENDING,
-                text: "            // Pairs with the owner's fence in `publish_tails`, between its tails and its tests.\n            fence(Ordering::SeqCst);",
+                text: "            // Pairs with the owner's fence in `mark_elsewhere`, between its tails and its tests.\n            fence(Ordering::SeqCst);",
                 replacement: "",
             },
             Mutant {
@@ -110,7 +110,7 @@ pub const MODELS: &[Model] = &[
         mutants: &[Mutant {
             fault: "c: no fence between bits and tails",
             file: PENDING,
-            text: "            // Pairs with the owner's fence in `publish_tails`, between its tails and its tests.\n            fence(Ordering::SeqCst);",
+            text: "            // Pairs with the owner's fence in `mark_elsewhere`, between its tails and its tests.\n            fence(Ordering::SeqCst);",
             replacement: "",
         }],
     },

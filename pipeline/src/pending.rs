@@ -104,7 +104,7 @@ impl Pending {
             }
         }
         if found.len() > before {
-            // Pairs with the owner's fence in `publish_tails`, between its tails and its tests.
+            // Pairs with the owner's fence in `mark_elsewhere`, between its tails and its tests.
             fence(Ordering::SeqCst);
         }
     }
