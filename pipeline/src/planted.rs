@@ -79,6 +79,15 @@ mod armed {
             );
         }
 
+        /// How many images may be passed on, behind `images`, before the next panic is due.
+        pub fn until_passing(&self, images: u64) -> usize {
+            let due = |it: &PlantedPanic| match it {
+                PlantedPanic::Passing { after_images } => Some(after_images.saturating_sub(images)),
+                _ => None,
+            };
+            self.0.iter().filter_map(due).min().map_or(usize::MAX, |images| images as usize)
+        }
+
         pub fn opening(&mut self, name: &str) {
             self.strike(
                 |it| matches!(it, PlantedPanic::Opening { document, .. } if document == name),
@@ -116,6 +125,10 @@ mod unarmed {
         pub fn received(&mut self, _: u64) {}
         #[inline(always)]
         pub fn passing(&mut self, _: u64) {}
+        #[inline(always)]
+        pub fn until_passing(&self, _: u64) -> usize {
+            usize::MAX
+        }
         #[inline(always)]
         pub fn opening(&mut self, _: &str) {}
     }

@@ -9,7 +9,7 @@ use deltaworks_runtime::prefetch::prefetch_entry;
 
 use super::granting::count_deltas;
 use super::turnstile::Cost;
-use super::{Around, Partial, READ_BYTES_MAX, READ_BYTES_MIN, Reception, State};
+use super::{Around, Handle, Partial, READ_BYTES_MAX, READ_BYTES_MIN, Reception, State};
 use crate::chunk::{ChunkPool, Landed, Landing};
 use crate::limits::RESERVE_ABOVE_BYTES;
 use crate::mailbox::Mailboxes;
@@ -316,39 +316,48 @@ impl Reception {
         now: Now,
     ) -> usize {
         let handles = &mut self.sessions[id.0 as usize].handles[..];
-        let (routed_at, own_worker) = (boxes.routes.version(), boxes.own_worker());
-        let (own_core, (own, mut others)) = (boxes.own_core(), boxes.apart());
-        let (room, put) = own.batch_room(images.len());
-        let (mut room, own_bit) = (room.iter_mut(), 1_u64.unbounded_shl(u32::from(own_worker)));
+        let (core, worker) = (boxes.own_core(), boxes.own_worker());
+        let writer = Writer { session: id, core, worker, routed_at: boxes.routes.version() };
+        let (own, mut others) = boxes.apart();
+        let (mut room, put) = own.batch_room(images.len());
         let (pool, received_images) = (&mut self.pool, &mut self.counts.received_images);
         let mut passed = Passed { pool, received_images, put, landing, count: 0, owners: 0 };
-        for found in images {
-            self.planted.passing(*passed.received_images + u64::from(passed.count));
+        let memory = &**passed.pool.memory();
+        let note = |landed: &mut Landed| {
+            image::note_received(landed.bytes_mut(memory), now.monotonic_ns);
+        };
+        while let Some(rest) = images.get(passed.count as usize..).filter(|it| !it.is_empty()) {
+            let before = *passed.received_images + u64::from(passed.count);
+            self.planted.passing(before);
+            let some = &rest[..rest.len().min(self.planted.until_passing(before))];
+            let count = if self.measures_latency {
+                writer.pass_on_own(handles, landing, some, room, note)
+            } else {
+                writer.pass_on_own(handles, landing, some, room, |_| ())
+            };
+            if count > 0 {
+                passed.count += count as u32;
+                *passed.put += count;
+                passed.owners |= 1 << worker;
+                room = &mut room[count..];
+            }
+            if count == some.len() {
+                continue;
+            }
+            let found = &some[count];
             let Some(handle) = handles.get_mut(found.handle as usize) else { break };
-            let is_usual = matches!(handle.state, State::Open)
-                && handle.access.write
-                && handle.balance_bytes > 0
-                && handle.routed_at == routed_at;
-            if !is_usual {
+            if !is_usual(handle, writer.routed_at) {
                 break;
             }
+            // It is for another core.
             let mut landed = landing.land(found.offset, found.bytes);
             if self.measures_latency {
-                image::note_received(landed.bytes_mut(passed.pool.memory()), now.monotonic_ns);
+                note(&mut landed);
             }
             handle.balance_bytes -= i64::from(found.bytes);
-            let producer = handle.producer;
             passed.count += 1;
-            if handle.worker == own_worker {
-                // As many places as images.
-                let Some(room) = room.next() else { break };
-                *room = Arrival { landed, session: id, core: own_core, producer, place: 0 };
-                *passed.put += 1;
-                passed.owners |= own_bit;
-            } else {
-                passed.owners |= 1 << handle.worker;
-                others.worker(handle.worker).send_batch(landed, id, producer);
-            }
+            passed.owners |= 1 << handle.worker;
+            others.worker(handle.worker).send_batch(landed, id, handle.producer);
         }
         let count = passed.count as usize;
         drop(passed);
@@ -563,6 +572,53 @@ enum RunEnd {
     CutOff,
     Control(Prelude),
     Fault(SessionFault),
+}
+
+/// Whose images are passed on, and what is so of all of them.
+struct Writer {
+    session: SessionId,
+    core: u16,
+    /// The worker of that core.
+    worker: u16,
+    routed_at: u32,
+}
+
+impl Writer {
+    /// Writes images into `room` that are as most are and whose documents are this core's own, up to the first
+    /// that is not so; returns how many. Nothing of them is sent or counted yet, and nothing panics.
+    #[inline]
+    fn pass_on_own(
+        &self,
+        handles: &mut [Handle],
+        landing: &Landing,
+        images: &[InRun],
+        room: &mut [Arrival],
+        note: impl Fn(&mut Landed),
+    ) -> usize {
+        let Self { session, core, worker, routed_at } = *self;
+        let mut count = 0;
+        for (found, room) in images.iter().zip(room) {
+            let Some(handle) = handles.get_mut(found.handle as usize) else { break };
+            if !(is_usual(handle, routed_at) && handle.worker == worker) {
+                break;
+            }
+            let mut landed = landing.land(found.offset, found.bytes);
+            note(&mut landed);
+            handle.balance_bytes -= i64::from(found.bytes);
+            *room = Arrival { landed, session, core, producer: handle.producer, place: 0 };
+            count += 1;
+        }
+        count
+    }
+}
+
+/// Whether images of the handle go on without a look at anything else.
+#[inline(always)]
+fn is_usual(handle: &Handle, routed_at: u32) -> bool {
+    matches!(handle.state, State::Open)
+        && handle.access.write
+        && handle.balance_bytes > 0
+        && handle.routed_at == routed_at
 }
 
 /// Images of a run that are counted as sent when this goes: whatever ends the sending, the chunk knows

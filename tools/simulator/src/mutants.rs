@@ -64,14 +64,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "usual: a batch of a handle that is not open is passed on",
         file: "pipeline/src/reception/intake.rs",
-        text: "let is_usual = matches!(handle.state, State::Open)",
-        replacement: "let is_usual = true",
+        text: "    matches!(handle.state, State::Open)\n        && handle.access.write",
+        replacement: "    handle.access.write",
     },
     Mutant {
         fault: "usual: a batch goes where its document was",
         file: "pipeline/src/reception/intake.rs",
-        text: "                && handle.routed_at == routed_at;",
-        replacement: "                && (handle.routed_at == routed_at || true);",
+        text: "        && handle.routed_at == routed_at\n",
+        replacement: "        && (handle.routed_at == routed_at || true)\n",
     },
     Mutant {
         fault: "quota: what a look at it does not give is forgotten",
