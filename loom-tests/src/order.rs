@@ -2,7 +2,7 @@
 //!
 //! | session's core | owner's core |
 //! |---|---|
-//! | batch 1, `open` of a second reader, batch 2, `drop`: all into one ring `(1)` | takes them in order, judges batches before control `(2)` |
+//! | batch 1, `open` of a second reader, batch 2, `drop`: all into one ring `(1)` | takes them in order, batches before control behind them `(2)` |
 //! | | answers: `opened`, acks, `end`, and the stream's tail and end `(3)` |
 //! | sends images, then tells that the stream has ended | |
 //!
@@ -15,7 +15,7 @@
 use crate::table::{Model, Mutant};
 
 const MAILBOX: &str = "pipeline/src/mailbox.rs";
-const VALIDATION: &str = "pipeline/src/validation.rs";
+const QUEUE: &str = "pipeline/src/mailbox/queue.rs";
 const HANDLES: &str = "pipeline/src/reception/handles.rs";
 
 /// The models of this file.
@@ -25,9 +25,9 @@ pub const MODELS: &[Model] = &[
         mutants: &[
             Mutant {
                 fault: "(2) control overtakes the batches that came with it",
-                file: VALIDATION,
-                text: "_ => self.judge_arrivals(boxes, now),",
-                replacement: "_ => {}",
+                file: QUEUE,
+                text: "        self.note();\n        self.parts.push_back(Part::Message(message));",
+                replacement: "        self.parts.push_back(Part::Message(message));",
             },
             Mutant {
                 fault: "(3) a reader is told to close before its stream has ended",
@@ -42,8 +42,8 @@ pub const MODELS: &[Model] = &[
         mutants: &[Mutant {
             fault: "(1) what waits is overtaken",
             file: MAILBOX,
-            text: "if !waiting.is_empty() {\n            waiting.push_back(message);\n        } else if let",
-            replacement: "if let",
+            text: "        self.gathered.push_back(parcel);\n",
+            replacement: "        match self.ring.push(parcel) {\n            Err(parcel) => self.gathered.push_back(parcel),\n            Ok(()) => {\n                self.unrung = true;\n                return;\n            }\n        }\n",
         }],
     },
 ];

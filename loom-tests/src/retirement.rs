@@ -45,8 +45,8 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "(4) the agent is not rung",
                 file: MAILBOX,
-                text: "};\n        *unrung = true;\n        if !waiting.is_empty() {",
-                replacement: "};\n        let _ = unrung;\n        if !waiting.is_empty() {",
+                text: "        self.unrung = true;\n        before - self.messages",
+                replacement: "        before - self.messages",
             },
             Mutant {
                 fault: "(6) what is half sent is not copied",

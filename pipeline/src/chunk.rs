@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 
 use deltaworks_image::header::HEADER_BYTES;
 use deltaworks_runtime::chunk_memory::{ByteRange, ChunkId, ChunkMemory};
-use deltaworks_runtime::prefetch::prefetch_to_write;
+use deltaworks_runtime::prefetch::{prefetch, prefetch_to_write};
 use deltaworks_runtime::sync::Arc;
 
 /// Where an image lies: chunk, offset and length packed into one word (30, 18 and 16 bits; offset
@@ -82,11 +82,13 @@ pub struct Landed {
 
 impl Landed {
     /// The right to no byte at all.
+    #[inline]
     pub(crate) fn nothing() -> Self {
         Self { range: ImageRange::new(ChunkId(0), 0, 0) }
     }
 
     /// Whether the right was taken out, and this is what was left in its place.
+    #[inline]
     pub(crate) fn is_nothing(&self) -> bool {
         self.range.bytes() == 0
     }
@@ -106,14 +108,16 @@ impl Landed {
         unsafe { memory.slice(self.range.byte_range()) }
     }
 
-    /// Asks for the lines of its header, which another core has written, to be stamped. Those behind are
-    /// read in order, so the processor asks for them by itself.
+    /// Asks for the lines of its header, which another core has written, to be stamped, and for its last one,
+    /// which a short image may reach into. Those between are read in order, so the processor asks for them by
+    /// itself.
     #[inline]
     pub(crate) fn prefetch_header(&self, memory: &ChunkMemory) {
         let bytes = self.bytes(memory);
         if let Some(header) = bytes.first_chunk::<HEADER_BYTES>() {
             prefetch_to_write(&header[0]);
             prefetch_to_write(&header[HEADER_BYTES - 1]);
+            prefetch(&bytes[bytes.len() - 1]);
         }
     }
 

@@ -45,7 +45,7 @@ pub struct Limits {
     pub carry_bytes_per_core_max: u64,
     /// Bytes copied out of retiring chunks for slow subscribers on one core at most.
     pub spill_bytes_per_core_max: u64,
-    /// Messages of one core that may wait for room in rings (5,000 over two cores): 40 bytes
+    /// Messages of one core that may wait for room in rings (5,000 over two cores): 64 bytes
     /// each. Beyond it the core reads no more until they have gone.
     pub waiting_messages_max: u32,
     /// Batches of one worker whose credit waits for `wait` subscriptions at most (100,000 over

@@ -1,7 +1,7 @@
 //! What one core tells another: one ring per ordered pair of cores carries all of it, in order.
 //!
-//! Small kinds travel by value; the rare ones (open, refusal) are boxed, so that a message stays
-//! within 40 bytes. What a full ring does not take waits in the sender's mailbox.
+//! Batches and acks come once a batch and are no [`Message`]: mailboxes pack them. Of the others, small kinds
+//! travel by value; the rare ones (open, refusal) are boxed, so that a message stays within 40 bytes.
 
 use std::sync::Arc;
 
@@ -308,15 +308,6 @@ impl Arrival {
 #[derive(Debug)]
 pub enum Message {
     // Session core to owner.
-    /// An image that has landed.
-    Batch {
-        /// The image.
-        landed: Landed,
-        /// Who sent it.
-        session: SessionId,
-        /// Its producer's place in the owner's table.
-        producer: u32,
-    },
     /// An image that has landed, for a document that was moved: its producer's place is not known.
     Rerouted {
         /// The image.
@@ -548,8 +539,6 @@ pub enum Message {
         /// Why.
         reason: OpenRefusal,
     },
-    /// Batches were answered.
-    Ack(Ack),
     /// A batch was refused.
     Refused(Box<Refusal>),
     /// Descriptors of a chunk were answered.
@@ -608,8 +597,7 @@ impl Message {
     pub fn is_for_worker(&self) -> bool {
         matches!(
             self,
-            Self::Batch { .. }
-                | Self::Rerouted { .. }
+            Self::Rerouted { .. }
                 | Self::Open(_)
                 | Self::OpenAt { .. }
                 | Self::Close { .. }

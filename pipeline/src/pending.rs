@@ -19,6 +19,7 @@
 //! Either the owner's test sees the word swapped out, and sets the bit again, or the agent's read
 //! sees the tail.
 
+use deltaworks_runtime::prefetch::prefetch_to_write;
 use deltaworks_runtime::sync::atomic::{AtomicU64, Ordering, fence};
 
 const BITS: usize = u64::BITS as usize;
@@ -41,6 +42,13 @@ impl Pending {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
             summary: (0..summary).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+
+    /// Owner: asks for the line that a mark of document `index` is set in, which the agent has taken. Swaps and
+    /// additions wait for their line one after another, so all that will be needed are asked for before.
+    #[inline]
+    pub fn ask(&self, index: usize) {
+        prefetch_to_write(&self.words[index / BITS]);
     }
 
     /// Owner: marks document `index`, and tells whether the mark is new.
@@ -83,6 +91,11 @@ impl Pending {
             // AcqRel: pairs with the second addition in `set`, whose bit in the words is seen; and
             // whoever sees the word swapped out below sees this clearing, too.
             let mut summary = self.summary[place].swap(0, Ordering::AcqRel);
+            let mut ahead = summary;
+            while ahead != 0 {
+                prefetch_to_write(&self.words[place * BITS + ahead.trailing_zeros() as usize]);
+                ahead &= ahead - 1;
+            }
             while summary != 0 {
                 let word = place * BITS + summary.trailing_zeros() as usize;
                 summary &= summary - 1;

@@ -9,11 +9,13 @@
 //!  rings in ─▶ validation, reception ─▶ end of turn: tails, acks, retirements ─▶ propagation ─▶ doorbells
 //! ```
 
+mod ear;
 mod inbox;
 mod joining;
 #[cfg(any(feature = "planted_faults", feature = "testing"))]
 mod testing;
 
+use inbox::Inbox;
 pub use joining::{join, ring_bytes};
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -22,7 +24,6 @@ use std::sync::Arc as StdArc;
 use deltaworks_runtime::chunk_memory::ChunkMemory;
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::doorbell::Doorbell;
-use deltaworks_runtime::ring::Consumer;
 use deltaworks_runtime::sync::Arc;
 
 use crate::collection::Collections;
@@ -31,8 +32,8 @@ use crate::inventory::{self, DocumentEntry, DocumentMark, SessionEntry};
 use crate::kept::{Kept, KeptCounts};
 use crate::latency::Histogram;
 use crate::limits::Limits;
-use crate::mailbox::{Mailboxes, OwnQueue};
-use crate::message::{Ack, Message, SessionId};
+use crate::mailbox::{Mailboxes, Queue};
+use crate::message::{Message, SessionId};
 use crate::placement::PlacementTuning;
 use crate::placement::coordinator::{Coordinator, PlacementCounts};
 use crate::port::{ControlAction, SessionFault, SessionPort};
@@ -40,7 +41,7 @@ use crate::propagation::{Propagation, PropagationCounts};
 use crate::quota::{Quotas, SharedUse};
 use crate::reception::{Around, Reception, ReceptionCounts};
 use crate::retirement::Retirements;
-use crate::validation::{AckEar, CollectionCounts, Validation, ValidationCounts};
+use crate::validation::{CollectionCounts, Validation, ValidationCounts};
 
 /// Cores that may serve sessions: readers are a mask of 64 bits.
 pub const CORES_MAX: usize = 64;
@@ -173,39 +174,12 @@ struct SessionSide {
     propagation: Propagation,
 }
 
-impl SessionSide {
-    /// Its agent; and its ear, unless something that was sent to it earlier is still in `own`, or credit is to be
-    /// withheld, which is looked at when the next turn begins.
-    fn apart<'a, P: SessionPort>(
-        &'a mut self,
-        own: &OwnQueue,
-        port: &'a mut P,
-    ) -> (&'a mut Propagation, Option<Ear<'a, P>>) {
-        let Self { reception, propagation } = self;
-        let hears = own.holds_only_batches() && reception.grants_all();
-        (propagation, hears.then_some(Ear { reception, port }))
-    }
-}
-
-/// Where a core's own validation tells what its sessions are owed.
-struct Ear<'a, P> {
-    reception: &'a mut Reception,
-    port: &'a mut P,
-}
-
-impl<P: SessionPort> AckEar for Ear<'_, P> {
-    #[inline(always)]
-    fn hear(&mut self, ack: &Ack) {
-        self.reception.ack_plainly(ack, self.port);
-    }
-}
-
 /// The stages of one core.
 pub struct CoreStages {
     core: u16,
-    inbox: Vec<(u16, Consumer<Message>)>,
+    inbox: Vec<Inbox>,
     /// What this core sent to itself, while it is being delivered.
-    own: OwnQueue,
+    own: Queue,
     boxes: Mailboxes,
     sessions: Option<SessionSide>,
     validation: Option<Validation>,
@@ -312,6 +286,7 @@ impl CoreStages {
         {
             resume_unwind(panic);
         }
+        self.boxes.flush();
     }
 
     /// The session's socket takes bytes again.
@@ -352,6 +327,7 @@ impl CoreStages {
         let Some(side) = &mut self.sessions else { return };
         let (boxes, propagation) = (&mut self.boxes, &mut side.propagation);
         side.reception.end_session(session, &mut Around { port, boxes, propagation, now });
+        self.boxes.flush();
     }
 
     /// Goes by other numbers from now on.
@@ -382,7 +358,9 @@ impl CoreStages {
             return Err(MoveRefusal::Ending);
         }
         let validation = self.validation.as_mut().ok_or(MoveRefusal::NotHere)?;
-        validation.move_document(slot, generation, to_worker, &mut self.boxes)
+        validation.move_document(slot, generation, to_worker, &mut self.boxes)?;
+        self.boxes.flush();
+        Ok(())
     }
 
     /// The slot and generation of a document that this core owns.
@@ -468,6 +446,7 @@ impl CoreStages {
             work += validation.end_turn(&mut self.boxes, agent, ear.flatten(), now);
         }
         work += self.place_documents(now);
+        self.boxes.flush();
         clock.validated();
         if let Some(side) = &mut self.sessions {
             if let Some(validation) = &mut self.validation {
@@ -491,6 +470,7 @@ impl CoreStages {
                 !self.reading_stopped && around.boxes.waiting() < self.waiting_messages_max;
             work += side.reception.do_work(may_read, &mut around);
         }
+        self.boxes.flush();
         self.boxes.ring_doorbells();
         // Who takes a message out of a full ring wakes nobody: whoever waits for room stays awake.
         work + usize::from(self.waits_for_room())
@@ -526,6 +506,7 @@ impl CoreStages {
     fn waits_for_room(&self) -> bool {
         self.boxes.waiting() > 0
             || !self.own.is_empty()
+            || !self.inbox.iter().all(Inbox::is_delivered)
             || self.validation.as_ref().is_some_and(Validation::waits_for_room)
             || self.sessions.as_ref().is_some_and(|side| side.propagation.waits_for_room())
     }
@@ -533,7 +514,7 @@ impl CoreStages {
     /// Whether nothing is left to do before a message, a mark or a socket comes. To be asked
     /// behind the doorbell's fence.
     pub fn may_park(&self) -> bool {
-        self.inbox.iter().all(|(_, ring)| ring.is_empty())
+        self.inbox.iter().all(Inbox::is_empty)
             && self.boxes.waiting() == 0
             && self.own.is_empty()
             && self.validation.as_ref().is_none_or(Validation::is_idle)

@@ -55,7 +55,7 @@ use crate::document::{
 use crate::heat::Heat;
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
-use crate::message::{Arrival, BatchRefusal, CloseReason, Message, Open, Refusal, SessionId};
+use crate::message::{Arrival, BatchRefusal, CloseReason, Message, Open, Refusal};
 use crate::pending::Pending;
 use crate::planted::PlantedPanics;
 use crate::producer::{BOUND, NO_PRODUCER, Numbered, Producer, TOUCHED};
@@ -271,26 +271,16 @@ impl Validation {
         !self.touched.is_empty() || !self.answered_chunks.is_empty()
     }
 
-    /// Takes an image; it is judged by [`Validation::judge_arrivals`].
-    #[inline]
-    pub(crate) fn arrive(
-        &mut self,
-        core: u16,
-        landed: Landed,
-        session: SessionId,
-        producer: u32,
-        mailboxes: &mut Mailboxes,
-        now: Now,
-    ) {
-        self.arrivals.push(Arrival { landed, core, session, producer, place: 0 });
-        if self.arrivals.len() == ARRIVALS_AT_ONCE {
-            self.judge_arrivals(mailboxes, now);
+    /// Asks for the headers of images that other cores have received, before they are judged.
+    pub(crate) fn ask_for_headers(&self, arrivals: &[Arrival]) {
+        for arrival in arrivals {
+            arrival.landed.prefetch_header(&self.memory);
         }
     }
 
-    /// Judges images that this core has sent to itself, in order behind those that came before. They
-    /// stay where they lie, and no right to write into an image stays with them.
-    pub(crate) fn judge_own(
+    /// Judges images that one core has sent, in order behind those that came before. They stay where
+    /// they lie, and no right to write into an image stays with them.
+    pub(crate) fn judge_row(
         &mut self,
         arrivals: &mut [Arrival],
         mailboxes: &mut Mailboxes,
@@ -515,13 +505,7 @@ impl Validation {
 
     /// Handles control from the session cores.
     pub(crate) fn handle(&mut self, core: u16, message: Message, boxes: &mut Mailboxes, now: Now) {
-        match message {
-            Message::Batch { landed, session, producer } => {
-                self.arrive(core, landed, session, producer, boxes, now);
-                return;
-            }
-            _ => self.judge_arrivals(boxes, now),
-        }
+        self.judge_arrivals(boxes, now);
         match message {
             Message::Open(open) => self.open(open, boxes, now),
             Message::OpenAt { open, slot, generation } => {

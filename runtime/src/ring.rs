@@ -50,10 +50,12 @@ impl<T> Producer<T> {
     }
 
     /// How many values of `values` were taken from it and published, in order: as many as there
-    /// are free slots. The others stay in the iterator. One load and one store for all of them.
+    /// are free slots. The others stay in the iterator. One store for all of them, and a load of the other
+    /// core's line only when the ring looks too full for as many as there may be.
     #[inline]
     pub fn push_all(&mut self, values: &mut impl Iterator<Item = T>) -> usize {
-        let free = self.end.slots();
+        let most = values.size_hint().1.unwrap_or(self.capacity);
+        let free = self.room_for(most);
         if free == 0 {
             return 0;
         }
@@ -63,10 +65,15 @@ impl<T> Producer<T> {
         }
     }
 
-    /// Whether a value can be pushed now. Looks at the consumer's progress only if the ring looks full.
+    /// How many of `count` values can be pushed now. Looks at the consumer's progress only if the ring looks
+    /// too full for all of them.
     #[inline]
-    pub fn has_room(&mut self) -> bool {
-        self.end.write_chunk_uninit(1).is_ok()
+    pub fn room_for(&mut self, count: usize) -> usize {
+        let count = count.min(self.capacity);
+        match self.end.write_chunk_uninit(count) {
+            Ok(_) => count,
+            Err(queue::chunks::ChunkError::TooFewSlots(free)) => free,
+        }
     }
 
     /// How many values can be pushed now, at least; looks at the consumer's progress.

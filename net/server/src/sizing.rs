@@ -38,7 +38,7 @@ const SLOW_BYTES: u64 = 64;
 const FIRST_SUBSCRIPTION_BYTES: u64 = 4;
 const HANDLE_BYTES: u64 = 144;
 const SESSION_BYTES: u64 = 2048;
-const MESSAGE_BYTES: u64 = 40;
+const MESSAGE_BYTES: u64 = 64;
 const OWED_BYTES: u64 = 24;
 const RUN_BYTES: u64 = 8;
 /// What may wait aside at all workers together, for each core that serves sessions.

@@ -5,10 +5,12 @@
 
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::huge_pages;
+use deltaworks_runtime::prefetch::prefetch_entry;
 
 use super::{Around, Handle, Partial, Reception, Session, State, worker_of_name};
 use crate::chunk::Landed;
 use crate::limits::CREDIT_FLOOR_BYTES;
+use crate::mailbox::Mailboxes;
 use crate::message::{
     Ack, CloseReason, Message, Missed, Open, OpenRefusal, OpenRequest, Opened, Policy, SessionId,
 };
@@ -43,12 +45,13 @@ impl Handle {
         };
     }
 
-    /// An image on its way to where that is.
+    /// Sends an image to where that is.
     #[cold]
-    pub(super) fn message(&self, landed: Landed, session: SessionId) -> Message {
+    pub(super) fn send(&self, landed: Landed, session: SessionId, boxes: &mut Mailboxes) {
+        let mailbox = boxes.to_worker(self.worker);
         match self.producer {
-            BY_SLOT => Message::Rerouted { landed, session, slot: self.slot },
-            producer => Message::Batch { landed, session, producer },
+            BY_SLOT => mailbox.send(Message::Rerouted { landed, session, slot: self.slot }),
+            producer => mailbox.send_batch(landed, session, producer),
         }
     }
 }
@@ -287,7 +290,6 @@ impl Reception {
         around: &mut Around<'_, P>,
     ) {
         match message {
-            Message::Ack(ack) => self.ack(ack, around.port, around.now),
             Message::Answered { chunk, count } => self.pool.answered(chunk, count),
             Message::Refused(refusal) => {
                 if !self.sessions[refusal.session.0 as usize].is_ending {
@@ -403,7 +405,7 @@ impl Reception {
     }
 
     /// Tells an acknowledgement, with the credit that may be granted now.
-    pub(crate) fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort, now: Now) {
+    fn ack(&mut self, mut ack: Ack, port: &mut impl SessionPort, now: Now) {
         let Some(handle) = hearer(&mut self.sessions, &ack) else { return };
         if self.pool.is_short() && handle.balance_bytes > i64::from(CREDIT_FLOOR_BYTES) {
             let is_first = handle.withheld_bytes == 0 && ack.credit_bytes > 0;
@@ -437,6 +439,14 @@ impl Reception {
         if let Some(handle) = hearer(&mut self.sessions, ack) {
             handle.balance_bytes += i64::from(ack.credit_bytes);
             port.ack(ack);
+        }
+    }
+
+    /// Asks for the handles that acknowledgements are for, before they are told.
+    pub(crate) fn ask_for_handles(&self, acks: &[Ack]) {
+        for ack in acks {
+            let session = &self.sessions[ack.session.0 as usize];
+            prefetch_entry(&session.handles, ack.handle as usize);
         }
     }
 

@@ -462,7 +462,7 @@ impl Reception {
         } else {
             handle.look(&boxes.routes);
             self.pool.sent(range, handle.worker);
-            boxes.to_worker(handle.worker).send(handle.message(landed, id));
+            handle.send(landed, id, boxes);
         }
         if deltas > 0 {
             self.take_deltas(id, number, deltas, now);

@@ -5,13 +5,65 @@
 //! own, and comes with the next.
 
 use deltaworks_runtime::clock::Now;
+use deltaworks_runtime::ring::Consumer;
 
 use super::{Coordinator, CoreStages, SessionSide};
-use crate::mailbox::{Mailboxes, Next, OwnQueue};
+use crate::mailbox::{MESSAGES_MAX, Mailboxes, Next, Parcel, Queue};
 use crate::message::{Message, SessionId};
 use crate::port::SessionPort;
 use crate::reception::Around;
-use crate::validation::Validation;
+use crate::validation::{ARRIVALS_AT_ONCE, Validation};
+
+/// What comes from another core.
+pub(super) struct Inbox {
+    from: u16,
+    ring: Consumer<Parcel>,
+    /// What was taken out of the ring, and is delivered next.
+    queue: Queue,
+    /// In this turn the ring had less than was asked of it.
+    is_dry: bool,
+}
+
+impl Inbox {
+    /// That of what core `from` pushes.
+    pub fn new(from: u16, ring: Consumer<Parcel>) -> Self {
+        Self { from, ring, queue: Queue::default(), is_dry: false }
+    }
+
+    /// Whether nothing is left. To be asked behind the doorbell's fence.
+    pub fn is_empty(&self) -> bool {
+        self.is_delivered() && self.ring.is_empty()
+    }
+
+    /// Whether all that was taken out of the ring was delivered.
+    pub fn is_delivered(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Takes some `most` messages out of the ring and asks for what they need, if all before were delivered and
+    /// the ring has not been found without more in this turn.
+    fn fetch(
+        &mut self,
+        most: usize,
+        sessions: &Option<SessionSide>,
+        validation: &Option<Validation>,
+    ) {
+        let Self { from, ring, queue, is_dry } = self;
+        if *is_dry || !queue.is_empty() {
+            return;
+        }
+        queue.clear();
+        let most = most.min(ARRIVALS_AT_ONCE).div_ceil(MESSAGES_MAX);
+        *is_dry = ring.drain(most, |parcel| parcel.unpack(*from, queue)) < most;
+        queue.note();
+        if let Some(validation) = validation {
+            validation.ask_for_headers(queue.landed());
+        }
+        if let Some(side) = sessions {
+            side.reception.ask_for_handles(queue.owed());
+        }
+    }
+}
 
 impl CoreStages {
     /// Lets sessions that stand in line to be read go on, as far as the next turn has room, and
@@ -45,7 +97,8 @@ impl CoreStages {
     }
 
     /// Takes what has come: of each sender its share of the turn, then what others leave of theirs,
-    /// from another ring on in each turn.
+    /// from another ring on in each turn. What rings hold is taken out first, so that its images are on their
+    /// way while this core's own are judged.
     pub(super) fn drain_inbox(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
         let Self { core, inbox, own, boxes, sessions, validation, coordinator, .. } = self;
         if own.is_empty() {
@@ -55,36 +108,30 @@ impl CoreStages {
         let share = (self.messages_per_turn / (rings + 1)).max(1);
         let mut left = self.messages_per_turn.max(share * (rings + 1));
         let mut work = 0;
+        for it in inbox.iter_mut() {
+            it.is_dry = false;
+            it.fetch(share, sessions, validation);
+        }
         for share in [share, usize::MAX] {
             let mut of_share = share.min(left);
             while let Some(most) = room(validation, of_share.min(own.len()), boxes, now) {
-                deliver_own(*core, own, most, sessions, validation, coordinator, boxes, port, now);
+                deliver(*core, own, most, sessions, validation, coordinator, boxes, port, now);
                 of_share -= most;
                 left -= most;
                 work += most;
             }
             for place in 0..rings {
-                let (from, ring) = &mut inbox[(self.first_ring + place) % rings];
+                let it = &mut inbox[(self.first_ring + place) % rings];
                 let mut of_share = share.min(left);
-                while let Some(most) = room(validation, of_share, boxes, now) {
-                    let count = ring.drain(most, |message| {
-                        deliver(
-                            *from,
-                            message,
-                            sessions,
-                            validation,
-                            coordinator,
-                            boxes,
-                            port,
-                            now,
-                        );
-                    });
-                    of_share -= count;
-                    left -= count;
-                    work += count;
-                    if count < most {
-                        break;
-                    }
+                loop {
+                    it.fetch(of_share, sessions, validation);
+                    let there = of_share.min(it.queue.len());
+                    let Some(most) = room(validation, there, boxes, now) else { break };
+                    let (from, queue) = (it.from, &mut it.queue);
+                    deliver(from, queue, most, sessions, validation, coordinator, boxes, port, now);
+                    of_share -= most;
+                    left -= most;
+                    work += most;
                 }
             }
         }
@@ -110,13 +157,13 @@ fn room(
     (room > 0).then_some(room)
 }
 
-/// Brings this core `count` of its own messages. The two kinds that come once a batch are taken where they
-/// lie, as many as come together.
+/// Brings `count` messages of `queue`, which core `from` has sent, to the sides of this core that they are for.
+/// The two kinds that come once a batch are taken where they lie, as many as come together.
 #[expect(clippy::too_many_arguments, reason = "the parts of a core")]
 #[inline(always)]
-fn deliver_own<P: SessionPort>(
-    core: u16,
-    own: &mut OwnQueue,
+fn deliver<P: SessionPort>(
+    from: u16,
+    queue: &mut Queue,
     count: usize,
     sessions: &mut Option<SessionSide>,
     validation: &mut Option<Validation>,
@@ -127,11 +174,11 @@ fn deliver_own<P: SessionPort>(
 ) {
     let mut left = count;
     while left > 0 {
-        match own.next(left) {
+        match queue.next(left) {
             Next::Batches(batches) => {
                 left -= batches.len();
                 if let Some(validation) = validation {
-                    validation.judge_own(batches, boxes, now);
+                    validation.judge_row(batches, boxes, now);
                 }
             }
             Next::Acks(acks) => {
@@ -142,7 +189,7 @@ fn deliver_own<P: SessionPort>(
             }
             Next::Message(message) => {
                 left -= 1;
-                deliver(core, message, sessions, validation, coordinator, boxes, port, now);
+                deliver_message(from, message, sessions, validation, coordinator, boxes, port, now);
             }
             Next::Nothing => return,
         }
@@ -150,12 +197,8 @@ fn deliver_own<P: SessionPort>(
 }
 
 /// Brings one message to the side of this core that it is for.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of a core, beside the ring that is drained"
-)]
-#[inline(always)]
-fn deliver<P: SessionPort>(
+#[expect(clippy::too_many_arguments, reason = "the parts of a core")]
+fn deliver_message<P: SessionPort>(
     from: u16,
     message: Message,
     sessions: &mut Option<SessionSide>,
@@ -166,16 +209,6 @@ fn deliver<P: SessionPort>(
     now: Now,
 ) {
     match message {
-        Message::Batch { landed, session, producer } => {
-            if let Some(validation) = validation {
-                validation.arrive(from, landed, session, producer, boxes, now);
-            }
-        }
-        Message::Ack(ack) => {
-            if let Some(side) = sessions {
-                side.reception.ack(ack, port, now);
-            }
-        }
         Message::Load(report) => {
             if let Some(coordinator) = coordinator {
                 coordinator.handle_report(*report);

@@ -6,15 +6,14 @@ use std::sync::Arc as StdArc;
 
 use deltaworks_image as image;
 use deltaworks_runtime::chunk_memory::{ChunkId, RegionId};
-use deltaworks_runtime::ring::{Consumer, ring};
+use deltaworks_runtime::ring::ring;
 use deltaworks_runtime::sync::Arc;
 
-use super::{CORES_MAX, CoreRole, CoreStages, Parts, SessionSide};
+use super::{CORES_MAX, CoreRole, CoreStages, Inbox, Parts, SessionSide};
 use crate::chunk::ChunkPool;
 use crate::document::SharedDocuments;
 use crate::kept::Kept;
-use crate::mailbox::{Mailbox, Mailboxes, OwnQueue};
-use crate::message::Message;
+use crate::mailbox::{Mailbox, Mailboxes, Parcel, Queue};
 use crate::pending::Pending;
 use crate::placement::coordinator::Coordinator;
 use crate::placement::elastic_places;
@@ -28,7 +27,7 @@ use crate::validation::{Marks, Standing, Validation};
 
 /// Bytes that the rings of `cores` cores take: a table for the budget.
 pub fn ring_bytes(cores: usize, capacity: usize) -> u64 {
-    (cores * cores) as u64 * deltaworks_runtime::ring::ring_bytes::<Message>(capacity)
+    (cores * cores) as u64 * deltaworks_runtime::ring::ring_bytes::<Parcel>(capacity)
 }
 
 /// Joins the stages of all cores: one ring for each ordered pair of which one owns documents, one
@@ -77,7 +76,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
         })
         .collect();
 
-    let mut inboxes: Vec<Vec<(u16, Consumer<Message>)>> = (0..cores).map(|_| vec![]).collect();
+    let mut inboxes: Vec<Vec<Inbox>> = (0..cores).map(|_| vec![]).collect();
     let mut outboxes = Vec::new();
     for from in 0..cores {
         let mut boxes = Vec::new();
@@ -92,7 +91,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             }
             let (producer, consumer) = ring(parts.ring_capacity);
             boxes.push(Mailbox::new(producer, parts.doorbells[to].clone()));
-            inbox.push((from as u16, consumer));
+            inbox.push(Inbox::new(from as u16, consumer));
         }
         outboxes.push(Mailboxes::new(boxes, from, Routes::new(worker_cores.clone())));
     }
@@ -189,7 +188,7 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
         stages.push(CoreStages {
             core: core as u16,
             inbox,
-            own: OwnQueue::default(),
+            own: Queue::default(),
             boxes,
             sessions,
             validation,

@@ -82,7 +82,7 @@ impl CoreStages {
     /// Whether messages or marks wait for this core, or it owes an answer: it must not sleep then.
     #[cfg(feature = "testing")]
     pub fn has_unheard(&self) -> bool {
-        !self.inbox.iter().all(|(_, ring)| ring.is_empty())
+        !self.inbox.iter().all(super::Inbox::is_empty)
             || self.boxes.waiting() > 0
             || self.validation.as_ref().is_some_and(|validation| !validation.is_idle())
             || self.sessions.as_ref().is_some_and(|side| !side.propagation.is_clear())

@@ -8,7 +8,7 @@ use deltaworks_runtime::sync::atomic::{Ordering, fence};
 
 use super::Validation;
 use crate::document::{DROPPED, GREW, SharedDocument, home, index};
-use crate::mailbox::Mailboxes;
+use crate::mailbox::{Mailboxes, cores_of};
 use crate::message::{Ack, Message, SessionId};
 use crate::producer::{BOUND, KEPT, Producer, TOUCHED};
 
@@ -73,6 +73,14 @@ impl Validation {
     /// Marks documents that grew for the agents of other cores, and has those woken that sleep.
     fn mark_elsewhere(&mut self, places: &[u32], boxes: &mut Mailboxes) {
         let own = 1 << self.core;
+        for &place in places {
+            let document = &self.registry.documents[place as usize];
+            for core in cores_of(document.readers & !own) {
+                if let Some(pending) = &self.pending[home(document.slot)][usize::from(core)] {
+                    pending.ask(index(document.slot));
+                }
+            }
+        }
         // Between the tails and the tests of the bits; pairs with the fence in `Pending::take`.
         fence(Ordering::SeqCst);
         let mut woken = 0_u64;

@@ -330,6 +330,12 @@ impl<T> Drop for ReadChunkIntoIter<'_, T> {
 pub(super) mod chunks {
     /// Fewer slots than asked for: so many.
     pub(in super::super) enum ChunkError {
-        TooFewSlots(#[expect(dead_code, reason = "part of the API that the twin follows")] usize),
+        TooFewSlots(
+            #[cfg_attr(
+                not(loom),
+                expect(dead_code, reason = "part of the API that the twin follows")
+            )]
+            usize,
+        ),
     }
 }

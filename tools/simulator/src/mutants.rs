@@ -10,8 +10,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "lost wake: a message is put into a ring, and its reader sleeps on",
         file: "pipeline/src/mailbox.rs",
-        text: "            doorbell.ring();",
-        replacement: "            let _ = doorbell;",
+        text: "            outbox.doorbell.ring();",
+        replacement: "            let _ = &outbox.doorbell;",
     },
     Mutant {
         fault: "lost wake: a mark is set, and its agent sleeps on",
@@ -166,8 +166,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "ordered: what waits for a full ring is overtaken",
         file: "pipeline/src/mailbox.rs",
-        text: "if !waiting.is_empty() {\n            waiting.push_back(message);",
-        replacement: "if ring.free_slots() == 0 {\n            waiting.push_back(message);",
+        text: "        self.gathered.push_back(parcel);\n",
+        replacement: "        match self.ring.push(parcel) {\n            Err(parcel) => self.gathered.push_back(parcel),\n            Ok(()) => {\n                self.unrung = true;\n                return;\n            }\n        }\n",
     },
     Mutant {
         fault: "before: a cursor before the window moves only if it stands in the chunk itself",
@@ -542,15 +542,33 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         fault: "own: a close overtakes the batches that this core has sent itself before it",
-        file: "pipeline/src/mailbox/own.rs",
+        file: "pipeline/src/mailbox/queue.rs",
         text: "        self.note();\n        self.parts.push_back(Part::Message(message));",
         replacement: "        self.parts.push_back(Part::Message(message));",
     },
     Mutant {
         fault: "own: the part of the batches that the turn has no room for is lost",
-        file: "pipeline/src/mailbox/own.rs",
+        file: "pipeline/src/mailbox/queue.rs",
         text: "    *left -= count;\n    if *left == 0 {\n        parts.pop_front();\n    }\n    *taken += count;\n    first..*taken",
         replacement: "    let all = *left;\n    parts.pop_front();\n    *taken += all;\n    first..first + count",
+    },
+    Mutant {
+        fault: "parcel: a batch is put among those of another session",
+        file: "pipeline/src/mailbox/parcel.rs",
+        text: "        if *session != from {\n",
+        replacement: "        if false {\n",
+    },
+    Mutant {
+        fault: "parcel: the second ack of one is lost",
+        file: "pipeline/src/mailbox/parcel.rs",
+        text: "for place in 0..usize::from(count).min(ACKS) {",
+        replacement: "for place in 0..usize::from(count).min(1) {",
+    },
+    Mutant {
+        fault: "parcel: what the turn had no room for is forgotten when the ring is looked at again",
+        file: "pipeline/src/stages/inbox.rs",
+        text: "        if *is_dry || !queue.is_empty() {\n            return;\n        }\n        queue.clear();",
+        replacement: "        if *is_dry {\n            return;\n        }\n        *queue = Queue::default();",
     },
     Mutant {
         fault: "kept: a node is pointed to a copy that is not made",

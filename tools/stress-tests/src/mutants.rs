@@ -161,8 +161,8 @@ pub const ROWS: &[Row] = &[
         Mutant {
             fault: "nobody is woken for a document that grew",
             file: "pipeline/src/mailbox.rs",
-            text: "    pub fn nudge(&mut self) {\n        if let Way::Ring { unrung, .. } = &mut self.way {\n            *unrung = true;",
-            replacement: "    pub fn nudge(&mut self) {\n        if let Way::Ring { unrung, .. } = &mut self.way {\n            *unrung |= false;",
+            text: "    pub fn nudge(&mut self) {\n        if let Way::Ring(outbox) = &mut self.way {\n            outbox.unrung = true;",
+            replacement: "    pub fn nudge(&mut self) {\n        if let Way::Ring(outbox) = &mut self.way {\n            outbox.unrung |= false;",
         },
     ),
     of(

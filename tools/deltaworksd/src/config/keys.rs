@@ -19,7 +19,7 @@ use crate::logging::LogFilter;
 
 /// 16 TiB.
 const BUDGET_MIB_MAX: u64 = 1 << 24;
-/// Messages of 40 bytes, in each of the rings.
+/// Slots of 64 bytes, in each of the rings.
 const RING_CAPACITY_MAX: u64 = 1 << 20;
 /// A minute: who wants no sleep at all gets it.
 const SPIN_US_MAX: u64 = 60_000_000;
@@ -29,7 +29,7 @@ const CREDIT_BYTES_MAX: u64 = 1 << 30;
 const SECONDS_MAX: u64 = 365 * 86_400;
 /// What 32 bits of milliseconds hold: 49 days.
 const TIMEOUT_SECONDS_MAX: u64 = 4_294_967;
-/// 640 MiB of waiting messages.
+/// 1 GiB of waiting messages.
 const QUEUE_MAX: u64 = 1 << 24;
 
 /// More than any machine takes.
@@ -175,12 +175,13 @@ keys! {
             Reload, Works;
 
         /// Batches that wait for one worker, over all its rings together; beyond that the cores
-        /// that they come from read no more until they have gone. A budget below 256 MiB holds less,
-        /// in proportion.
+        /// that they come from read no more until they have gone. Up to four that one session has sent on
+        /// end share a slot of a ring, and count as one there. A budget below 256 MiB holds less, in
+        /// proportion.
         worker_queue_size: u32 = 10_000;
             unit "batches";
             range Whole(1_024, QUEUE_MAX);
-            memory "40 bytes each, 0.4 MiB; of the budget";
+            memory "64 bytes each, 0.6 MiB; of the budget";
             Restart(SIZED), Works;
 
         /// Messages that a ring between two cores holds; 1 is slow and right, for tests.
@@ -188,7 +189,7 @@ keys! {
         ring_capacity: Option<u32> = None;
             unit "messages";
             range Whole(1, RING_CAPACITY_MAX);
-            memory "40 bytes each in a ring for each pair of cores; of the budget";
+            memory "64 bytes each in a ring for each pair of cores; of the budget";
             Restart(SIZED), Works;
 
         /// Bytes of a chunk; small ones recycle soon, for tests.

@@ -1,9 +1,9 @@
-//! A core's queue to itself: what it has sent there, in order, until it comes to it.
+//! What one core has sent to this one, in order, until it is delivered; a core's queue to itself, too.
 //!
 //! Belongs to one core. Batches and acks come once a batch, so they lie in lists of their own, as who takes
 //! them wants them: written once, and read where they lie. What keeps the order of all kinds is a list of parts,
-//! each a message of another kind, or so many batches or acks. It is never full; what may be sent is
-//! bounded as for rings.
+//! each a message of another kind, or so many batches or acks. It is never full: a core's own is
+//! bounded as rings are, and out of a ring no more is put into one than is delivered next.
 //!
 //! ```text
 //! parts    3 batches │ close │ 2 acks │ (the last kind: noted when another follows)
@@ -23,7 +23,7 @@ enum Part {
     Message(Message),
 }
 
-/// What is next in an [`OwnQueue`].
+/// What is next in an [`Queue`].
 #[derive(Debug)]
 pub(crate) enum Next<'a> {
     /// Batches, in order.
@@ -36,9 +36,9 @@ pub(crate) enum Next<'a> {
     Nothing,
 }
 
-/// The queue: **it is filled, then taken out by `next`, then cleared**.
+/// The queue: **it is filled, then noted, then taken out by `next`, then cleared**.
 #[derive(Debug, Default)]
-pub(crate) struct OwnQueue {
+pub(crate) struct Queue {
     parts: VecDeque<Part>,
     /// Those that were put, and places that hold nothing.
     batches: Vec<Arrival>,
@@ -53,7 +53,7 @@ pub(crate) struct OwnQueue {
     messages: usize,
 }
 
-impl OwnQueue {
+impl Queue {
     /// Puts a message behind everything else.
     #[inline]
     pub fn push(&mut self, message: Message) {
@@ -110,6 +110,18 @@ impl OwnQueue {
             self.parts.push_back(Part::Acks(acks));
             self.noted_acks += acks;
         }
+    }
+
+    /// Batches that were not taken out.
+    #[inline]
+    pub fn landed(&self) -> &[Arrival] {
+        &self.batches[self.taken_batches..self.put_batches]
+    }
+
+    /// Acks that were not taken out.
+    #[inline]
+    pub fn owed(&self) -> &[Ack] {
+        &self.acks[self.taken_acks..]
     }
 
     /// How much is in it.
@@ -204,7 +216,7 @@ mod tests {
     }
 
     /// Takes all out, at most so many at a time, each as its letter and number.
-    fn take_all(queue: &mut OwnQueue, most: usize) -> Vec<(char, u32)> {
+    fn take_all(queue: &mut Queue, most: usize) -> Vec<(char, u32)> {
         let mut all = Vec::new();
         loop {
             let before = queue.len();
@@ -233,7 +245,7 @@ mod tests {
     #[test]
     fn all_kinds_come_in_the_order_in_which_they_were_sent() {
         let mut random = 1_u64;
-        let (mut filled, mut taken) = (OwnQueue::default(), OwnQueue::default());
+        let (mut filled, mut taken) = (Queue::default(), Queue::default());
         for round in 0..200 {
             let mut expected = Vec::new();
             for number in 0..50 {
