@@ -92,9 +92,9 @@ pub struct StageTimes {
     pub generator_ns: u64,
     /// Taking them: prelude, checksum, handle, ring.
     pub reception_ns: u64,
-    /// Rings, numbers, schema, stamp, node, tails, answers.
+    /// Rings, numbers, schema, stamp, node, tails, own marks, answers.
     pub validation_ns: u64,
-    /// Marks, subscriptions, sends; with the subscribers' reading.
+    /// Marks of other cores, subscriptions, sends; with the subscribers' reading.
     pub propagation_ns: u64,
     /// Retirement, credit, and what else a turn does.
     pub rest_ns: u64,

@@ -108,9 +108,9 @@ pub struct StageNs {
     pub generator: f64,
     /// Prelude, checksum, handle, ring.
     pub reception: f64,
-    /// Ring, number, schema, stamp, node, tails, answers.
+    /// Ring, number, schema, stamp, node, tails, own marks, answers.
     pub validation: f64,
-    /// Marks, subscriptions, gathering.
+    /// Marks of other cores, subscriptions, gathering.
     pub propagation: f64,
     /// The subscribers' reading and comparing.
     pub subscriber: f64,
