@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use deltaworks_runtime::chunk_memory::{CHUNK_BYTES, ChunkId};
 
 use crate::chunk::ImageRange;
-use crate::document::{LEAVING, LIVE};
+use crate::document::{Document, LEAVING, LIVE};
 use crate::kept::{Kept, KeptCounts, Newest, Room, Source, newest};
 use crate::registry::Registry;
 use crate::stream::{NODES_PER_BLOCK, Place};
@@ -340,18 +340,20 @@ fn walk(
         if let Some(ahead) = touches.get(place + 2 * AHEAD) {
             let document = ahead.first as usize;
             deltaworks_runtime::prefetch::prefetch_entry(&registry.documents, document);
-            // The line of the run's first node.
-            registry.nodes().prefetch(ahead.second >> 3, (ahead.second & 7) as u8);
         }
         if let Some(ahead) = touches.get(place + AHEAD) {
-            let slot = registry.documents[ahead.first as usize].slot;
-            deltaworks_runtime::prefetch::prefetch(registry.shared.get(slot));
-            // The walk looks one node further than the run, perhaps into the block's other half.
-            let end = (ahead.second & 7) as u8 + reach;
-            registry.nodes().prefetch(ahead.second >> 3, end.min(NODES_PER_BLOCK));
+            let document = &registry.documents[ahead.first as usize];
+            deltaworks_runtime::prefetch::prefetch(registry.shared.get(document.slot));
+            if !is_only_node(document, *ahead, job.chunk) {
+                // The walk looks one node further than the run, perhaps into the block's other half.
+                let (block, start) = (ahead.second >> 3, (ahead.second & 7) as u8);
+                registry.nodes().prefetch(block, start);
+                registry.nodes().prefetch(block, (start + reach).min(NODES_PER_BLOCK));
+            }
         }
         if let Some(ahead) = touches.get(place + AHEAD / 2)
             && (ahead.second & 7) as u8 + reach >= NODES_PER_BLOCK
+            && !is_only_node(&registry.documents[ahead.first as usize], *ahead, job.chunk)
         {
             // And into the next block.
             let nodes = registry.nodes();
@@ -368,6 +370,16 @@ fn walk(
         }
     }
     touches.len()
+}
+
+/// Whether the run that `touch` names is one node, its document's newest, and nothing is before it in the window: then
+/// nothing needs to be asked of blocks. So it is with most where documents are many.
+#[inline]
+fn is_only_node(document: &Document, touch: Touch, chunk: ChunkId) -> bool {
+    let newest = document.tail_block << 3 | u32::from(document.tail_index.wrapping_sub(1));
+    document.nodes == document.window_start + 1
+        && document.last_chunk == chunk.0
+        && touch.second == newest
 }
 
 /// Moves one document's window past what the run that `touch` names does not keep; returns the blocks
@@ -394,6 +406,7 @@ fn pass(
     if leaver.is_some_and(|it| job.number >= it.first) {
         return NOTHING; // the new owner is asked, too
     }
+    let is_only_node = is_only_node(document, touch, job.chunk);
     // Also when nothing moves: nodes passed by an earlier chunk's retirement may lie in this one.
     job.agents |= document.readers;
     if document.last_chunk == job.chunk.0 {
@@ -401,7 +414,7 @@ fn pass(
     }
     let mut start = Place { node: document.window_start, block, index: start };
     // Where the window begins, as usual, nothing needs to be asked of the block.
-    if start != document.window_place() {
+    if !is_only_node && start != document.window_place() {
         if nodes.slot(block) != slot {
             return NOTHING; // given back since, perhaps with its document
         }
@@ -411,7 +424,11 @@ fn pass(
     if node < document.window_start || node >= document.nodes {
         return NOTHING;
     }
+    let keep_bytes = registry.collections.get(document.collection).limits.keep_bytes;
     let (mut end, mut run_bytes) = (start, 0);
+    if is_only_node && keep_bytes == 0 {
+        end = document.tail_place();
+    }
     while end.node < document.nodes {
         end = nodes.normalise(end);
         let range = nodes.node(end.block, end.index).range;
@@ -422,13 +439,12 @@ fn pass(
         end.node += 1;
         end.index += 1;
     }
-    if end.index == NODES_PER_BLOCK {
+    if end.index == NODES_PER_BLOCK && !is_only_node {
         end = nodes.normalise(end);
     }
     job.runs += 1;
     job.nodes += end.node - node;
     let (mut cost, mut window) = (1, end);
-    let keep_bytes = registry.collections.get(document.collection).limits.keep_bytes;
     // Who keeps nothing counts what was kept elsewhere.
     let keeps = keep_bytes > 0 && (keeping.kept.is_some() || keeping.source != Source::Reception);
     let lets_go = if keeps {
