@@ -16,6 +16,13 @@ use crate::mailbox::Mailboxes;
 /// Batches whose lines are asked for in one step.
 const GROUP: usize = 16;
 
+/// The same where lines are far: a core has room for some twenty that are on their way, and what is asked for beyond
+/// that waits, with all behind it.
+const GROUP_FAR: usize = 4;
+
+/// Producers that stay near, with their documents.
+const NEAR: u32 = 1 << 14;
+
 impl Validation {
     /// Judges `arrivals` from `begun` on, which counts those that were begun.
     pub(super) fn judge_groups(
@@ -26,7 +33,12 @@ impl Validation {
         now: Now,
     ) {
         let arrivals = &mut arrivals[*begun..];
-        let groups = arrivals.len().div_ceil(GROUP);
+        let size = if self.registry.producers.used() > NEAR { GROUP_FAR } else { GROUP };
+        let groups = arrivals.len().div_ceil(size);
+        let group = |step: usize, arrivals: &[Arrival]| {
+            let end = arrivals.len();
+            (step * size).min(end)..((step + 1) * size).min(end)
+        };
         let Some(mut machine) = self.machines.pop() else {
             unreachable!("one machine is kept for arrivals")
         };
@@ -138,11 +150,4 @@ impl Validation {
         let stall = Stall { index, current, check, machine, behind: Line::EMPTY };
         self.aside.push_stall(&mut self.stalls, stall);
     }
-}
-
-/// The arrivals of group `number`; empty behind the last.
-#[inline]
-fn group(number: usize, arrivals: &[Arrival]) -> core::ops::Range<usize> {
-    let end = arrivals.len();
-    (number * GROUP).min(end)..((number + 1) * GROUP).min(end)
 }
