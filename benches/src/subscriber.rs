@@ -27,8 +27,8 @@ use crate::hash;
 use crate::payload::Payloads;
 use crate::plant::{PLANTED_IMAGE, Plant};
 
-/// Parts between the one that is read and the one whose document's line is asked for.
-const AHEAD: usize = 4;
+/// Images between the one that is read and the one whose document's line is looked at, which was asked for then.
+const AHEAD: usize = 16;
 
 // Both are read as one word.
 const _: () = assert!(COUNT == PAYLOAD_CRC + 4);
@@ -66,6 +66,9 @@ pub struct Subscriber {
     /// By home worker and place: the low half of the last sequence; 0 before the first.
     last: ZeroedArray<u32>,
     per_worker: usize,
+    /// Of the images that were read last, if documents are many: what is still to be compared.
+    awaited: [Option<Numbered>; AHEAD],
+    turn: usize,
     /// The first word of every image, and its bytes.
     prelude: u64,
     image_bytes: usize,
@@ -79,6 +82,14 @@ pub struct Subscriber {
     clock: ReadingClock,
     /// Tells the stages when images were taken; `None` if latency is not measured.
     sent: Option<SystemClock>,
+}
+
+/// What an image said of its document's sequence.
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    place: usize,
+    first: u32,
+    count: u32,
 }
 
 /// How long reading took, in turns that are sampled.
@@ -110,6 +121,8 @@ impl Subscriber {
             heard: Heard::default(),
             last: ZeroedArray::new(per_worker * workers),
             per_worker,
+            awaited: [None; AHEAD],
+            turn: 0,
             prelude: u64::from_le_bytes(prelude.to_bytes()),
             image_bytes: image_bytes(batch, payload_bytes),
             opened: 0,
@@ -148,11 +161,23 @@ impl Subscriber {
         &mut self.clock
     }
 
-    /// Reads what a plant still holds back; without it, nothing.
+    /// Reads what a plant still holds back, and compares what has not been yet.
     pub fn finish(&mut self) {
         if let Some(held) = self.held.take() {
             self.read_one(&held);
         }
+        for _ in 0..AHEAD {
+            let numbered = self.next_awaited(None);
+            follow(&mut self.last, numbered, &mut self.heard);
+        }
+    }
+
+    /// Puts one behind those that are still to be compared; returns the one that has waited longest.
+    #[inline(always)]
+    fn next_awaited(&mut self, numbered: Option<Numbered>) -> Option<Numbered> {
+        let earlier = core::mem::replace(&mut self.awaited[self.turn], numbered);
+        self.turn = (self.turn + 1) % AHEAD;
+        earlier
     }
 
     #[inline]
@@ -162,17 +187,30 @@ impl Subscriber {
 
     /// Reads the images of a part.
     #[inline(always)]
-    fn take_part(&mut self, mut part: &[u8], image_bytes: usize, heard: &mut Heard) {
+    fn take_part<const FAR: bool>(
+        &mut self,
+        mut part: &[u8],
+        image_bytes: usize,
+        heard: &mut Heard,
+    ) {
         while let Some((image, rest)) = part.split_at_checked(image_bytes) {
-            self.read(image, heard);
+            let mut numbered = self.read(image, heard);
+            if FAR {
+                if let Some(numbered) = &numbered {
+                    prefetch_entry(&self.last, numbered.place);
+                }
+                numbered = self.next_awaited(numbered);
+            }
+            follow(&mut self.last, numbered, heard);
             part = rest;
         }
         heard.faults += u64::from(!part.is_empty());
     }
 
-    /// Reads an image. What is none of the script's, or has another bit than its checksums say, is a fault.
+    /// Reads an image; returns what its document's sequence is to be compared with. What is none of the script's,
+    /// or has another bit than its checksums say, is a fault.
     #[inline(always)]
-    fn read(&mut self, bytes: &[u8], heard: &mut Heard) {
+    fn read(&self, bytes: &[u8], heard: &mut Heard) -> Option<Numbered> {
         let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return fault(heard);
         };
@@ -183,20 +221,16 @@ impl Subscriber {
         let (document, first) = (DocumentId::from_bits(word(DOCUMENT)), word(FIRST_SEQUENCE));
         // Checksum and count, neighbours in one word.
         let (payload_crc, count) = (word(PAYLOAD_CRC) as u32, (word(PAYLOAD_CRC) >> 32) as u32);
-        let place = self.place_of(document.slot);
-        let Some(last) = self.last.get_mut(place) else { return fault(heard) };
-        if last.wrapping_add(1) != first as u32 {
-            heard.faults += 1;
-        }
-        *last = last.wrapping_add(count);
         heard.hash = heard.hash.wrapping_add(hash::image(document, first, payload_crc));
         heard.images += 1;
         heard.deltas += u64::from(count);
+        Some(Numbered { place: self.place_of(document.slot), first: first as u32, count })
     }
 
     fn read_one(&mut self, bytes: &[u8]) {
         let mut heard = self.heard;
-        self.read(bytes, &mut heard);
+        let numbered = self.read(bytes, &mut heard);
+        follow(&mut self.last, numbered, &mut heard);
         self.heard = heard;
     }
 
@@ -297,7 +331,7 @@ impl Subscriber {
     fn take_near(&mut self, parts: &[&[u8]], image_bytes: usize) {
         let mut heard = self.heard;
         for part in parts {
-            self.take_part(part, image_bytes, &mut heard);
+            self.take_part::<false>(part, image_bytes, &mut heard);
         }
         self.heard = heard;
     }
@@ -306,26 +340,38 @@ impl Subscriber {
     #[inline(never)]
     fn take_slowly(&mut self, parts: &[&[u8]]) {
         let mut heard = self.heard;
-        for (place, part) in parts.iter().enumerate() {
-            if let Some(ahead) = parts.get(place + AHEAD).and_then(|it| Image::checked_before(it)) {
-                prefetch_entry(&self.last, self.place_of(ahead.document().slot));
-            }
+        for part in parts {
             if self.plant.is_some() {
                 self.heard = heard;
                 self.take_planted(part);
                 heard = self.heard;
             } else {
-                self.take_part(part, self.image_bytes, &mut heard);
+                self.take_part::<true>(part, self.image_bytes, &mut heard);
             }
         }
         self.heard = heard;
     }
 }
 
+/// Compares what an image said with what the images of its document before it said.
+#[inline(always)]
+fn follow(last: &mut [u32], numbered: Option<Numbered>, heard: &mut Heard) {
+    let Some(Numbered { place, first, count }) = numbered else { return };
+    let Some(last) = last.get_mut(place) else {
+        fault(heard);
+        return;
+    };
+    if last.wrapping_add(1) != first {
+        heard.faults += 1;
+    }
+    *last = last.wrapping_add(count);
+}
+
 #[cold]
 #[inline(never)]
-fn fault(heard: &mut Heard) {
+fn fault(heard: &mut Heard) -> Option<Numbered> {
     heard.faults += 1;
+    None
 }
 
 impl SessionPort for Subscriber {
@@ -460,6 +506,7 @@ mod tests {
             let (one, other) = images.split_at(images.len() / 2);
             let parts = [one.concat(), other.concat()];
             subscriber.send(SessionId(0), &[], &[&parts[0], &parts[1]]);
+            subscriber.finish();
             subscriber.heard()
         };
         let (near, far) = (hear(8), hear(NEAR + 1));
