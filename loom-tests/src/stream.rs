@@ -95,7 +95,7 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a reader does not move its cursor over a newest image",
                 file: NEWEST,
-                text: "            entry.place = Place { node: node + 1, block: after.block, index: after.index + 1 };\n",
+                text: "            entry.place = Place { node: at.node + 1, block: at.block, index: at.index + 1 };\n",
                 replacement: "",
             },
         ],
@@ -106,8 +106,8 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a reader of the newest image alone does not step over a block's end",
                 file: NEWEST,
-                text: "let after = nodes.normalise(at);",
-                replacement: "let after = at;",
+                text: "let at = nodes.normalise(at);",
+                replacement: "",
             },
             Mutant {
                 fault: "a reader does not move its cursor over what was sent together",

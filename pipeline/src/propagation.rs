@@ -29,7 +29,6 @@ use retiring::Passes;
 use rounds::{Rounds, Tray};
 
 use deltaworks_runtime::chunk_memory::ChunkMemory;
-use deltaworks_runtime::prefetch::prefetch;
 use deltaworks_runtime::sync::Arc;
 
 use crate::chunk::{ImageRange, published, published_run};
@@ -416,6 +415,7 @@ impl Propagation {
             return None;
         }
         let entry = self.subscriptions.get(place);
+        entry.forget_only_lacks();
         outlet.first_ready = core::mem::replace(&mut entry.next_ready, NOT_READY);
         if outlet.first_ready == NO_SUBSCRIPTION {
             outlet.last_ready = NO_SUBSCRIPTION;
@@ -542,22 +542,6 @@ impl Propagation {
         (images + usize::from(half_length > 0), goes_on)
     }
 
-    /// Asks for the lines that a send to the session needs: where its documents' tails and newest nodes
-    /// stand. They were asked for when the documents grew, which may be turns ago.
-    #[inline]
-    fn ask_ahead(&self, session: SessionId) {
-        let mut next = self.outlets[session.0 as usize].first_ready;
-        for _ in 0..PARTS {
-            if next == NO_SUBSCRIPTION {
-                break;
-            }
-            let entry = self.subscriptions.peek(next);
-            prefetch(self.shared.get(entry.slot));
-            self.nodes.prefetch(entry.place.block, entry.place.index);
-            next = entry.next_ready;
-        }
-    }
-
     /// Notes whether the socket took everything; whether more may be sent at once.
     fn settle_outlet(&mut self, session: SessionId, is_blocked: bool) -> bool {
         let outlet = &mut self.outlets[session.0 as usize];
@@ -612,7 +596,7 @@ impl Propagation {
                 }
                 None => run = Some((range, range.bytes())),
             }
-            newest = (at.node >= entry.live_from).then_some(range);
+            newest = (at.node >= entry.live_from()).then_some(range);
             bytes += range.bytes();
             if newest.is_none() {
                 history_bytes = bytes;

@@ -10,6 +10,7 @@ use deltaworks_runtime::prefetch::prefetch_entry;
 use deltaworks_runtime::sync::Arc;
 use deltaworks_runtime::zeroed::{Zeroable, ZeroedArray};
 
+use crate::chunk::ImageRange;
 use crate::document::{SharedDocument, SharedDocuments, home, index, slot};
 use crate::message::{Opened, Policy, SessionId};
 use crate::stream::{Place, Position};
@@ -33,6 +34,9 @@ const HISTORY: u8 = 16;
 
 /// See [`Slow::missed_to`].
 const FOLLOWS: u64 = u64::MAX;
+
+/// Marks where an image lies, in place of the number of a node: neither has that bit.
+const LACKS_ONE: u64 = 1 << 63;
 
 /// What only a subscription has that stays behind.
 #[derive(Debug, Default)]
@@ -76,8 +80,8 @@ const _: () = assert!(size_of::<Slow>() == 56 || cfg!(target_pointer_width = "32
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub place: Place,
-    /// Nodes from here on were ordered after it began: what was there before is history.
-    pub live_from: u64,
+    /// See [`Self::live_from`]; or, with [`LACKS_ONE`], see [`Self::only_lacks`].
+    live_from: u64,
     pub slot: u32,
     pub generation: u32,
     pub session: SessionId,
@@ -153,7 +157,7 @@ impl Subscription {
     #[inline]
     pub fn move_to(&mut self, to: Place) {
         self.place = to;
-        if to.node >= self.live_from {
+        if to.node >= self.live_from() {
             self.flags &= !HISTORY;
         }
     }
@@ -177,6 +181,35 @@ impl Subscription {
             policy: opened.policy,
             slow: None,
         }
+    }
+
+    /// Nodes from here on were ordered after it began: what was there before is history. 0 if there is none
+    /// before its cursor.
+    #[inline]
+    pub fn live_from(&self) -> u64 {
+        if self.live_from & LACKS_ONE == 0 { self.live_from } else { 0 }
+    }
+
+    /// Where the image at its cursor lies, if it is known to lack just that one, which is no history, and to have
+    /// nothing to be minded; then its cursor stands in the block that the image's node is in.
+    #[inline(always)]
+    pub fn only_lacks(&self) -> Option<ImageRange> {
+        let is_known = self.live_from & LACKS_ONE != 0;
+        is_known.then(|| ImageRange::from_word(self.live_from & !LACKS_ONE))
+    }
+
+    /// Notes what [`Self::only_lacks`] tells; it must be looked up where a range does not leave the bit free.
+    #[inline(always)]
+    pub fn note_only_lacks(&mut self, range: ImageRange) {
+        if range.to_word() & LACKS_ONE == 0 {
+            self.live_from = range.to_word() | LACKS_ONE;
+        }
+    }
+
+    /// Forgets it, because more has come or the image goes: what it lacks is looked up.
+    #[inline]
+    pub fn forget_only_lacks(&mut self) {
+        self.live_from = self.live_from();
     }
 
     /// Whether it is its document's only one here, has been sent all before, and its policy asks nothing when
@@ -361,6 +394,12 @@ impl Subscriptions {
         &self.entries[index as usize]
     }
 
+    /// The same; `None` for [`NO_SUBSCRIPTION`].
+    #[inline]
+    pub fn find(&self, index: u32) -> Option<&Subscription> {
+        self.entries.get(index as usize)
+    }
+
     pub fn used(&self) -> u32 {
         self.fresh - self.free.len() as u32
     }
@@ -493,6 +532,25 @@ impl Subscriptions {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use deltaworks_runtime::chunk_memory::ChunkId;
+
+    #[test]
+    fn what_it_lacks_is_told_until_it_is_forgotten() {
+        let mut entry = Subscription { live_from: 5, ..Subscription::zeroed() };
+        assert_eq!((entry.only_lacks(), entry.live_from()), (None, 5));
+        entry.forget_only_lacks();
+        assert_eq!(entry.live_from(), 5);
+        let largest = ImageRange::new(ChunkId((1 << 29) - 1), (2 << 20) - 8, (1 << 19) - 8);
+        for range in [largest, ImageRange::new(ChunkId(0), 0, 64)] {
+            entry.note_only_lacks(range);
+            // Only noted where the cursor is behind all history.
+            assert_eq!((entry.only_lacks(), entry.live_from()), (Some(range), 0));
+            entry.forget_only_lacks();
+            assert_eq!((entry.only_lacks(), entry.live_from()), (None, 0));
+        }
+        entry.note_only_lacks(ImageRange::new(ChunkId(1 << 29), 0, 64));
+        assert_eq!(entry.only_lacks(), None, "such a range has no room for the mark");
+    }
 
     #[test]
     fn heads_that_were_never_written_lead_to_nobody() {

@@ -187,7 +187,7 @@ impl Propagation {
         let end = tail.min(start.node + LEFT_OUT_AT_ONCE);
         while at.node < end && newest.is_superseded(at.node) {
             let range = self.nodes.node(at.block, at.index).range;
-            if at.node >= entry.live_from {
+            if at.node >= entry.live_from() {
                 position = position.after(u64::from(range.bytes()));
             }
             at.node += 1;

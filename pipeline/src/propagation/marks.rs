@@ -6,6 +6,7 @@
 use deltaworks_runtime::prefetch::{prefetch, prefetch_entry};
 
 use super::Propagation;
+use super::newest::find_newest;
 use super::rounds::QUICK_READERS;
 use crate::document::{SharedDocument, slot};
 use crate::message::Policy;
@@ -46,13 +47,13 @@ impl OwnMarks<'_> {
         if self.count > GROUP {
             self.make_group_ready();
         }
-        self.agent.make_heads_ready::<true>(&self.heads[..self.count]);
+        self.agent.make_own_ready(&self.heads[..self.count]);
     }
 
     /// Puts the readers of the first group's documents into their sessions' lists; the second takes its place.
     #[inline(never)]
     fn make_group_ready(&mut self) {
-        self.agent.make_heads_ready::<true>(&self.heads[..GROUP]);
+        self.agent.make_own_ready(&self.heads[..GROUP]);
         self.heads.copy_within(GROUP.., 0);
         self.count -= GROUP;
     }
@@ -96,16 +97,26 @@ impl Propagation {
                 prefetch(lists.shared(first | *mark));
             }
             let (marks, heads_asked) = asked;
-            self.make_heads_ready::<false>(&heads_asked[..marks.len()]);
+            self.make_heads_ready::<false, false>(&heads_asked[..marks.len()]);
             asked = (group, heads);
         }
     }
 
-    /// The same of documents whose lists began with `heads` a short time ago; whose tail and newest node this
-    /// core itself has just written, if they are its `OWN`.
+    /// The same of this core's own documents, whose lists began with `heads` a short time ago.
     #[inline(always)]
-    fn make_heads_ready<const OWN: bool>(&mut self, heads: &[u32]) {
-        let mut done = self.make_usual_ready::<OWN>(heads);
+    fn make_own_ready(&mut self, heads: &[u32]) {
+        if self.rounds.is_behind() {
+            self.make_heads_ready::<true, true>(heads);
+        } else {
+            self.make_heads_ready::<true, false>(heads);
+        }
+    }
+
+    /// The same of any; whose tail and newest node this core itself has just written, if they are its `OWN`. If
+    /// sessions are sent to `LATER`, those will be far then, so it is noted what is to be sent.
+    #[inline(always)]
+    fn make_heads_ready<const OWN: bool, const LATER: bool>(&mut self, heads: &[u32]) {
+        let mut done = self.make_usual_ready::<OWN, LATER>(heads);
         while let Some(head) = heads.get(done) {
             if *head != NO_SUBSCRIPTION {
                 // Looked up again: who waits may have been left out since.
@@ -113,7 +124,7 @@ impl Propagation {
                 self.make_readers_ready(self.subscriptions.head(slot));
             }
             done += 1;
-            done += self.make_usual_ready::<OWN>(&heads[done..]);
+            done += self.make_usual_ready::<OWN, LATER>(&heads[done..]);
         }
     }
 
@@ -122,9 +133,9 @@ impl Propagation {
     ///
     /// The first of a list stays its first while it is one of these: who is left out has not been sent all.
     #[inline(always)]
-    fn make_usual_ready<const OWN: bool>(&mut self, heads: &[u32]) -> usize {
+    fn make_usual_ready<const OWN: bool, const LATER: bool>(&mut self, heads: &[u32]) -> usize {
         let Self { subscriptions, outlets, nodes, .. } = self;
-        let (entries, _) = subscriptions.apart();
+        let (entries, lists) = subscriptions.apart();
         let mut count = 0;
         for &place in heads {
             // Nobody's place is that of no subscription.
@@ -135,13 +146,15 @@ impl Propagation {
             }
             let last = core::mem::replace(&mut outlet.last_ready, place);
             entry.next_ready = NO_SUBSCRIPTION;
-            let Place { block, index, .. } = entry.place;
+            if !OWN {
+                nodes.prefetch(entry.place.block, entry.place.index);
+            } else if LATER && let Some((at, range)) = find_newest(entry, lists, nodes) {
+                entry.place = at;
+                entry.note_only_lacks(range);
+            }
             match entries.get_mut(last as usize) {
                 Some(last) => last.next_ready = place,
                 None => outlet.first_ready = place,
-            }
-            if !OWN {
-                nodes.prefetch(block, index);
             }
             count += 1;
         }
@@ -162,6 +175,7 @@ impl Propagation {
             let (session, following) = (entry.session, entry.next_of_document());
             let Place { block, index, .. } = entry.place;
             let may_be_behind = matches!(entry.policy, Policy::Close | Policy::Conflate);
+            entry.forget_only_lacks();
             if entry.next_ready == NOT_READY {
                 entry.next_ready = NO_SUBSCRIPTION;
                 self.append_ready(session, next, readers < QUICK_READERS);

@@ -9,8 +9,8 @@ use deltaworks_runtime::chunk_memory::ChunkMemory;
 use super::{Group, PARTS, Propagation};
 use crate::chunk::{ImageRange, published};
 use crate::message::{Policy, SessionId};
-use crate::stream::{NO_BLOCK, Place};
-use crate::subscription::{NO_SUBSCRIPTION, NOT_READY};
+use crate::stream::{NO_BLOCK, NodeMemory, Place};
+use crate::subscription::{Lists, NO_SUBSCRIPTION, NOT_READY, Subscription};
 
 /// What one send has of such images.
 #[derive(Debug, Default)]
@@ -46,17 +46,17 @@ impl Propagation {
         for (part, newest_of) in room {
             // Nobody's place is that of no subscription.
             let Some(entry) = entries.get_mut(place as usize) else { break };
-            let shared = lists.shared(entry.slot);
-            let Place { node, block, index } = entry.place;
-            if !(entry.is_plain() && shared.ends_before(node + 1)) {
-                break;
-            }
-            debug_assert!(node >= entry.live_from, "what was there before it is history");
-            let block = if block == NO_BLOCK { shared.first_block() } else { block };
-            let at = Place { node, block, index };
-            let after = nodes.normalise(at);
-            let range = nodes.range(after.block, after.index);
-            entry.place = Place { node: node + 1, block: after.block, index: after.index + 1 };
+            let (at, range) = match entry.only_lacks() {
+                Some(range) => {
+                    entry.forget_only_lacks();
+                    (entry.place, range)
+                }
+                None => {
+                    let Some(found) = find_newest(entry, lists, nodes) else { break };
+                    found
+                }
+            };
+            entry.place = Place { node: at.node + 1, block: at.block, index: at.index + 1 };
             entry.position = entry.position.after(u64::from(range.bytes()));
             if entry.policy == Policy::Wait {
                 progressed.push(entry.slot);
@@ -110,4 +110,24 @@ impl Propagation {
         }
         groups.sort_unstable_by_key(|group| group.part);
     }
+}
+
+/// Where the image lies that is all that a subscription lacks, and its node; `None` if it lacks another number of
+/// them, or something must be minded.
+#[inline(always)]
+pub(super) fn find_newest(
+    entry: &Subscription,
+    lists: Lists<'_>,
+    nodes: &NodeMemory,
+) -> Option<(Place, ImageRange)> {
+    let shared = lists.shared(entry.slot);
+    let Place { node, block, index } = entry.place;
+    if !(entry.is_plain() && shared.ends_before(node + 1)) {
+        return None;
+    }
+    debug_assert!(node >= entry.live_from(), "what was there before it is history");
+    let block = if block == NO_BLOCK { shared.first_block() } else { block };
+    let at = Place { node, block, index };
+    let at = nodes.normalise(at);
+    Some((at, nodes.range(at.block, at.index)))
 }

@@ -56,7 +56,7 @@ impl Propagation {
             let range = self.nodes.node(at.block, at.index).range;
             self.outlets[session.0 as usize].half =
                 Half::InChunk { range, sent: 0, slot, node: at.node };
-            let is_live = at.node >= entry.live_from;
+            let is_live = at.node >= entry.live_from();
             let live_bytes = if is_live { u64::from(range.bytes()) } else { 0 };
             at.node += 1;
             at.index += 1;

@@ -79,7 +79,7 @@ impl Propagation {
         let from = self.forget_missed(place).map_or(from_sequence, |(from, _)| from);
         let entry = self.subscriptions.get(place);
         entry.place = to;
-        if to.node >= entry.live_from {
+        if to.node >= entry.live_from() {
             entry.position = end.before(u64::from(node.range.bytes()));
         }
         self.tell(place, from, node.first_sequence, behind_bytes, port)

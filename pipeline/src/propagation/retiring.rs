@@ -6,6 +6,7 @@
 use deltaworks_image::Image;
 use deltaworks_runtime::chunk_memory::ChunkId;
 
+use super::rounds::SIDE_BY_SIDE;
 use super::{Half, Propagation};
 use crate::chunk::published;
 use crate::mailbox::{Mailboxes, cores_of};
@@ -123,11 +124,14 @@ impl Propagation {
         }
         let routes = &boxes.routes;
         let mut within_reach = core::mem::take(&mut self.within_reach);
-        for session in within_reach.iter().copied() {
-            let outlet = &self.outlets[session as usize];
-            if outlet.is_open && !outlet.is_blocked && outlet.first_ready != NO_SUBSCRIPTION {
-                // Served first, if the socket takes it.
-                self.send_before_retiring(SessionId(session), port);
+        for sessions in within_reach.chunks(SIDE_BY_SIDE) {
+            self.ask_ahead(sessions.iter());
+            for session in sessions.iter().copied() {
+                let outlet = &self.outlets[session as usize];
+                if outlet.is_open && !outlet.is_blocked && outlet.first_ready != NO_SUBSCRIPTION {
+                    // Served first, if the socket takes it.
+                    self.send_before_retiring(SessionId(session), port);
+                }
             }
         }
         self.lead_followers(|slot| routes.concerns(slot, worker));
@@ -137,7 +141,9 @@ impl Propagation {
             let mut all_follow = true;
             while next != NO_SUBSCRIPTION {
                 self.note_looks(1);
-                let after = self.subscriptions.peek(next).next_ready;
+                let entry = self.subscriptions.get(next);
+                entry.forget_only_lacks();
+                let after = entry.next_ready;
                 if routes.concerns(self.subscriptions.peek(next).slot, worker) {
                     self.clear_of_window(next, port);
                 }
@@ -199,7 +205,7 @@ impl Propagation {
         let entry = self.subscriptions.get(place);
         entry.place = passed.place;
         entry.position = passed.position;
-        let may_follow = entry.may_follow() && start >= entry.live_from;
+        let may_follow = entry.may_follow() && start >= entry.live_from();
         if may_follow && !self.looks_at_all() {
             let entry = self.subscriptions.get(place);
             self.passes.follow(entry, passed);
@@ -248,7 +254,7 @@ impl Propagation {
     /// each node between, unless another subscription of the document has just come there.
     fn pass(&mut self, place: u32, at: Place, start: u64) -> Passed {
         let entry = self.subscriptions.peek(place);
-        let (slot, generation, live_from) = (entry.slot, entry.generation, entry.live_from);
+        let (slot, generation, live_from) = (entry.slot, entry.generation, entry.live_from());
         let known = self.passes.known(slot).into_iter().flatten();
         let mut known = known.filter(|it| it.is(slot, generation, start) && start >= live_from);
         if let Some(passed) = known.next() {

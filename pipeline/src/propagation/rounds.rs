@@ -11,14 +11,23 @@
 use std::collections::VecDeque;
 
 use deltaworks_runtime::chunk_memory::ChunkMemory;
+use deltaworks_runtime::prefetch::{prefetch, prefetch_entry};
 use deltaworks_runtime::sync::Arc;
 
 use super::{PARTS, Propagation};
+use crate::chunk::published;
 use crate::message::SessionId;
 use crate::port::SessionPort;
+use crate::subscription::NO_SUBSCRIPTION;
 
 /// Readers of a document that do not wait behind those of others.
 pub(super) const QUICK_READERS: usize = 16;
+
+/// Sessions whose lists are walked side by side, to ask for lines.
+pub(super) const SIDE_BY_SIDE: usize = 8;
+
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
 
 /// Sends of one session before its cursors are moved out of a chunk that goes: some megabytes.
 const SENDS_BEFORE_RETIRING: usize = 64;
@@ -28,6 +37,8 @@ const SENDS_BEFORE_RETIRING: usize = 64;
 pub(super) struct Rounds {
     quick: VecDeque<u32>,
     long: VecDeque<u32>,
+    /// So many at the front of the quick line have stood there since an earlier turn.
+    waited: usize,
     /// Sessions of this round that have not been sent to.
     left: usize,
 }
@@ -36,6 +47,12 @@ impl Rounds {
     /// Whether nobody that could be sent to is left from the turns before.
     pub fn is_idle(&self) -> bool {
         self.quick.is_empty() && self.long.is_empty()
+    }
+
+    /// Whether some who could be sent to had to wait for another turn.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        self.waited > 0
     }
 
     /// Begins the next round if this one is over.
@@ -115,11 +132,18 @@ impl Propagation {
         let memory = Arc::clone(&self.memory);
         let mut tray = Tray::new(&memory);
         tray.is_asked = true;
-        while left.holds_more_than(kept)
-            && let Some(session) = self.rounds.quick.pop_front()
-        {
+        let (mut waited, mut asked) = (self.rounds.waited, 0);
+        while left.holds_more_than(kept) {
+            if asked == 0 && waited > 0 {
+                asked = waited.min(SIDE_BY_SIDE).min(left.sends - kept.sends);
+                self.ask_ahead(self.rounds.quick.iter().take(asked));
+                waited -= asked;
+            }
+            asked = asked.saturating_sub(1);
+            let Some(session) = self.rounds.quick.pop_front() else { break };
             work += self.send(SessionId(session), &mut left, &mut tray, port);
         }
+        self.rounds.waited = self.rounds.quick.len();
         left = Purse {
             sends: left.sends.max(kept.sends).max(1),
             bytes: left.bytes.max(kept.bytes).max(1),
@@ -140,7 +164,9 @@ impl Propagation {
     pub(super) fn send_before_retiring(&mut self, session: SessionId, port: &mut impl SessionPort) {
         let mut left = Purse { sends: SENDS_BEFORE_RETIRING, bytes: u32::MAX };
         let memory = Arc::clone(&self.memory);
-        self.send_while(session, &mut left, &mut Tray::new(&memory), port);
+        let mut tray = Tray::new(&memory);
+        tray.is_asked = true;
+        self.send_while(session, &mut left, &mut tray, port);
     }
 
     /// Sends to one session until its socket, its share of the turn, or the turn is full.
@@ -170,7 +196,7 @@ impl Propagation {
         let mut is_asked = tray.is_asked;
         while left.holds_more_than(Purse::EMPTY) {
             if !core::mem::take(&mut is_asked) {
-                self.ask_ahead(session);
+                self.ask_ahead([session.0].iter());
             }
             if !self.outlets[session.0 as usize].is_open {
                 return work;
@@ -186,5 +212,42 @@ impl Propagation {
         // More is there to be sent: that is work, also if nothing was sent yet.
         self.list(session, false);
         work.max(1)
+    }
+
+    /// Asks for the lines that a send to each of these sessions needs, [`SIDE_BY_SIDE`] at most: its images,
+    /// where it is known what a subscription lacks, else where tails and newest nodes stand. They were near
+    /// when the documents grew, which may be turns ago. Each list is a chain through lines that are far by
+    /// now, so several are walked side by side: what one waits for is on its way beside the others'.
+    #[inline(never)]
+    pub(super) fn ask_ahead<'a>(&self, sessions: impl Iterator<Item = &'a u32>) {
+        let mut places = [NO_SUBSCRIPTION; SIDE_BY_SIDE];
+        let mut count = 0;
+        for (place, session) in places.iter_mut().zip(sessions) {
+            *place = self.outlets[*session as usize].first_ready;
+            count += 1;
+        }
+        for _ in 0..PARTS {
+            let mut is_over = true;
+            for place in &mut places[..count] {
+                // Nobody's place is that of no subscription.
+                let Some(entry) = self.subscriptions.find(*place) else { continue };
+                is_over = false;
+                match entry.only_lacks() {
+                    Some(range) => {
+                        let image = published(&self.memory, range);
+                        prefetch_entry(image, 0);
+                        prefetch_entry(image, LINE_BYTES);
+                    }
+                    None => {
+                        prefetch(self.shared.get(entry.slot));
+                        self.nodes.prefetch(entry.place.block, entry.place.index);
+                    }
+                }
+                *place = entry.next_ready;
+            }
+            if is_over {
+                break;
+            }
+        }
     }
 }

@@ -54,7 +54,7 @@ impl Propagation {
                 at = self.nodes.normalise(at);
                 let range = self.nodes.node(at.block, at.index).range;
                 let entry = self.subscriptions.peek(group.subscription);
-                let (slot, is_live) = (entry.slot, at.node >= entry.live_from);
+                let (slot, is_live) = (entry.slot, at.node >= entry.live_from());
                 live_bytes += if is_live { u64::from(range.bytes()) } else { 0 };
                 if rest < range.bytes() as usize {
                     self.outlets[session.0 as usize].half =

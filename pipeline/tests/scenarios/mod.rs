@@ -11,6 +11,7 @@ mod kept;
 mod lanes;
 mod latency;
 mod moving;
+mod noted;
 mod order;
 mod overload;
 mod placing;
@@ -86,6 +87,7 @@ scenarios! {
         node_blocks_are_lent_and_given_back,
         a_document_without_nodes_finds_blocks_where_it_goes,
     ],
+    noted: [what_was_noted_of_an_image_goes_with_its_chunk],
     order: [
         order_per_document_is_kept_with_interleaved_documents,
         a_close_never_overtakes_data_nor_data_a_close,

@@ -258,6 +258,18 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "        self.next_ready == NOT_READY\n",
     },
     Mutant {
+        fault: "lacks: who lacks another image by now is sent the one that was noted, and no more",
+        file: "pipeline/src/propagation/marks.rs",
+        text: "            entry.forget_only_lacks();\n",
+        replacement: "",
+    },
+    Mutant {
+        fault: "lacks: who lacks more than one image is sent the next one, and no more",
+        file: "pipeline/src/propagation/newest.rs",
+        text: "entry.is_plain() && shared.ends_before(node + 1)",
+        replacement: "entry.is_plain() && shared.tail().0 > node",
+    },
+    Mutant {
         fault: "one step: who reads elsewhere is not told of a document that is read on its own core, too",
         file: "pipeline/src/validation/answers.rs",
         text: "if document.readers & !own != 0 {",
@@ -268,6 +280,12 @@ pub const MUTANTS: &[Mutant] = &[
         file: "pipeline/src/retirement.rs",
         text: "if !is_only_node && start != document.window_place() {",
         replacement: "if false {",
+    },
+    Mutant {
+        fault: "only node: of several nodes of a document the newest is taken for the only one",
+        file: "pipeline/src/retirement.rs",
+        text: "    document.nodes == document.window_start + 1\n",
+        replacement: "    document.nodes > document.window_start\n",
     },
     Mutant {
         fault: "overload: what is missed next forgets what was missed before",
