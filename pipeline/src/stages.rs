@@ -453,6 +453,8 @@ impl CoreStages {
                 side.propagation.take_own_marks(validation.own_marks());
             }
             work += side.propagation.do_work(port, &mut self.boxes);
+            // Only what finds no room keeps sessions from being read.
+            self.boxes.flush();
             clock.propagated();
         }
         work += self.open_turnstile(port, now);
@@ -466,6 +468,7 @@ impl CoreStages {
                 around.port.fault(session, SessionFault::SpillLimit);
                 side.reception.end_session(session, &mut around);
             }
+            around.boxes.flush();
             let may_read =
                 !self.reading_stopped && around.boxes.waiting() < self.waiting_messages_max;
             work += side.reception.do_work(may_read, &mut around);

@@ -3,7 +3,8 @@
 //! Belongs to one core. Batches and acks come once a batch, so they lie in lists of their own, as who takes
 //! them wants them: written once, and read where they lie. What keeps the order of all kinds is a list of parts,
 //! each a message of another kind, or so many batches or acks. It is never full: a core's own is
-//! bounded as rings are, and out of a ring no more is put into one than is delivered next.
+//! bounded as rings are, and out of a ring no more is put into one
+//! than is judged at once, and nothing until that has been delivered.
 //!
 //! ```text
 //! parts    3 batches │ close │ 2 acks │ (the last kind: noted when another follows)

@@ -1,8 +1,8 @@
 //! How what others have sent reaches the stages, shared evenly among the senders.
 //!
 //! The part of [`CoreStages`] that empties rings and lets sessions be read. A turn takes so many messages and no more, so that
-//! no core can lengthen another's turn; what is left stays in the rings, or in order with this core's
-//! own, and comes with the next.
+//! no core can lengthen another's turn; what is left comes with the next. It stays in the rings, but for up to
+//! 32 lines of each that were taken out and could not be delivered yet, and in order with this core's own.
 
 use deltaworks_runtime::clock::Now;
 use deltaworks_runtime::ring::Consumer;
@@ -18,7 +18,7 @@ use crate::validation::{ARRIVALS_AT_ONCE, Validation};
 pub(super) struct Inbox {
     from: u16,
     ring: Consumer<Parcel>,
-    /// What was taken out of the ring, and is delivered next.
+    /// What was taken out of the ring, and is delivered next: at most [`ARRIVALS_AT_ONCE`] messages, some 7 KiB.
     queue: Queue,
     /// In this turn the ring had less than was asked of it.
     is_dry: bool,

@@ -73,6 +73,52 @@ pub(crate) fn a_greedy_session_leaves_paced_ones_their_turn() {
     assert!(taken >= 30 * IMAGES_PER_TURN_MAX / 8, "and it goes on: {taken}");
 }
 
+/// What a turn sends to another core waits for nothing while the ring has room: the core goes on reading.
+pub(crate) fn messages_that_rings_have_room_for_keep_nobody_from_reading() {
+    const TOLD_EACH_TURN: usize = 8;
+    let mut world = world(2, |config| {
+        config.chunks = 64;
+        config.limits.credit_bytes = 1 << 30;
+        config.limits.waiting_messages_max = TOLD_EACH_TURN as u32 / 2;
+    });
+    let opened_at = |world: &mut Inline, peer: Peer, worker: u16, which: usize| {
+        let names = (0..).map(|number| format!("{which} {number}"));
+        let mut all = names.map(|name| (open(world, peer, writing(&name, 1)).0, name));
+        all.find(|(opened, _)| opened.worker == worker).expect("each worker is some name's home")
+    };
+    let (greedy, reader) = (world.connect(0).expect("room"), world.connect(0).expect("room"));
+    let publisher = world.connect(1).expect("room");
+    let hot = opened_at(&mut world, greedy, 0, TOLD_EACH_TURN).0.handle;
+    let far: Vec<u32> = (0..TOLD_EACH_TURN)
+        .map(|which| {
+            let (opened, name) = opened_at(&mut world, publisher, 1, which);
+            open(&mut world, reader, reading(&name, From::Live, Policy::Wait));
+            opened.handle
+        })
+        .collect();
+    for number in 1..=20_000 {
+        world.send(greedy, &batch(hot, number, &[&[7; 8]]));
+    }
+    let (mut last, mut turns_that_told) = (0, 0);
+    for turn in 1..=60 {
+        let sends = world.counts(0).propagation.delivered_images;
+        for handle in &far {
+            world.publish(publisher, *handle, turn, &[b"far"]);
+        }
+        world.turn();
+        turns_that_told += u64::from(world.counts(0).propagation.delivered_images > sends);
+        if turn == 30 {
+            last = world.counts(0).reception.received_images;
+        }
+    }
+    assert!(
+        turns_that_told > 50,
+        "of each image that was sent its owner is told: {turns_that_told}"
+    );
+    let taken = world.counts(0).reception.received_images - last;
+    assert!(taken >= 30 * IMAGES_PER_TURN_MAX / 8, "and it reads on: {taken}");
+}
+
 /// A crowd that comes at once is taken turn by turn, in the order in which it came.
 pub(crate) fn a_crowd_is_taken_turn_by_turn() {
     let mut world = world(1, |config| {

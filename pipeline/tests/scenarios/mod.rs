@@ -23,6 +23,7 @@ mod world;
 scenarios! {
     fairness: [
         a_greedy_session_leaves_paced_ones_their_turn,
+        messages_that_rings_have_room_for_keep_nobody_from_reading,
         a_crowd_is_taken_turn_by_turn,
         greedy_sessions_share_evenly,
         a_flood_of_control_is_taken_in_shares,

@@ -74,6 +74,12 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "        && (handle.routed_at == routed_at || true)\n",
     },
     Mutant {
+        fault: "answers: a core's own ack is told before what was sent to the session before it",
+        file: "pipeline/src/validation/answers.rs",
+        text: "ear.filter(|_| own.holds_only_batches())",
+        replacement: "ear.filter(|_| own.holds_only_batches() || true)",
+    },
+    Mutant {
         fault: "quota: what a look at it does not give is forgotten",
         file: "pipeline/src/reception/granting.rs",
         text: "            if bytes < withheld {",

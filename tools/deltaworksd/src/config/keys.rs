@@ -184,12 +184,13 @@ keys! {
             memory "64 bytes each, 0.6 MiB; of the budget";
             Restart(SIZED), Works;
 
-        /// Messages that a ring between two cores holds; 1 is slow and right, for tests.
+        /// Slots of a ring between two cores: each holds a message, or up to four batches or two
+        /// acknowledgements; 1 is slow and right, for tests.
         /// "auto" is at most 4,096, half of `worker_queue_size` over all rings of a worker.
         ring_capacity: Option<u32> = None;
-            unit "messages";
+            unit "slots";
             range Whole(1, RING_CAPACITY_MAX);
-            memory "64 bytes each in a ring for each pair of cores; of the budget";
+            memory "64 bytes each for each pair of cores, of the budget; up to 7 KiB a pair beside it";
             Restart(SIZED), Works;
 
         /// Bytes of a chunk; small ones recycle soon, for tests.
