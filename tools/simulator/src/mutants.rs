@@ -483,7 +483,7 @@ pub const MUTANTS: &[Mutant] = &[
         fault: "move: progress of a wait subscription goes to the home, wherever the document is",
         file: "pipeline/src/propagation/overload.rs",
         text: "            let worker = boxes.routes.worker(*slot, generation);\n",
-        replacement: "            let worker = home as u16;\n",
+        replacement: "            let worker = crate::document::home(*slot) as u16;\n",
     },
     Mutant {
         fault: "move: node blocks that go along are lost",
