@@ -101,7 +101,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// The cells that costs are fitted to; none of them is in the grid that is checked.
 pub fn cells() -> Vec<Cell> {
     // By batch: documents that are one, near, in the second cache, in the third, and in none.
-    let lattice: [(u32, &[u32]); 9] = [
+    let lattice: [(u32, &[u32]); 10] = [
         (1, &[2, 16, 48, 128]),
         (2, &[1]),
         (30, &[1, 4, 24, 64]),
@@ -109,7 +109,8 @@ pub fn cells() -> Vec<Cell> {
         (5000, &[1, 16]),
         (15_000, &[2, 64]),
         (30_000, &[1, 4, 16, 128]),
-        (300_000, &[2, 16, 64]),
+        (300_000, &[1, 2, 16, 64]),
+        (600_000, &[1]),
         (1_000_000, &[2, 16, 24, 48, 128, 512]),
     ];
     let mut cells: Vec<Cell> = Vec::new();
