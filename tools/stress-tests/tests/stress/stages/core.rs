@@ -10,7 +10,7 @@ use deltaworks_runtime::clock::{Clock, SystemClock};
 use deltaworks_stress_tests::{Random, content};
 
 use super::port::{Port, Speed};
-use super::{DOCUMENTS, Failing, Meeting, WORKERS};
+use super::{DOCUMENTS, Failing, MOVES_MIN, Meeting, WORKERS};
 use deltaworks_stress_tests::rest::Rest;
 
 /// What came of it.
@@ -80,6 +80,8 @@ pub struct Core {
     sessions: u64,
     /// Documents move.
     moves: bool,
+    /// Moves to this core that the others know of.
+    told_moves: u64,
 }
 
 impl Core {
@@ -107,6 +109,7 @@ impl Core {
             welcomed: 0,
             sessions: 0,
             moves,
+            told_moves: 0,
         }
     }
 
@@ -147,6 +150,7 @@ impl Core {
                 self.move_one();
             }
             let work = self.stages.turn(&mut self.port, clock.now());
+            self.tell_moves();
             if !is_here && done(self) {
                 is_here = true;
                 self.meetings[meeting].arrive();
@@ -155,7 +159,7 @@ impl Core {
                 // Whoever has to make room for what waits here may need this CPU.
                 std::thread::yield_now();
             }
-            if work > 0 || played {
+            if work > 0 || played || meeting == 0 && self.lacks_moves() {
                 continue;
             }
             let Self { stages, port, rest, meetings, .. } = self;
@@ -165,6 +169,21 @@ impl Core {
             });
         }
         assert!(!self.meetings[meeting].has_failed(), "another core has failed");
+    }
+
+    /// Whether documents have to move before all is written. Nobody sleeps until they have: a core that
+    /// owns documents asks for moves in its turns, and nobody rings for a writer that waits for these.
+    fn lacks_moves(&self) -> bool {
+        self.moves && self.meetings[0].moves() < MOVES_MIN
+    }
+
+    /// Tells the others of documents that have come here.
+    fn tell_moves(&mut self) {
+        let finished = self.stages.move_counts().finished;
+        if finished > self.told_moves {
+            self.meetings[0].add_moves(finished - self.told_moves);
+            self.told_moves = finished;
+        }
     }
 
     /// Asks for one of the documents that are here to go to some worker. What cannot go stays.
@@ -243,7 +262,8 @@ impl Core {
     fn write(&mut self, clock: &mut SystemClock) -> bool {
         let Some(session) = self.writer else { return false };
         if self.unread.1 == self.unread.0.len() {
-            let Some((document, handle, number)) = self.port.next_batch(self.batches) else {
+            let batches = if self.lacks_moves() { self.batches / 2 } else { self.batches };
+            let Some((document, handle, number)) = self.port.next_batch(batches) else {
                 return false;
             };
             self.unread = (self.image(document, handle, number), 0);
