@@ -54,15 +54,14 @@ impl<T> Producer<T> {
     /// core's line only when the ring looks too full for as many as there may be.
     #[inline]
     pub fn push_all(&mut self, values: &mut impl Iterator<Item = T>) -> usize {
-        let most = values.size_hint().1.unwrap_or(self.capacity);
-        let free = self.room_for(most);
-        if free == 0 {
-            return 0;
-        }
-        match self.end.write_chunk_uninit(free) {
-            Ok(chunk) => chunk.fill_from_iter(values),
-            Err(queue::chunks::ChunkError::TooFewSlots(_)) => 0,
-        }
+        let most = values.size_hint().1.unwrap_or(self.capacity).min(self.capacity);
+        let chunk = match self.end.write_chunk_uninit(most) {
+            Err(queue::chunks::ChunkError::TooFewSlots(free @ 1..)) => {
+                self.end.write_chunk_uninit(free)
+            }
+            chunk => chunk,
+        };
+        chunk.map_or(0, |chunk| chunk.fill_from_iter(values))
     }
 
     /// How many of `count` values can be pushed now. Looks at the consumer's progress only if the ring looks

@@ -1,4 +1,4 @@
-//! `ring_hop`: how long does a message of 40 bytes take from one end of a ring to the other?
+//! `ring_hop`: how long does a message of 64 bytes take from one end of a ring to the other?
 //!
 //! Nanoseconds per message, amortised over a stream of them: `one_core` pushes and pops on one
 //! thread, `cross_core` streams to a pinned consumer that spins. Not measured: the latency of one
@@ -13,12 +13,12 @@ use deltaworks_runtime::ring::ring;
 
 use crate::pair::two_cpus;
 
-type Message = [u64; 5];
+type Message = [u64; 8];
 
 const CAPACITY: usize = 4096;
 
 fn message(number: u64) -> Message {
-    [number, 2, 3, 4, 5]
+    [number, 2, 3, 4, 5, 6, 7, 8]
 }
 
 pub(crate) fn bench(criterion: &mut Criterion) {

@@ -53,8 +53,8 @@ pub const ROWS: &[Row] = &[
         Mutant {
             fault: "a run that is cut takes one value too many",
             file: "runtime/src/ring.rs",
-            text: "Ok(chunk) => chunk.fill_from_iter(values),",
-            replacement: "Ok(chunk) => {\n let count = chunk.fill_from_iter(&mut *values);\n values.next();\n count\n }",
+            text: "chunk.map_or(0, |chunk| chunk.fill_from_iter(values))",
+            replacement: "chunk.map_or(0, |chunk| {\n let count = chunk.fill_from_iter(&mut *values);\n values.next();\n count\n })",
         },
     ),
     of(
