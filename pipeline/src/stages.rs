@@ -15,6 +15,7 @@ mod joining;
 #[cfg(any(feature = "planted_faults", feature = "testing"))]
 mod testing;
 
+pub use inbox::INBOX_BYTES;
 use inbox::Inbox;
 pub use joining::{join, ring_bytes};
 

@@ -8,7 +8,7 @@
 use deltaworks_pipeline::kept::KEPT_CHUNKS_MIN;
 use deltaworks_pipeline::limits::Limits;
 use deltaworks_pipeline::placement::PlacementLimits;
-use deltaworks_pipeline::stages::ring_bytes;
+use deltaworks_pipeline::stages::{INBOX_BYTES, ring_bytes};
 use deltaworks_pipeline::stream::BLOCK_BYTES;
 use deltaworks_pipeline::{ASIDE_BYTES, MACHINE_BYTES, MACHINES};
 
@@ -220,6 +220,7 @@ pub fn size(request: SizingRequest) -> Result<Sizing, TooSmall> {
             "slow batches wait their turn",
         ),
         row("ring slots", 1, rings, "messages wait with their sender"),
+        row("taken out of rings", INBOX_BYTES, (cores * (cores - 1)) as u64, "stays in the ring"),
         row("waiting messages", MESSAGE_BYTES, waiting, "reading pauses"),
         row("owed credit", OWED_BYTES, owed, "batch refused (406)"),
         row("set aside", ASIDE_BYTES as u64, aside * owners, "worker takes no messages"),

@@ -55,6 +55,13 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// Bytes that a queue takes at most which never held more than `messages`, each time of other kinds: a table
+    /// for the budget. Lists grow by doubling, and stay as long as they have been.
+    pub const fn bytes_max(messages: usize) -> u64 {
+        let each = size_of::<Part>() + size_of::<Arrival>() + size_of::<Ack>();
+        (messages.next_power_of_two() * each) as u64
+    }
+
     /// Puts a message behind everything else.
     #[inline]
     pub fn push(&mut self, message: Message) {
@@ -241,6 +248,36 @@ mod tests {
             assert_eq!(queue.len(), before - count);
         }
         all
+    }
+
+    /// What its lists have room for.
+    fn bytes(queue: &Queue) -> u64 {
+        let parts = queue.parts.capacity() * size_of::<Part>();
+        let batches = queue.batches.capacity() * size_of::<Arrival>();
+        let acks = queue.acks.capacity() * size_of::<Ack>();
+        (parts + batches + acks) as u64
+    }
+
+    #[test]
+    fn it_takes_no_more_than_the_budget_counts() {
+        for messages in [8, 100, 128] {
+            let mut queue = Queue::default();
+            for round in 0..4 {
+                for number in 0..messages {
+                    match round {
+                        0 => queue.push_batch(batch(number)),
+                        1 => queue.acks().push(ack(number)),
+                        2 => queue.push(message(number)),
+                        _ if number % 2 == 0 => queue.push_batch(batch(number)),
+                        _ => queue.acks().push(ack(number)),
+                    }
+                }
+                queue.note();
+                assert_eq!(take_all(&mut queue, 7).len(), messages as usize);
+                queue.clear();
+            }
+            assert_eq!(bytes(&queue), Queue::bytes_max(messages as usize), "{messages} messages");
+        }
     }
 
     #[test]

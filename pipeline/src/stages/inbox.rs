@@ -18,11 +18,14 @@ use crate::validation::{ARRIVALS_AT_ONCE, Validation};
 pub(super) struct Inbox {
     from: u16,
     ring: Consumer<Parcel>,
-    /// What was taken out of the ring, and is delivered next: at most [`ARRIVALS_AT_ONCE`] messages, some 7 KiB.
+    /// What was taken out of the ring, and is delivered next: at most [`ARRIVALS_AT_ONCE`] messages.
     queue: Queue,
     /// In this turn the ring had less than was asked of it.
     is_dry: bool,
 }
+
+/// Bytes that may lie outside of a ring, between its two cores: taken out, and not delivered yet.
+pub const INBOX_BYTES: u64 = Queue::bytes_max(ARRIVALS_AT_ONCE);
 
 impl Inbox {
     /// That of what core `from` pushes.

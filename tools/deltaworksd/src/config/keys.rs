@@ -190,7 +190,7 @@ keys! {
         ring_capacity: Option<u32> = None;
             unit "slots";
             range Whole(1, RING_CAPACITY_MAX);
-            memory "64 bytes each for each pair of cores, of the budget; up to 7 KiB a pair beside it";
+            memory "64 bytes each for each pair of cores, of the budget";
             Restart(SIZED), Works;
 
         /// Bytes of a chunk; small ones recycle soon, for tests.
