@@ -3,11 +3,13 @@
 //! Question: what do turns, sends, batches, deltas, bytes, crossings and cold documents cost on this
 //! machine, with this code? The harness without sockets is run over cells, and its time is laid to
 //! what happened in each; sleeping, looks and bare sockets are timed by themselves. `--check` forecasts
-//! a grid of other cells by the simulation that plans machines, runs them, and tells both.
+//! a grid of other cells by the simulation that plans machines, runs them in the same rounds, and tells both,
+//! at the speed that the machine had while each was run.
 //! Not measured: more than two cores, memory of another node, a network.
 //!
 //! ```text
 //!  cells ─▶ samples ─▶ fit ─▶ costs ─▶ simulation ─▶ foretold ┐
+//!    rounds   └─ how fast the machine was beside ────────────┤
 //!  grid  ─▶ samples ────────────────────────────────▶ measured ┴─▶ table, lines of JSON
 //! ```
 
@@ -16,6 +18,7 @@ pub mod check;
 pub mod fit;
 pub mod memory;
 pub mod model;
+pub mod rounds;
 pub mod socket;
 pub mod wake;
 
@@ -44,8 +47,8 @@ pub struct CalibrateOptions {
     /// Takes these costs to check, and measures none.
     #[arg(long, value_name = "FILE", requires = "check")]
     pub costs: Option<PathBuf>,
-    /// Samples of each cell, of which the fastest counts; up to four times as many where they do not agree.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Rounds over all cells, of each of which one sample is taken; two more where those of a cell do not agree.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub samples: u32,
     /// How long each sample is measured.
     #[arg(long, default_value_t = 0.25, value_parser = seconds)]
@@ -105,9 +108,9 @@ pub fn cells() -> Vec<Cell> {
         (1, &[2, 16, 48, 128]),
         (2, &[1]),
         (30, &[1, 4, 24, 64]),
-        (1000, &[1, 2, 4, 16, 24, 64, 512]),
+        (1000, &[1, 2, 4, 8, 16, 24, 64, 512]),
         (5000, &[1, 16]),
-        (15_000, &[2, 64]),
+        (15_000, &[2, 8, 64]),
         (30_000, &[1, 4, 16, 128]),
         (300_000, &[1, 2, 16, 64]),
         (600_000, &[1]),
@@ -153,8 +156,8 @@ impl Calibrated {
     }
 }
 
-/// Measures, and checks if that was asked for. Cells of both are run in turn, so that a machine that
-/// becomes slower meanwhile does so for both.
+/// Measures, and checks if that was asked for. Cells of both are run in the same rounds, so that a machine that
+/// becomes slower meanwhile does so for both, and what is checked is foretold for the speed that it had then.
 ///
 /// # Errors
 /// If something cannot be measured, read or written.
@@ -190,9 +193,17 @@ pub fn run(options: &CalibrateOptions) -> Result<Calibrated, String> {
     if let Some(plant) = options.plant {
         plant.spoil(&mut costs);
     }
-    let checked: Result<Vec<Checked>, String> =
-        of_grid.iter().map(|samples| check::check(&costs, samples)).collect();
-    Ok(Calibrated { costs, checked: checked? })
+    let of_cell = |cell: &Cell| {
+        let place = fitted.iter().position(|it| it == cell);
+        place.map(|place| of_fit[place].as_slice())
+    };
+    let check = |(cell, samples): (&Cell, &Vec<Sample>)| {
+        let references = rounds::references(cell, &fitted);
+        let references: Vec<&[Sample]> = references.iter().filter_map(of_cell).collect();
+        check::check(&costs, samples, &references)
+    };
+    let checked: Result<Vec<Checked>, String> = grid.iter().zip(of_grid).map(check).collect();
+    Ok(Calibrated { checked: checked?, costs })
 }
 
 fn read_costs(path: &Path) -> Result<Costs, String> {
@@ -214,18 +225,21 @@ fn sample(
     let is_kept: Vec<bool> = samples.iter().map(|it| !it.is_empty()).collect();
     // Cells whose samples do not agree get some more, not all at once: what disturbs lasts a while.
     let is_long = options.seconds * 1000.0 >= 2.0 * cell::WINDOWS_ENOUGH as f64;
-    let more = if is_long { options.samples * MORE_SAMPLES } else { 0 };
+    let more = if is_long { MORE_ROUNDS } else { 0 };
     let bar = bar(is_kept.iter().filter(|is_kept| !**is_kept).count() * options.samples as usize);
-    for pass in 0..options.samples + more {
-        for ((cell, samples), is_kept) in cells.iter().zip(&mut samples).zip(&is_kept) {
-            let is_enough = pass >= options.samples && cell::are_settled(samples);
-            if *is_kept || is_enough {
+    let order = rounds::order(&cells);
+    for round in 0..options.samples + more {
+        for place in &order {
+            let samples = &mut samples[*place];
+            let is_more = round >= options.samples;
+            if is_kept[*place] || is_more && cell::are_settled(samples) {
                 continue;
             }
-            if pass >= options.samples {
+            if is_more {
                 bar.inc_length(1);
             }
-            samples.push(cell.sample(options.seconds)?);
+            let sample = cells[*place].sample(options.seconds)?;
+            samples.push(Sample { round: Some(round), ..sample });
             bar.inc(1);
         }
     }
@@ -242,8 +256,8 @@ fn read_samples(path: &Path) -> Result<Vec<Sample>, String> {
     text.lines().enumerate().map(line).collect()
 }
 
-/// So many times as many samples more are taken at most while those of a cell do not agree.
-const MORE_SAMPLES: u32 = 3;
+/// So many rounds more at most, over cells whose samples do not agree.
+const MORE_ROUNDS: u32 = 2;
 
 /// On standard error; nothing where that is no terminal.
 fn bar(samples: usize) -> ProgressBar {

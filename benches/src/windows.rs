@@ -7,11 +7,16 @@
 //! alone, and by whether as much was read as written, and never by how fast they were, so rare work stays
 //! in the mean.
 //!
+//! Where a round over all sessions takes longer than a millisecond, hardly one of them reads as much as it
+//! writes; then some that follow each other are judged together.
+//!
 //! ```text
 //!  core 0  ──┬── ran ──┬── ran ──┬─ put aside ─┬── ran ──┬── ran ──┬──▶
 //!  core 1  ──┬── ran ──┬── ran ──┬──── ran ────┬── ran ──┬── ran ──┬──▶
 //!          the first windows behind a disturbance do not count, the others do
 //! ```
+
+use std::ops::RangeInclusive;
 
 use crate::core::StageTimes;
 
@@ -26,6 +31,10 @@ const SETTLING: u32 = 3;
 /// How far what is read may be from what is written in a window: a share, and some images.
 const BALANCED_SHARE: f64 = 0.05;
 const BALANCED_IMAGES: f64 = 4.0;
+/// So many windows that follow each other are judged together: the first of these of which enough count.
+const SPANS: [usize; 4] = [1, 4, 16, 64];
+/// Enough: this share of those that nobody disturbed.
+const ENOUGH_SHARE: f64 = 0.5;
 /// Windows without which nothing is told of them.
 const WINDOWS_MIN: usize = 8;
 
@@ -150,34 +159,80 @@ impl Steady {
 /// The windows of a run over `documents` that count; `None` if they are too few.
 pub fn steady(cores: &[Windows], documents: u32) -> Option<Steady> {
     let first = cores.first()?;
+    debug_assert!(first.marks.is_sorted_by_key(|it| it.at_ns));
     let began = cores.iter().map(|it| it.marks.first().map(Mark::window)).max()??;
     let ended = cores.iter().map(|it| it.marks.last().map(Mark::window)).min()??;
     let from = began + (WARM_SHARE * ended.saturating_sub(began) as f64) as u64;
+    let mut most = Steady::default();
+    for span in SPANS {
+        let (steady, quiet) = steady_in_spans(cores, documents, from..=ended, span);
+        let is_enough = steady.windows as f64 >= ENOUGH_SHARE * quiet as f64;
+        if steady.windows > most.windows {
+            most = steady;
+        }
+        if is_enough {
+            break;
+        }
+    }
+    let all = (ended + 1).saturating_sub(from).max(1);
+    most.share = most.windows as f64 / all as f64;
+    (most.windows >= WINDOWS_MIN).then_some(most)
+}
+
+/// The same where so many windows are judged together, and how many nobody disturbed.
+fn steady_in_spans(
+    cores: &[Windows],
+    documents: u32,
+    all: RangeInclusive<u64>,
+    span: usize,
+) -> (Steady, usize) {
     let mut steady = Steady { cores: vec![Mark::default(); cores.len()], ..Steady::default() };
     let of_window = |window: u64| -> Option<Vec<Mark>> {
         cores.iter().map(|it| it.quiet(it.place(window)?)).collect()
     };
     let mut quiet_before = 0;
-    for window in from..=ended {
-        let done = of_window(window).filter(|done| is_balanced(done));
-        if let Some(done) = done.as_ref().filter(|_| quiet_before >= SETTLING) {
-            steady.windows += 1;
-            for (sum, done) in steady.cores.iter_mut().zip(done) {
-                sum.add(done);
+    let mut quiet = 0;
+    // What was done in windows that follow each other, by core, and the last of them.
+    let mut together: Vec<(u64, Vec<Mark>)> = Vec::new();
+    for window in all {
+        // A window alone is disturbed, too, by what another left in the way.
+        let done = of_window(window).filter(|done| span > 1 || is_balanced(done));
+        quiet += usize::from(of_window(window).is_some());
+        match done {
+            None => {
+                together.clear();
+                quiet_before = 0;
+                continue;
             }
-            let written = |it: &Windows| it.marks[it.place(window).unwrap_or_default()].written;
-            let written: u64 = cores.iter().map(written).sum();
-            steady.first_share += (-(written as f64) / f64::from(documents.max(1))).exp();
+            Some(done) if quiet_before >= SETTLING => together.push((window, done)),
+            Some(_) => {}
         }
-        quiet_before = if done.is_some() { quiet_before + 1 } else { 0 };
+        quiet_before += 1;
+        if together.len() < span {
+            continue;
+        }
+        let mut sums = vec![Mark::default(); cores.len()];
+        for (_, done) in &together {
+            sums.iter_mut().zip(done).for_each(|(sum, done)| sum.add(done));
+        }
+        if is_balanced(&sums) {
+            steady.windows += span;
+            steady.cores.iter_mut().zip(&sums).for_each(|(sum, done)| sum.add(done));
+            let written = |window: u64| -> u64 {
+                let of_core = |it: &Windows| it.marks[it.place(window).unwrap_or_default()].written;
+                cores.iter().map(of_core).sum()
+            };
+            let share =
+                |window: u64| (-(written(window) as f64) / f64::from(documents.max(1))).exp();
+            steady.first_share += together.iter().map(|(window, _)| share(*window)).sum::<f64>();
+        }
+        together.clear();
     }
-    debug_assert!(first.marks.is_sorted_by_key(|it| it.at_ns));
     steady.first_share /= steady.windows.max(1) as f64;
-    steady.share = steady.windows as f64 / (ended + 1).saturating_sub(from).max(1) as f64;
-    (steady.windows >= WINDOWS_MIN).then_some(steady)
+    (steady, quiet)
 }
 
-/// Whether about as much was read as written: else the window is of what lay in the way before.
+/// Whether about as much was read as written: else it is of what lay in the way before.
 fn is_balanced(done: &[Mark]) -> bool {
     let (written, images) =
         done.iter().fold((0, 0), |sums, it| (sums.0 + it.written, sums.1 + it.images));
@@ -249,6 +304,28 @@ mod tests {
         let steady = steady(&[drains], 10).expect("half of it");
         assert!(steady.windows < 60, "{}", steady.windows);
         assert_eq!(steady.all().images, steady.all().written);
+    }
+
+    /// A round over all sessions takes ten windows, and what is read of it comes in the last five: none of them
+    /// reads what it writes, and all of them together do.
+    #[test]
+    fn rounds_that_are_longer_than_a_window_count_as_a_whole() {
+        let slow = |often: u64| {
+            let mut slow = core(1000, |window| window % often == often - 1);
+            for (place, mark) in slow.marks.iter_mut().enumerate() {
+                let (round, place) = (place as u64 / 10, place as u64 % 10);
+                mark.images = 10_000 * round + 2000 * place.saturating_sub(5);
+            }
+            slow
+        };
+        let alone = steady_in_spans(&[slow(1000)], 10, 0..=1005, 1);
+        assert_eq!(alone.0.windows, 0, "none by itself");
+        let steady_of = |often| steady(&[slow(often)], 10);
+        let told = steady_of(1000).expect("some together");
+        let all = told.all();
+        assert!(told.share > 0.5, "{}", told.share);
+        assert!((all.written as f64 / all.images as f64 - 1.0).abs() < 0.03);
+        assert!(steady_of(6).is_none(), "nothing stays undisturbed for so long");
     }
 
     /// A core that was late for a whole window has none there.

@@ -239,7 +239,7 @@ fn capacity(extent: Extent) -> Entry {
             "calibrate --check --json --samples 2 --seconds 0.2 --documents-max 100000 --documents 10000",
             40.0,
         ),
-        _ => ("calibrate --check --json --samples 2 --seconds 0.25", 330.0),
+        _ => ("calibrate --check --json --samples 3 --seconds 0.25", 450.0),
     };
     Entry {
         name: "capacity".to_owned(),

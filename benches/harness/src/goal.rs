@@ -114,6 +114,9 @@ impl Ratios {
     }
 }
 
+/// How far a forecast may be off, as a share.
+const FORECAST_ERROR_MAX: f64 = 0.15;
+
 /// What a delivery costs the server, beside a rate.
 const CPU_NS: &str = "cpu_ns_per_delivery";
 
@@ -449,8 +452,16 @@ impl Run<'_> {
         };
         let told = furthest(of("error")).zip(furthest(of("memory_error"))).map(|(rate, memory)| {
             let within = of("is_within").iter().sum::<f64>();
+            let unscaled = of("unscaled_error");
+            let as_it_was = unscaled.iter().filter(|it| it.abs() <= FORECAST_ERROR_MAX).count();
+            let as_it_was = match unscaled.is_empty() {
+                true => String::new(),
+                false => {
+                    format!("; {as_it_was} if it is not asked how fast the machine was meanwhile")
+                }
+            };
             format!(
-                "{within:.0} of {} cells; the furthest {:+.0} %, of memory {:+.0} %",
+                "{within:.0} of {} cells; the furthest {:+.0} %, of memory {:+.0} %{as_it_was}",
                 all.len(),
                 rate * 100.0,
                 memory * 100.0

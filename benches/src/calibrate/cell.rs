@@ -47,6 +47,11 @@ impl Cell {
         deltaworks_image::builder::image_bytes(batch, batch * self.delta_bytes) as f64
     }
 
+    /// Whether some of its batches cross to another core.
+    pub fn crosses(&self) -> bool {
+        self.cores > 1 && self.documents > self.cores as u32
+    }
+
     /// What is in each of its batches.
     pub fn inside(&self) -> Inside {
         Inside {
@@ -123,9 +128,9 @@ pub fn fastest(samples: &[Sample]) -> Option<&Sample> {
 pub fn of_both_places(samples: &[Sample]) -> Vec<&Sample> {
     let Some(first) = fastest(samples) else { return Vec::new() };
     let is_elsewhere = |it: &&Sample| {
-        let is_told = !it.has_moved && (it.windows > 0 || first.windows == 0);
+        let is_told = !it.has_moved() && (it.windows > 0 || first.windows == 0);
         let times = (it.distance_ns / first.distance_ns).max(first.distance_ns / it.distance_ns);
-        is_told && it.cell.cores > 1 && times > ELSEWHERE
+        is_told && it.crossing > 0.0 && times > ELSEWHERE
     };
     let elsewhere: Vec<&Sample> = samples.iter().filter(is_elsewhere).collect();
     std::iter::once(first).chain(fastest_of(&elsewhere)).collect()
@@ -134,7 +139,7 @@ pub fn of_both_places(samples: &[Sample]) -> Vec<&Sample> {
 /// Whether two samples that were left alone for long agree, and none was faster: a run that is disturbed is
 /// slower, and seldom twice by as much.
 pub fn are_settled(samples: &[Sample]) -> bool {
-    let counts = samples.iter().filter(|it| !it.has_moved && it.windows >= WINDOWS_ENOUGH);
+    let counts = samples.iter().filter(|it| !it.has_moved() && it.windows >= WINDOWS_ENOUGH);
     let mut rates: Vec<f64> = counts.map(|it| it.deltas_per_second).collect();
     rates.sort_by(|one, other| other.total_cmp(one));
     matches!(rates[..], [first, second, ..] if second >= first * (1.0 - AGREEING))
@@ -147,8 +152,8 @@ const AGREEING: f64 = 0.04;
 
 fn fastest_of<'a>(samples: &[&'a Sample]) -> Option<&'a Sample> {
     let was_left_alone = samples.iter().any(|it| it.windows > 0);
-    let stood = samples.iter().any(|it| !it.has_moved && (it.windows > 0 || !was_left_alone));
-    let counts = |it: &&Sample| (it.windows > 0 || !was_left_alone) && !(it.has_moved && stood);
+    let stood = samples.iter().any(|it| !it.has_moved() && (it.windows > 0 || !was_left_alone));
+    let counts = |it: &&Sample| (it.windows > 0 || !was_left_alone) && !(it.has_moved() && stood);
     let count = samples.iter().copied().filter(counts);
     count.max_by(|one, other| one.deltas_per_second.total_cmp(&other.deltas_per_second))
 }
@@ -169,6 +174,9 @@ pub const BUDGET_MIB: u64 = 4096;
 pub struct Sample {
     /// What was run.
     pub cell: Cell,
+    /// In which round over all cells; not told: it stands beside no others.
+    #[serde(default)]
+    pub round: Option<u32>,
     /// Accepted deltas a second in which the threads ran.
     pub deltas_per_second: f64,
     /// The part of the time in which the threads ran.
@@ -214,6 +222,7 @@ impl Sample {
     pub fn nothing(cell: Cell) -> Self {
         Self {
             cell,
+            round: None,
             deltas_per_second: 0.0,
             cpu_share: 1.0,
             stage_ns: [0.0; Stage::ALL.len()],
@@ -282,6 +291,11 @@ impl Sample {
         }
     }
 
+    /// Whether the cores were moved and that matters: where nothing crosses, it does not.
+    pub fn has_moved(&self) -> bool {
+        self.has_moved && self.crossing > 0.0
+    }
+
     /// Nanoseconds of a core for each batch, over all stages.
     pub fn total_ns(&self) -> f64 {
         self.stage_ns.iter().sum()
@@ -299,6 +313,7 @@ mod tests {
             let of_rate = |rate: &f64| Sample {
                 deltas_per_second: *rate,
                 windows: WINDOWS_ENOUGH,
+                crossing: 0.5,
                 ..Sample::nothing(Cell::new(2, 100, 8))
             };
             rates.iter().map(of_rate).collect()
@@ -313,6 +328,8 @@ mod tests {
             samples
         };
         assert!(!are_settled(&disturbed(|it| it.has_moved = true)));
+        // Where nothing crosses, it does not matter where the cores are.
+        assert!(are_settled(&disturbed(|it| (it.has_moved, it.crossing) = (true, 0.0))));
         assert!(!are_settled(&disturbed(|it| it.windows = WINDOWS_ENOUGH - 1)));
     }
 
@@ -324,6 +341,7 @@ mod tests {
             deltas_per_second: rate,
             distance_ns,
             has_moved,
+            crossing: 0.5,
             windows: 100,
             ..Sample::nothing(Cell::new(2, 100, 8))
         };
@@ -336,7 +354,7 @@ mod tests {
         assert_eq!(rates(&samples[..2]), [8.0, 4.0]);
         assert_eq!(rates(&samples[1..]), [9.0]);
         assert_eq!(rates(&samples[2..3]), [20.0], "there is no other");
-        let alone = samples.map(|it| Sample { cell: Cell::new(1, 100, 8), ..it });
-        assert_eq!(rates(&alone).len(), 1, "one core is nowhere else");
+        let apart = samples.map(|it| Sample { crossing: 0.0, ..it });
+        assert_eq!(rates(&apart), [20.0], "where nothing crosses, all places are one");
     }
 }

@@ -1,4 +1,9 @@
 //! The forecast against the machine: a grid of cells, each foretold by the simulation and run.
+//!
+//! A forecast is of the machine as it was when its costs were measured, and the machine is another a minute later. So
+//! each sample of a checked cell is held against the forecast times the speed that the machine had then, as told
+//! by fitted cells that were sampled right before and right behind it; of all rounds the median counts. What is off at one
+//! cell and not at those beside it is off still. The forecast as it was stands beside.
 
 use deltaworks_capacity::costs::{Costs, Stage, StageCost};
 use deltaworks_capacity::forecast::{Question, limit_of};
@@ -9,6 +14,7 @@ use serde::Serialize;
 use super::CalibrateOptions;
 use super::cell::{Cell, Sample, fastest};
 use super::model;
+use super::rounds::{speed, usable};
 
 /// Batches of the grid.
 pub const BATCHES: [u32; 4] = [1, 8, 32, 256];
@@ -76,14 +82,20 @@ pub struct Checked {
     pub scenario: &'static str,
     /// What was run.
     pub cell: Cell,
-    /// Foretold.
+    /// Foretold, at the speed that the machine had when it was measured.
     pub predicted_deltas_per_second: f64,
-    /// The fastest sample, in time in which its threads ran.
+    /// The sample of the round that counts, in time in which its threads ran.
     pub measured_deltas_per_second: f64,
     /// All samples.
     pub samples: Vec<f64>,
-    /// What was foretold, over what was measured, less one.
+    /// What was foretold, over what was measured, less one: the median over rounds.
     pub error: f64,
+    /// Rounds in which others stood beside; 0: it is the fastest sample against the forecast as it was.
+    pub rounds: usize,
+    /// How fast the machine was in that round, beside how fast it was when its costs were measured.
+    pub speed: f64,
+    /// How far the forecast as it was is off from the fastest sample.
+    pub unscaled_error: f64,
     /// Memory that was foretold.
     pub predicted_bytes: f64,
     /// The most that was live.
@@ -109,20 +121,21 @@ pub struct Checked {
 
 /// The head of the table.
 pub const TABLE_HEAD: &str = "\
-cores  documents  batch   M/s foretold  M/s measured   error   MiB foretold  MiB measured   error   most time";
+cores  documents  batch   M/s foretold  M/s measured   error   unscaled   MiB foretold  MiB measured   error   most time";
 
 impl Checked {
     /// A line of the table.
     pub fn row(&self) -> String {
         let mib = |bytes: f64| bytes / f64::from(1 << 20);
         format!(
-            "{:>5} {:>10} {:>6} {:>14.2} {:>13.2} {:>6.1} % {:>13.1} {:>13.1} {:>6.1} %   {}{}\n",
+            "{:>5} {:>10} {:>6} {:>14.2} {:>13.2} {:>6.1} % {:>7.1} % {:>14.1} {:>13.1} {:>6.1} %   {}{}\n",
             self.cell.cores,
             self.cell.documents,
             self.cell.batch,
             self.predicted_deltas_per_second / 1e6,
             self.measured_deltas_per_second / 1e6,
             self.error * 100.0,
+            self.unscaled_error * 100.0,
             mib(self.predicted_bytes),
             mib(self.measured_bytes),
             self.memory_error * 100.0,
@@ -149,50 +162,200 @@ pub fn workload(cell: &Cell, seconds: f64, chunks_per_core: u32) -> Workload {
     }
 }
 
-/// Foretells a cell, and compares with its samples.
+/// A sample and what is foretold for it.
+#[derive(Clone, Copy)]
+struct Round<'a> {
+    sample: &'a Sample,
+    predicted_deltas_per_second: f64,
+    speed: f64,
+}
+
+impl Round<'_> {
+    fn error(&self) -> f64 {
+        self.predicted_deltas_per_second * self.speed / self.sample.deltas_per_second - 1.0
+    }
+}
+
+/// Foretells a cell, and compares with its samples; `references` are all samples of each fitted cell beside it.
 ///
 /// # Errors
 /// If there are no samples, or the costs are none.
-pub fn check(costs: &Costs, samples: &[Sample]) -> Result<Checked, String> {
-    let sample = fastest(samples).ok_or("no sample")?;
-    let cell = sample.cell;
-    let chunks = (sample.chunks / cell.cores as f64) as u32;
-    let layout = Layout::fused(cell.cores);
-    let workload = workload(&cell, sample.seconds, chunks);
-    let there = costs.at_distance(sample.distance_ns);
-    let held_seconds = Some(sample.run_seconds);
-    let (limit, memory) = limit_of(&layout, &workload, &there, Question::default(), held_seconds)?;
-    let measured_bytes = sample.live.total as f64;
-    let predicted = limit.deltas_per_second;
-    let error = predicted / sample.deltas_per_second - 1.0;
+pub fn check(
+    costs: &Costs,
+    samples: &[Sample],
+    references: &[&[Sample]],
+) -> Result<Checked, String> {
+    let best = fastest(samples).ok_or("no sample")?;
+    let cell = best.cell;
+    let foretold = |sample: &Sample| {
+        let chunks = (sample.chunks / cell.cores as f64) as u32;
+        let workload = workload(&cell, sample.seconds, chunks);
+        let there = costs.at_distance(sample.distance_ns);
+        let layout = Layout::fused(cell.cores);
+        limit_of(&layout, &workload, &there, Question::default(), Some(sample.run_seconds))
+    };
+    let (limit, memory) = foretold(best)?;
+    let as_it_was =
+        Round { sample: best, predicted_deltas_per_second: limit.deltas_per_second, speed: 1.0 };
+    let mut rounds = Vec::new();
+    for sample in usable(samples) {
+        let Some(speed) = sample.round.and_then(|round| speed(costs, references, round)) else {
+            continue;
+        };
+        let predicted_deltas_per_second = foretold(sample)?.0.deltas_per_second;
+        rounds.push(Round { sample, predicted_deltas_per_second, speed });
+    }
+    let it = median(&mut rounds).unwrap_or(as_it_was);
+    let measured_bytes = best.live.total as f64;
+    let error = it.error();
     let memory_error = memory.total_bytes / measured_bytes - 1.0;
     let most = |one: &Stage, other: &Stage| {
-        sample.stage_ns[*one as usize].total_cmp(&sample.stage_ns[*other as usize])
+        best.stage_ns[*one as usize].total_cmp(&best.stage_ns[*other as usize])
     };
     Ok(Checked {
         schema: 1,
         scenario: "capacity",
         cell,
-        predicted_deltas_per_second: predicted,
-        measured_deltas_per_second: sample.deltas_per_second,
+        predicted_deltas_per_second: it.predicted_deltas_per_second * it.speed,
+        measured_deltas_per_second: it.sample.deltas_per_second,
         samples: samples.iter().map(|it| it.deltas_per_second).collect(),
         error,
-        distance_ns: sample.distance_ns,
-        costs_error: 1.0 / (1.0 + model::error(costs, sample)) - 1.0,
+        rounds: rounds.len(),
+        speed: it.speed,
+        unscaled_error: as_it_was.error(),
+        distance_ns: it.sample.distance_ns,
+        costs_error: it.speed / (1.0 + model::error(costs, it.sample)) - 1.0,
         predicted_bytes: memory.total_bytes,
         measured_bytes,
         memory_error,
         saturates_first: limit.saturates_first.stage,
         measured_first: Stage::ALL.into_iter().max_by(most).unwrap_or(Stage::Upkeep),
-        cpu_share: sample.cpu_share,
+        cpu_share: it.sample.cpu_share,
         within: error.abs() <= ERROR_MAX && memory_error.abs() <= ERROR_MAX,
         verified: true,
     })
 }
 
+/// The round in the middle; of two, the one that is off further.
+fn median<'a>(rounds: &mut [Round<'a>]) -> Option<Round<'a>> {
+    rounds.sort_by(|one, other| one.error().total_cmp(&other.error()));
+    let middle = [rounds.len().checked_sub(1)? / 2, rounds.len() / 2].map(|at| rounds[at]);
+    middle.into_iter().max_by(|one, other| one.error().abs().total_cmp(&other.error().abs()))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::rounds::references;
     use super::*;
+
+    /// A machine of which every cell takes what `costs` say, times how slow the host makes it in each round: the
+    /// samples of a cell and of those beside it.
+    fn machine(costs: &Costs, cell: Cell, slow: &[f64]) -> (Vec<Sample>, Vec<Vec<Sample>>) {
+        let fitted = super::super::cells();
+        let beside = references(&cell, &fitted);
+        let of_cell = |cell: Cell| -> Vec<Sample> {
+            let sample = Sample {
+                turns: 0.1,
+                sends: 0.5,
+                windows: 100,
+                chunks: 8.0,
+                seconds: 0.1,
+                run_seconds: 0.2,
+                deltas_per_second: 1.0,
+                ..Sample::nothing(cell)
+            };
+            let workload = workload(&cell, sample.seconds, 8);
+            let it = limit_of(&Layout::fused(1), &workload, costs, Question::default(), None);
+            let rate = it.expect("a forecast").0.deltas_per_second;
+            // What it takes by the costs is told by how far nothing is from it.
+            let mut unit = sample.clone();
+            unit.stage_ns[0] = 1.0;
+            let total_ns = 1.0 + model::error(costs, &unit);
+            let of_round = |(round, slow): (usize, &f64)| {
+                let mut sample = Sample {
+                    round: Some(round as u32),
+                    deltas_per_second: rate / slow,
+                    ..sample.clone()
+                };
+                sample.stage_ns[0] = total_ns * slow;
+                sample.live.total = 1;
+                sample
+            };
+            slow.iter().enumerate().map(of_round).collect()
+        };
+        (of_cell(cell), beside.into_iter().map(of_cell).collect())
+    }
+
+    fn costs() -> Costs {
+        let mut costs = Costs::nothing();
+        (costs.memory.document_bytes, costs.memory.chunk_bytes) = (500.0, 2e6);
+        for stage in Stage::ALL {
+            let own = &mut costs.of_mut(stage).own;
+            (own.turn_ns, own.batch_ns, own.delta_ns) = (50.0, 20.0, 3.0);
+        }
+        costs
+    }
+
+    fn checked(costs: &Costs, samples: &[Sample], beside: &[Vec<Sample>]) -> Checked {
+        let beside: Vec<&[Sample]> = beside.iter().map(Vec::as_slice).collect();
+        check(costs, samples, &beside).expect("a forecast")
+    }
+
+    fn cell() -> Cell {
+        Cell::new(1, 100, 8)
+    }
+
+    /// The host makes all slower in some rounds, and a cell has no sample in the others: it comes true for the
+    /// speed that there was, and did not when its fastest sample was held against the forecast as it was.
+    #[test]
+    fn a_host_that_changes_between_rounds_is_told_by_the_cells_beside() {
+        let costs = costs();
+        let (mut samples, beside) = machine(&costs, cell(), &[1.0, 1.8, 1.7, 1.6]);
+        samples.remove(0);
+        let told = checked(&costs, &samples, &beside);
+        assert!(told.error.abs() < 0.01 && told.rounds == 3, "{told:?}");
+        assert!((0.5..0.7).contains(&told.speed), "{told:?}");
+        assert!(told.unscaled_error > ERROR_MAX, "{told:?}");
+        // Whoever was sampled alone has nobody beside, and neither have samples that were kept without rounds.
+        let alone = checked(&costs, &samples, &[]);
+        assert!(alone.rounds == 0 && alone.error == alone.unscaled_error, "{alone:?}");
+        samples.iter_mut().for_each(|it| it.round = None);
+        assert_eq!(checked(&costs, &samples, &beside).rounds, 0);
+    }
+
+    /// Cells beside tell how fast the machine was, not how far the costs may be off.
+    #[test]
+    fn a_cost_that_is_missing_is_found_out_beside_others() {
+        let costs = costs();
+        let (samples, beside) = machine(&costs, cell(), &[1.0, 1.8, 1.7]);
+        assert!(checked(&costs, &samples, &beside).error.abs() < 0.01);
+        let mut lacking = costs.clone();
+        lacking.validation.own.delta_ns = 0.0;
+        lacking.source.own.batch_ns = 0.0;
+        let told = checked(&lacking, &samples, &beside);
+        assert!(told.error > ERROR_MAX && !told.within, "{told:?}");
+        let mut spoilt = costs.clone();
+        Plant::HalfTheCosts.spoil(&mut spoilt);
+        let told = checked(&spoilt, &samples, &beside);
+        assert!((told.error - 1.0).abs() < 0.05, "{told:?}");
+        // What is dearer at one cell, and at none that was fitted, is in no cost, and is seen.
+        let mut dear = samples.clone();
+        dear.iter_mut().for_each(|it| it.deltas_per_second /= 1.3);
+        assert!(checked(&costs, &dear, &beside).error > ERROR_MAX);
+    }
+
+    #[test]
+    fn the_round_in_the_middle_counts() {
+        let sample = |rate| Sample { deltas_per_second: rate, ..Sample::nothing(cell()) };
+        let samples = [100.0, 80.0, 125.0, 50.0].map(sample);
+        let error = |count: usize| {
+            let of = |sample| Round { sample, predicted_deltas_per_second: 100.0, speed: 1.0 };
+            let mut rounds: Vec<Round<'_>> = samples[..count].iter().map(of).collect();
+            median(&mut rounds).map(|it| (it.error() * 100.0).round())
+        };
+        assert_eq!((error(0), error(1), error(2)), (None, Some(0.0), Some(25.0)));
+        assert_eq!((error(3), error(4)), (Some(0.0), Some(25.0)));
+    }
 
     /// What is checked was not measured to calibrate: a fit that only repeats its samples shows nothing.
     #[test]

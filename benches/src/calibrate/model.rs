@@ -19,7 +19,7 @@ use super::fit::Rows;
 const NEAR_BYTES: [f64; 9] = [512.0, 8e3, 1e5, 1e6, 3e6, 8e6, 2e7, 8e7, 3.2e8];
 
 /// So many deltas at a batch's beginning may cost more than those behind them.
-const EARLY: [f64; 4] = [2.0, 4.0, 16.0, 64.0];
+const EARLY: [f64; 5] = [2.0, 4.0, 8.0, 16.0, 64.0];
 
 /// Behind so many deltas of a batch the others may cost more.
 const LATE: [f64; 2] = [16.0, 32.0];

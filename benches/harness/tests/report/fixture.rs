@@ -205,7 +205,8 @@ fn capacity(making: &mut Making) {
     for (batch, rate, error, is_within) in [(1, 5e6, 0.04, 1.0), (32, 31e6, -0.22, 0.0)] {
         let cell = json!({"cores": 1, "documents": 10_000, "batch": batch});
         let foretold = ("foretold", "validation first", Role::Limit);
-        let more = [("error", error), ("memory_error", 0.1), ("is_within", is_within)];
+        let errors = [("error", error), ("unscaled_error", 0.2), ("memory_error", 0.1)];
+        let more = [&errors[..], &[("is_within", is_within)]].concat();
         let deltas = ("deltas", "1/s", HIGHER);
         let bytes = ("live", "bytes", LOWER);
         making.add("capacity", foretold, cell.clone(), deltas, rate * (1.0 + error), &more);
