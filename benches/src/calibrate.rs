@@ -310,7 +310,7 @@ fn turn_bound(turn: &TurnBounds) -> TurnBound {
 
 /// Turns that the stages hold back a session that uses up its share, at most, and byte ranges that they
 /// put into one send: their own constants.
-const HELD_TURNS: u32 = 16;
+const HELD_TURNS: u32 = 32;
 const PARTS_PER_SEND: u32 = 64;
 
 /// The value of a key in a file of `key: value` lines; empty if it is not there.

@@ -89,8 +89,8 @@ pub const MODELS: &[Model] = &[
             Mutant {
                 fault: "a reader does not step over a block's end",
                 file: PROPAGATION,
-                text: "            at = self.nodes.normalise(at);\n            let range = self.nodes.node(at.block, at.index).range;\n            match &mut run {",
-                replacement: "            let range = self.nodes.node(at.block, at.index).range;\n            match &mut run {",
+                text: "            at = self.nodes.normalise(at);\n            let range = self.nodes.node(at.block, at.index).range;\n            if at.node != first",
+                replacement: "            let range = self.nodes.node(at.block, at.index).range;\n            if at.node != first",
             },
             Mutant {
                 fault: "a reader does not move its cursor over a newest image",

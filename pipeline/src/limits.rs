@@ -98,7 +98,8 @@ pub struct TurnBounds {
     pub sends_per_session: usize,
     /// Images of one subscription in one send (256).
     pub images_per_send: u64,
-    /// Bytes of one subscription in one send, about (65,536).
+    /// Bytes of one subscription in one send (130,320), half of that in the rounds of many readers: whole
+    /// images, at least one. The default is twice what leaves as one segment: see [`SEGMENT_BYTES`].
     pub bytes_per_send: u32,
     /// Entries of retired chunks that are walked or freed (128).
     pub retirement_entries: usize,
@@ -112,6 +113,14 @@ pub struct TurnBounds {
 /// those that it saw.
 pub const TURN_BOUND_US: u32 = 50;
 
+impl TurnBounds {
+    /// Bytes of one subscription in one send to who waits in the rounds of many readers: a round is not
+    /// longer for it, and with so many the kernel takes no less for two segments at once than for each.
+    pub(crate) fn bytes_per_send_in_rounds(&self) -> u32 {
+        self.bytes_per_send / 2
+    }
+}
+
 impl Default for TurnBounds {
     fn default() -> Self {
         Self {
@@ -123,7 +132,7 @@ impl Default for TurnBounds {
             bytes_per_turn: 128 << 10,
             sends_per_session: 4,
             images_per_send: 256,
-            bytes_per_send: 64 << 10,
+            bytes_per_send: 2 * SEGMENT_BYTES,
             retirement_entries: 128,
             turns_between_sweeps: 4096,
         }
@@ -167,6 +176,10 @@ impl Default for Limits {
 
 /// The least credit that a handle is granted: below it nothing could be sent.
 pub const CREDIT_FLOOR_BYTES: u32 = 4096;
+
+/// What the kernel passes on as one: 45 full frames of Ethernet, and no more than a segment of the
+/// loopback, which holds 65,483 bytes. A send of a few bytes more costs a second one, and a wake with it.
+pub const SEGMENT_BYTES: u32 = 65_160;
 
 /// Messages longer than this get contiguous room in a chunk at once.
 pub const RESERVE_ABOVE_BYTES: u32 = 16 << 10;

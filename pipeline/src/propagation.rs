@@ -468,8 +468,8 @@ impl Propagation {
         tray: &mut Tray<'m>,
         port: &mut impl SessionPort,
     ) -> (usize, bool) {
-        let Tray { memory, parts, .. } = tray;
-        let memory = *memory;
+        let Tray { memory, parts, send_bytes, .. } = tray;
+        let (memory, send_bytes) = (*memory, *send_bytes);
         let mut part_count = 0;
         // A copied image of a `wait` subscription goes alone.
         if let Some(place) = self.next_aside(session) {
@@ -502,7 +502,7 @@ impl Propagation {
                 if self.subscriptions.peek(place).is_ended() {
                     continue;
                 }
-                let group = self.gather(place, memory, parts, &mut part_count);
+                let group = self.gather(place, send_bytes, memory, parts, &mut part_count);
                 if group.nodes != 0 {
                     self.newest_of[group.part..part_count].fill(NO_SUBSCRIPTION);
                     groups_bytes += group.bytes;
@@ -555,11 +555,13 @@ impl Propagation {
         !is_blocked && is_behind
     }
 
-    /// Collects byte ranges from the cursor on; neighbours in memory become one part.
+    /// Collects byte ranges from the cursor on, whole images of `send_bytes` at most, or one that is longer;
+    /// neighbours in memory become one part.
     #[inline]
     fn gather<'a>(
         &mut self,
         place: u32,
+        send_bytes: u32,
         memory: &'a ChunkMemory,
         parts: &mut [&'a [u8]; PARTS],
         part_count: &mut usize,
@@ -571,14 +573,17 @@ impl Propagation {
         let mut run: Option<(ImageRange, u32)> = None;
         let mut newest = None;
         let conflation = self.conflation(entry);
-        let (first, mut bytes, mut history_bytes) = (at.node, 0, 0);
-        let TurnBounds { images_per_send, bytes_per_send, .. } = self.bounds;
-        while at.node < tail && at.node - first < images_per_send && bytes < bytes_per_send {
+        let (first, mut bytes, mut history_bytes) = (at.node, 0_u32, 0);
+        let images_per_send = self.bounds.images_per_send;
+        while at.node < tail && at.node - first < images_per_send {
             if conflation.is_some_and(|newest| newest.is_superseded(at.node)) {
                 break;
             }
             at = self.nodes.normalise(at);
             let range = self.nodes.node(at.block, at.index).range;
+            if at.node != first && bytes.saturating_add(range.bytes()) > send_bytes {
+                break;
+            }
             match &mut run {
                 Some((start, length))
                     if start.chunk() == range.chunk()

@@ -195,6 +195,10 @@ pub struct CoreStages {
     first_ring: usize,
     /// Sessions that may be read on, while they are told so.
     resumed: Vec<u32>,
+    /// What had been received when the last round of readers was over.
+    before_round_bytes: u64,
+    /// How much may come during a round before those who sent most are not read until it is over.
+    ahead_bytes_max: u64,
     deepest_inbox: usize,
     last_inbox: usize,
 }

@@ -16,6 +16,7 @@ use deltaworks_runtime::sync::Arc;
 
 use super::{PARTS, Propagation};
 use crate::chunk::published;
+use crate::limits::TurnBounds;
 use crate::message::SessionId;
 use crate::port::SessionPort;
 use crate::subscription::NO_SUBSCRIPTION;
@@ -73,10 +74,12 @@ impl Rounds {
 struct Purse {
     sends: usize,
     bytes: u32,
+    /// Fewer bytes are left for the next turn: a send is not cut to what is left.
+    least_bytes: u32,
 }
 
 impl Purse {
-    const EMPTY: Self = Self { sends: 0, bytes: 0 };
+    const EMPTY: Self = Self { sends: 0, bytes: 0, least_bytes: 0 };
 
     fn holds_more_than(self, kept: Self) -> bool {
         self.sends > kept.sends && self.bytes > kept.bytes
@@ -85,6 +88,9 @@ impl Purse {
     fn take(&mut self, bytes: u64) {
         self.sends = self.sends.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes.try_into().unwrap_or(u32::MAX));
+        if self.bytes < self.least_bytes {
+            self.bytes = 0;
+        }
     }
 }
 
@@ -92,13 +98,15 @@ impl Purse {
 pub(super) struct Tray<'m> {
     pub memory: &'m ChunkMemory,
     pub parts: [&'m [u8]; PARTS],
+    /// Bytes of one subscription in one send.
+    pub send_bytes: u32,
     /// The lines that a send needs have been asked for in this turn, when the documents grew.
     is_asked: bool,
 }
 
 impl<'m> Tray<'m> {
-    fn new(memory: &'m ChunkMemory) -> Self {
-        Self { memory, parts: [&[]; PARTS], is_asked: false }
+    fn new(memory: &'m ChunkMemory, send_bytes: u32) -> Self {
+        Self { memory, parts: [&[]; PARTS], send_bytes, is_asked: false }
     }
 }
 
@@ -125,12 +133,13 @@ impl Propagation {
         if self.rounds.is_idle() {
             return 0;
         }
-        let all = Purse { sends: self.bounds.sends_per_turn, bytes: self.bounds.bytes_per_turn };
-        let kept = Purse { sends: all.sends / 4, bytes: all.bytes / 4 };
+        let TurnBounds { sends_per_turn: sends, bytes_per_turn: bytes, .. } = self.bounds;
+        let all = Purse { sends, bytes, least_bytes: bytes / 8 };
+        let kept = Purse { sends: sends / 4, bytes: bytes / 4, ..all };
         let mut left = all;
         let mut work = 0;
         let memory = Arc::clone(&self.memory);
-        let mut tray = Tray::new(&memory);
+        let mut tray = Tray::new(&memory, self.bounds.bytes_per_send);
         tray.is_asked = true;
         let (mut waited, mut asked) = (self.rounds.waited, 0);
         while left.holds_more_than(kept) {
@@ -147,8 +156,10 @@ impl Propagation {
         left = Purse {
             sends: left.sends.max(kept.sends).max(1),
             bytes: left.bytes.max(kept.bytes).max(1),
+            ..all
         };
         tray.is_asked = false;
+        tray.send_bytes = self.bounds.bytes_per_send_in_rounds();
         self.rounds.go_on();
         while left.holds_more_than(Purse::EMPTY)
             && let Some(session) = self.rounds.next_of_round()
@@ -162,9 +173,9 @@ impl Propagation {
     /// Sends to a session whose cursors are to be moved, as much as its socket takes of some
     /// megabytes: what it takes it does not miss.
     pub(super) fn send_before_retiring(&mut self, session: SessionId, port: &mut impl SessionPort) {
-        let mut left = Purse { sends: SENDS_BEFORE_RETIRING, bytes: u32::MAX };
+        let mut left = Purse { sends: SENDS_BEFORE_RETIRING, bytes: u32::MAX, least_bytes: 0 };
         let memory = Arc::clone(&self.memory);
-        let mut tray = Tray::new(&memory);
+        let mut tray = Tray::new(&memory, self.bounds.bytes_per_send);
         tray.is_asked = true;
         self.send_while(session, &mut left, &mut tray, port);
     }
@@ -181,7 +192,7 @@ impl Propagation {
         let mut share = Purse { sends: left.sends.min(self.bounds.sends_per_session), ..*left };
         let sends = share.sends;
         let work = self.send_while(session, &mut share, tray, port);
-        *left = Purse { sends: left.sends - (sends - share.sends), bytes: share.bytes };
+        *left = Purse { sends: left.sends - (sends - share.sends), ..share };
         work
     }
 

@@ -34,7 +34,7 @@ const NEWCOMER_COST: i32 = READ_COST + READ_COST / 4;
 /// Parts of a cost that the cost of a byte is kept in.
 const DENSITY_ONE: i32 = 256;
 /// Turns after which the line of the heavy moves on although the core is behind.
-const HELD_TURNS_MAX: u32 = 16;
+const HELD_TURNS_MAX: u32 = 32;
 
 /// What the messages of a read have cost so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -71,14 +71,20 @@ impl Inbox {
 impl CoreStages {
     /// Lets sessions that stand in line to be read go on, as far as the next turn has room, and
     /// handles what was set aside of theirs. While this core is behind with what it has taken, those
-    /// who sent most wait.
+    /// who sent most wait; but not before half of what a reader gets at once has come.
     pub(super) fn open_turnstile(&mut self, port: &mut impl SessionPort, now: Now) -> usize {
         let is_crowded = self.boxes.waiting() + self.own.len() >= self.waiting_messages_max;
         let Some(side) = self.sessions.as_mut().filter(|_| !self.reading_stopped && !is_crowded)
         else {
             return 0;
         };
-        let is_behind = !self.own.is_empty() || side.propagation.is_in_a_round();
+        let received_bytes = side.reception.counts().received_bytes;
+        let is_in_a_round = side.propagation.is_in_a_round();
+        if !is_in_a_round {
+            self.before_round_bytes = received_bytes;
+        }
+        let is_ahead = received_bytes - self.before_round_bytes >= self.ahead_bytes_max;
+        let is_behind = !self.own.is_empty() || (is_in_a_round && is_ahead);
         let mut resumed = core::mem::take(&mut self.resumed);
         let work = side.reception.open_turnstile(is_behind, &mut resumed, now);
         for session in resumed.drain(..).map(SessionId) {

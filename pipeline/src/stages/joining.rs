@@ -201,6 +201,8 @@ pub fn join(parts: Parts) -> Vec<CoreStages> {
             messages_per_turn: parts.limits.turn.messages_per_turn,
             first_ring: 0,
             resumed: Vec::new(),
+            before_round_bytes: 0,
+            ahead_bytes_max: u64::from(parts.limits.turn.bytes_per_send_in_rounds() / 2),
         });
     }
     stages

@@ -17,6 +17,7 @@ mod overload;
 mod placing;
 mod quotas;
 mod schema;
+mod sends;
 mod slow;
 mod world;
 
@@ -144,6 +145,10 @@ scenarios! {
         a_large_batch_is_checked_in_slices,
         an_info_travels_in_order_and_is_kept,
         a_collection_has_limits_of_its_own,
+    ],
+    sends: [
+        a_send_is_as_long_as_whole_segments,
+        many_readers_get_more_at_once_than_a_read_brings,
     ],
     slow: [
         a_slow_subscriber_on_another_core_is_told_its_gap,

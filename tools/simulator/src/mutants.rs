@@ -553,6 +553,12 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "        let taken = Ok(());\n        self.charge(id, 0);\n",
     },
     Mutant {
+        fault: "sends: an image that is longer than a send may be is never sent",
+        file: "pipeline/src/propagation.rs",
+        text: "            if at.node != first && bytes.saturating_add(range.bytes()) > send_bytes {\n",
+        replacement: "            if bytes.saturating_add(range.bytes()) > send_bytes {\n",
+    },
+    Mutant {
         fault: "rounds: who has more to be sent than its share of a turn is forgotten",
         file: "pipeline/src/propagation/rounds.rs",
         text: "        // More is there to be sent: that is work, also if nothing was sent yet.\n        self.list(session, false);\n",

@@ -55,6 +55,8 @@ pub(super) struct Core {
     lines: Lines,
     /// Turns on end in which nothing was read because not everybody was sent to.
     held_turns: u32,
+    /// What was read since the last round was over.
+    of_round_bytes: f64,
     /// It has read in its last turn.
     has_read: bool,
     /// The document of the batch that came last.
@@ -96,6 +98,7 @@ impl Core {
             sessions: vec![VecDeque::new(); sessions],
             lines: Lines::default(),
             held_turns: 0,
+            of_round_bytes: 0.0,
             has_read: false,
             last_document: None,
             next_turn_ns: f64::INFINITY,
@@ -189,7 +192,11 @@ impl World<'_> {
         }
         let it = &mut self.cores[place];
         let bound = &game.costs.turn;
-        if it.lines.left > 0 && it.held_turns < bound.held_turns {
+        if it.lines.left == 0 {
+            it.of_round_bytes = 0.0;
+        }
+        let is_ahead = it.of_round_bytes >= bound.bytes_per_send / 4.0;
+        if it.lines.left > 0 && is_ahead && it.held_turns < bound.held_turns {
             it.held_turns += 1;
             turn.has_worked = true;
             return;
@@ -222,6 +229,7 @@ impl World<'_> {
                 }
             };
             read_bytes += image_bytes;
+            self.cores[place].of_round_bytes += image_bytes;
             if is_first {
                 let ns = self.time(game.times.read_ns);
                 self.spend_exactly(turn, Stage::Source, ns);
@@ -346,7 +354,7 @@ impl World<'_> {
         let mut left = all;
         while left.sends > kept.sends && left.bytes > kept.bytes {
             let Some(session) = self.cores[place].lines.quick.pop_front() else { break };
-            self.send_to(turn, session, &mut left);
+            self.send_to(turn, session, &mut left, bound.bytes_per_send);
         }
         left =
             Purse { sends: left.sends.max(kept.sends).max(1), bytes: left.bytes.max(kept.bytes) };
@@ -361,23 +369,28 @@ impl World<'_> {
             }
             lines.left -= 1;
             let Some(session) = lines.long.pop_front() else { break };
-            self.send_to(turn, session, &mut left);
+            self.send_to(turn, session, &mut left, bound.bytes_per_send / 2.0);
         }
         let lines = &self.cores[place].lines;
         turn.has_worked |= !(lines.quick.is_empty() && lines.long.is_empty());
     }
 
-    /// Sends to one session until nothing is left for it, or its share of the turn is used.
-    fn send_to(&mut self, turn: &mut Turn, session: u32, left: &mut Purse) {
+    /// Sends to one session, so many bytes of a document at once, until nothing is left for it, or its share of
+    /// the turn is used.
+    fn send_to(&mut self, turn: &mut Turn, session: u32, left: &mut Purse, send_bytes: f64) {
         let place = usize::from(turn.core);
-        let share = left.sends.min(self.game.costs.turn.sends_per_session);
+        let bound = self.game.costs.turn;
+        let share = left.sends.min(bound.sends_per_session);
         for _ in 0..share {
             if left.bytes <= 0.0 {
                 break;
             }
-            let bytes = self.send_once(turn, session);
+            let bytes = self.send_once(turn, session, send_bytes);
             left.sends -= 1;
             left.bytes -= bytes;
+            if left.bytes < bound.bytes / 8.0 {
+                left.bytes = 0.0;
+            }
             if self.cores[place].sessions[session as usize].is_empty() {
                 return;
             }
@@ -386,7 +399,7 @@ impl World<'_> {
     }
 
     /// One send of what fits into one; the bytes of it.
-    fn send_once(&mut self, turn: &mut Turn, session: u32) -> f64 {
+    fn send_once(&mut self, turn: &mut Turn, session: u32, send_bytes: f64) -> f64 {
         let place = usize::from(turn.core);
         let bound = self.game.costs.turn;
         let image_bytes = self.game.workload.image_bytes();
@@ -401,7 +414,7 @@ impl World<'_> {
             let continues = !sent.is_empty() && self.batches[next.batch as usize].continues;
             if continues {
                 let is_full = of_document >= bound.images_per_send
-                    || bytes_of_document >= bound.bytes_per_send;
+                    || bytes_of_document + image_bytes > send_bytes;
                 if is_full {
                     break;
                 }
