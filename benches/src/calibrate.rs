@@ -4,7 +4,7 @@
 //! machine, with this code? The harness without sockets is run over cells, and its time is laid to
 //! what happened in each; sleeping, looks and bare sockets are timed by themselves. `--check` forecasts
 //! a grid of other cells by the simulation that plans machines, runs them in the same rounds, and tells both,
-//! at the speed that the machine had while each was run.
+//! at the speed that the machine had meanwhile.
 //! Not measured: more than two cores, memory of another node, a network.
 //!
 //! ```text
@@ -104,10 +104,12 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// The cells that costs are fitted to; none of them is in the grid that is checked.
 pub fn cells() -> Vec<Cell> {
     // By batch: documents that are one, near, in the second cache, in the third, and in none.
-    let lattice: [(u32, &[u32]); 10] = [
+    let lattice: [(u32, &[u32]); 12] = [
         (1, &[2, 16, 48, 128]),
         (2, &[1]),
         (30, &[1, 4, 24, 64]),
+        (60, &[1]),
+        (200, &[1]),
         (1000, &[1, 2, 4, 8, 16, 24, 64, 512]),
         (5000, &[1, 16]),
         (15_000, &[2, 8, 64]),
@@ -278,7 +280,10 @@ fn measure(samples: &[Vec<Sample>], cpus: &[usize]) -> Result<Costs, String> {
     let look_ns = cpus.last().map_or(Ok(0.0), |cpu| wake::look_ns(*cpu))?;
     let look_interval_ns = CoreConfig::new(None, "").io_interval_ns as f64;
     costs.socket = SocketCost { look_ns, look_interval_ns, ..socket::measure()? };
-    costs.turn = turn_bound(&Limits::default().turn);
+    let limits = Limits::default();
+    costs.turn = turn_bound(&limits.turn);
+    costs.turn.steps = f64::from(limits.steps_per_turn);
+    costs.turn.delta_steps = delta_steps(&samples, costs.turn.steps);
     costs.origin = Origin {
         cpu: of_proc("/proc/cpuinfo", "model name"),
         cpus: cpus.len() as u32,
@@ -305,8 +310,25 @@ fn turn_bound(turn: &TurnBounds) -> TurnBound {
         bytes: f64::from(turn.bytes_per_turn),
         images_per_send: turn.images_per_send as u32,
         bytes_per_send: f64::from(turn.bytes_per_send),
+        steps: 0.0,
+        delta_steps: 0.0,
     }
 }
+
+/// Steps of validation of a delta: what long batches take of turns that have room for `steps` each. The least of
+/// them, because turns may be spent for something else, too; 0 if nothing long was measured.
+fn delta_steps(samples: &[Sample], steps: f64) -> f64 {
+    let is_long = |it: &&Sample| {
+        let Cell { documents, batch, .. } = it.cell;
+        batch >= LONG_DELTAS && it.turns > 0.0 && it.cell == Cell::new(1, documents, batch)
+    };
+    let of_delta = |it: &Sample| it.turns * steps / f64::from(it.cell.batch);
+    let least = samples.iter().filter(is_long).map(of_delta).fold(f64::INFINITY, f64::min);
+    if least.is_finite() { least } else { 0.0 }
+}
+
+/// Deltas of a batch from which on turns end for want of steps, and not because enough was read.
+const LONG_DELTAS: u32 = 128;
 
 /// Turns that the stages hold back a session that uses up its share, at most, and byte ranges that they
 /// put into one send: their own constants.

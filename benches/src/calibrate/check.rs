@@ -1,9 +1,9 @@
 //! The forecast against the machine: a grid of cells, each foretold by the simulation and run.
 //!
 //! A forecast is of the machine as it was when its costs were measured, and the machine is another a minute later. So
-//! each sample of a checked cell is held against the forecast times the speed that the machine had then, as told
-//! by fitted cells that were sampled right before and right behind it; of all rounds the median counts. What is off at one
-//! cell and not at those beside it is off still. The forecast as it was stands beside.
+//! the fastest sample of a checked cell is held against the forecast times the speed that the machine had in that
+//! round, as told by fitted cells that were sampled right before and right behind it. What is off at one cell and not at
+//! those beside it is off still. The forecast as it was stands beside.
 
 use deltaworks_capacity::costs::{Costs, Stage, StageCost};
 use deltaworks_capacity::forecast::{Question, limit_of};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::CalibrateOptions;
 use super::cell::{Cell, Sample, fastest};
 use super::model;
-use super::rounds::{speed, usable};
+use super::rounds::speed;
 
 /// Batches of the grid.
 pub const BATCHES: [u32; 4] = [1, 8, 32, 256];
@@ -84,17 +84,16 @@ pub struct Checked {
     pub cell: Cell,
     /// Foretold, at the speed that the machine had when it was measured.
     pub predicted_deltas_per_second: f64,
-    /// The sample of the round that counts, in time in which its threads ran.
+    /// The fastest sample, in time in which its threads ran.
     pub measured_deltas_per_second: f64,
     /// All samples.
     pub samples: Vec<f64>,
-    /// What was foretold, over what was measured, less one: the median over rounds.
+    /// What was foretold, over what was measured, less one.
     pub error: f64,
-    /// Rounds in which others stood beside; 0: it is the fastest sample against the forecast as it was.
-    pub rounds: usize,
-    /// How fast the machine was in that round, beside how fast it was when its costs were measured.
-    pub speed: f64,
-    /// How far the forecast as it was is off from the fastest sample.
+    /// How fast the machine was in that round, beside how fast it was when its costs were measured; nothing:
+    /// too few stood beside, and it is the forecast as it was.
+    pub speed: Option<f64>,
+    /// How far the forecast as it was is off.
     pub unscaled_error: f64,
     /// Memory that was foretold.
     pub predicted_bytes: f64,
@@ -162,20 +161,6 @@ pub fn workload(cell: &Cell, seconds: f64, chunks_per_core: u32) -> Workload {
     }
 }
 
-/// A sample and what is foretold for it.
-#[derive(Clone, Copy)]
-struct Round<'a> {
-    sample: &'a Sample,
-    predicted_deltas_per_second: f64,
-    speed: f64,
-}
-
-impl Round<'_> {
-    fn error(&self) -> f64 {
-        self.predicted_deltas_per_second * self.speed / self.sample.deltas_per_second - 1.0
-    }
-}
-
 /// Foretells a cell, and compares with its samples; `references` are all samples of each fitted cell beside it.
 ///
 /// # Errors
@@ -185,62 +170,44 @@ pub fn check(
     samples: &[Sample],
     references: &[&[Sample]],
 ) -> Result<Checked, String> {
-    let best = fastest(samples).ok_or("no sample")?;
-    let cell = best.cell;
-    let foretold = |sample: &Sample| {
-        let chunks = (sample.chunks / cell.cores as f64) as u32;
-        let workload = workload(&cell, sample.seconds, chunks);
-        let there = costs.at_distance(sample.distance_ns);
-        let layout = Layout::fused(cell.cores);
-        limit_of(&layout, &workload, &there, Question::default(), Some(sample.run_seconds))
-    };
-    let (limit, memory) = foretold(best)?;
-    let as_it_was =
-        Round { sample: best, predicted_deltas_per_second: limit.deltas_per_second, speed: 1.0 };
-    let mut rounds = Vec::new();
-    for sample in usable(samples) {
-        let Some(speed) = sample.round.and_then(|round| speed(costs, references, round)) else {
-            continue;
-        };
-        let predicted_deltas_per_second = foretold(sample)?.0.deltas_per_second;
-        rounds.push(Round { sample, predicted_deltas_per_second, speed });
-    }
-    let it = median(&mut rounds).unwrap_or(as_it_was);
-    let measured_bytes = best.live.total as f64;
-    let error = it.error();
+    let sample = fastest(samples).ok_or("no sample")?;
+    let cell = sample.cell;
+    let chunks = (sample.chunks / cell.cores as f64) as u32;
+    let layout = Layout::fused(cell.cores);
+    let workload = workload(&cell, sample.seconds, chunks);
+    let there = costs.at_distance(sample.distance_ns);
+    let held_seconds = Some(sample.run_seconds);
+    let (limit, memory) = limit_of(&layout, &workload, &there, Question::default(), held_seconds)?;
+    let measured_bytes = sample.live.total as f64;
+    let told = sample.round.and_then(|round| speed(costs, references, round));
+    let scale = told.unwrap_or(1.0);
+    let predicted = limit.deltas_per_second * scale;
+    let error = predicted / sample.deltas_per_second - 1.0;
     let memory_error = memory.total_bytes / measured_bytes - 1.0;
     let most = |one: &Stage, other: &Stage| {
-        best.stage_ns[*one as usize].total_cmp(&best.stage_ns[*other as usize])
+        sample.stage_ns[*one as usize].total_cmp(&sample.stage_ns[*other as usize])
     };
     Ok(Checked {
         schema: 1,
         scenario: "capacity",
         cell,
-        predicted_deltas_per_second: it.predicted_deltas_per_second * it.speed,
-        measured_deltas_per_second: it.sample.deltas_per_second,
+        predicted_deltas_per_second: predicted,
+        measured_deltas_per_second: sample.deltas_per_second,
         samples: samples.iter().map(|it| it.deltas_per_second).collect(),
         error,
-        rounds: rounds.len(),
-        speed: it.speed,
-        unscaled_error: as_it_was.error(),
-        distance_ns: it.sample.distance_ns,
-        costs_error: it.speed / (1.0 + model::error(costs, it.sample)) - 1.0,
+        speed: told,
+        unscaled_error: limit.deltas_per_second / sample.deltas_per_second - 1.0,
+        distance_ns: sample.distance_ns,
+        costs_error: scale / (1.0 + model::error(costs, sample)) - 1.0,
         predicted_bytes: memory.total_bytes,
         measured_bytes,
         memory_error,
         saturates_first: limit.saturates_first.stage,
         measured_first: Stage::ALL.into_iter().max_by(most).unwrap_or(Stage::Upkeep),
-        cpu_share: it.sample.cpu_share,
+        cpu_share: sample.cpu_share,
         within: error.abs() <= ERROR_MAX && memory_error.abs() <= ERROR_MAX,
         verified: true,
     })
-}
-
-/// The round in the middle; of two, the one that is off further.
-fn median<'a>(rounds: &mut [Round<'a>]) -> Option<Round<'a>> {
-    rounds.sort_by(|one, other| one.error().total_cmp(&other.error()));
-    let middle = [rounds.len().checked_sub(1)? / 2, rounds.len() / 2].map(|at| rounds[at]);
-    middle.into_iter().max_by(|one, other| one.error().abs().total_cmp(&other.error().abs()))
 }
 
 #[cfg(test)]
@@ -313,14 +280,20 @@ mod tests {
         let (mut samples, beside) = machine(&costs, cell(), &[1.0, 1.8, 1.7, 1.6]);
         samples.remove(0);
         let told = checked(&costs, &samples, &beside);
-        assert!(told.error.abs() < 0.01 && told.rounds == 3, "{told:?}");
-        assert!((0.5..0.7).contains(&told.speed), "{told:?}");
+        let slow = |told: &Checked| told.speed.map(|speed| (10.0 / speed).round());
+        assert!(told.error.abs() < 0.01 && slow(&told) == Some(16.0), "{told:?}");
         assert!(told.unscaled_error > ERROR_MAX, "{told:?}");
+        // A sample that was disturbed alone does not count, and neither does one of those beside.
+        let mut disturbed = (samples.clone(), beside.clone());
+        disturbed.0[0].deltas_per_second /= 3.0;
+        disturbed.1[0][3].stage_ns[0] *= 3.0;
+        let told = checked(&costs, &disturbed.0, &disturbed.1);
+        assert!(told.error.abs() < 0.01 && slow(&told) == Some(16.0), "{told:?}");
         // Whoever was sampled alone has nobody beside, and neither have samples that were kept without rounds.
         let alone = checked(&costs, &samples, &[]);
-        assert!(alone.rounds == 0 && alone.error == alone.unscaled_error, "{alone:?}");
+        assert!(alone.speed.is_none() && alone.error == alone.unscaled_error, "{alone:?}");
         samples.iter_mut().for_each(|it| it.round = None);
-        assert_eq!(checked(&costs, &samples, &beside).rounds, 0);
+        assert_eq!(checked(&costs, &samples, &beside).speed, None);
     }
 
     /// Cells beside tell how fast the machine was, not how far the costs may be off.
@@ -342,19 +315,6 @@ mod tests {
         let mut dear = samples.clone();
         dear.iter_mut().for_each(|it| it.deltas_per_second /= 1.3);
         assert!(checked(&costs, &dear, &beside).error > ERROR_MAX);
-    }
-
-    #[test]
-    fn the_round_in_the_middle_counts() {
-        let sample = |rate| Sample { deltas_per_second: rate, ..Sample::nothing(cell()) };
-        let samples = [100.0, 80.0, 125.0, 50.0].map(sample);
-        let error = |count: usize| {
-            let of = |sample| Round { sample, predicted_deltas_per_second: 100.0, speed: 1.0 };
-            let mut rounds: Vec<Round<'_>> = samples[..count].iter().map(of).collect();
-            median(&mut rounds).map(|it| (it.error() * 100.0).round())
-        };
-        assert_eq!((error(0), error(1), error(2)), (None, Some(0.0), Some(25.0)));
-        assert_eq!((error(3), error(4)), (Some(0.0), Some(25.0)));
     }
 
     /// What is checked was not measured to calibrate: a fit that only repeats its samples shows nothing.

@@ -77,8 +77,8 @@ pub fn speed(costs: &Costs, references: &[&[Sample]], round: u32) -> Option<f64>
     is_told.then(|| f64::midpoint(all[(all.len() - 1) / 2], all[all.len() / 2]))
 }
 
-/// Those samples that tell as much as the one that counts: where it was left alone, those that were.
-pub fn usable(samples: &[Sample]) -> impl Iterator<Item = &Sample> {
+/// Those samples that tell as much as the fastest: where it was left alone, those that were.
+fn usable(samples: &[Sample]) -> impl Iterator<Item = &Sample> {
     let best = fastest(samples);
     samples.iter().filter(move |it| {
         best.is_some_and(|best| {

@@ -356,6 +356,12 @@ pub struct TurnBound {
     pub images_per_send: u32,
     /// Bytes of one send, about.
     pub bytes_per_send: f64,
+    /// Steps of validation in a turn; a core that is behind with them reads nothing. 0: it is not known.
+    #[serde(default)]
+    pub steps: f64,
+    /// Such steps of a delta that a schema checks.
+    #[serde(default)]
+    pub delta_steps: f64,
 }
 
 /// What lies in memory.
@@ -521,7 +527,7 @@ impl Costs {
         )?;
         let it = self.turn;
         let all = [it.read_bytes, it.reception_cost, it.bytes, it.bytes_per_send];
-        proper("turn", all)?;
+        proper("turn", all.into_iter().chain([it.steps, it.delta_steps]))?;
         if all.iter().any(|it| *it < 1.0) {
             return Err("turn: a turn without bytes never ends".to_owned());
         }
@@ -607,6 +613,8 @@ impl Costs {
                 bytes: 131_072.0,
                 images_per_send: 256,
                 bytes_per_send: 65_536.0,
+                steps: 0.0,
+                delta_steps: 0.0,
             },
             memory: MemoryCost::default(),
         }

@@ -31,6 +31,8 @@ pub struct Times {
     pub look_ns: f64,
     /// Time between two looks.
     pub look_interval_ns: f64,
+    /// Steps of validation of each batch.
+    pub batch_steps: f64,
 }
 
 impl Times {
@@ -40,6 +42,9 @@ impl Times {
         let mut times = Self::default();
         for stage in Stage::ALL {
             *times.stage_mut(stage) = stage_times(costs, workload, layout, stage, first_share);
+        }
+        if workload.collection == Collection::Cbor {
+            times.batch_steps = f64::from(workload.batch) * costs.turn.delta_steps;
         }
         if workload.ends == Ends::Tcp {
             let it = &costs.socket;

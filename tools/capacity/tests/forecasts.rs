@@ -1,10 +1,10 @@
 //! Forecasts for machines that are not here: what must grow grows, what is full first is named.
 
 use deltaworks_capacity::costs::{Costs, Stage};
-use deltaworks_capacity::forecast::{Forecast, Question, forecast};
+use deltaworks_capacity::forecast::{Forecast, Question, forecast, limit_of};
 use deltaworks_capacity::layout::{Layout, Penalty};
 use deltaworks_capacity::report::describe;
-use deltaworks_capacity::workload::{Ends, Law, Workload};
+use deltaworks_capacity::workload::{Collection, Ends, Law, Workload};
 use deltaworks_runtime::plan::{PlanConfig, plan};
 use deltaworks_runtime::topology::Topology;
 
@@ -122,4 +122,36 @@ fn a_machine_that_cannot_serve_is_refused() {
     let mut layout = Layout::split();
     layout.seats[1].owns_documents = false;
     assert!(forecast(&layout, &workload(), &costs(), Question::default()).is_err());
+}
+
+/// A turn has room for so many steps of validation: a core that is behind with them turns, and reads nothing.
+#[test]
+fn long_batches_take_turns_of_their_own() {
+    let layout = Layout::fused(1);
+    // Steps of a delta, and turns that a batch then takes. Without steps two are read in every second turn.
+    for (batch, delta_steps, turns) in [(256, 0.0, 1.0), (256, 40.0, 1.25), (512, 64.0, 4.0)] {
+        let mut costs = Costs::nothing();
+        costs.upkeep.own.turn_ns = 1000.0;
+        costs.turn.reception_cost = 28_000.0;
+        (costs.turn.steps, costs.turn.delta_steps) = (8192.0, delta_steps);
+        let cbor = Workload {
+            batch,
+            documents: 10,
+            publishers: 1,
+            subscribers: 1,
+            ends: Ends::Free,
+            ..Workload::default()
+        };
+        let opaque = Workload { collection: Collection::Opaque, ..cbor.clone() };
+        let turns_of = |workload: &Workload| {
+            let found = limit_of(&layout, workload, &costs, Question::default(), None);
+            let rate = found.expect("a forecast").0.deltas_per_second;
+            f64::from(batch) / rate * 1e9 / 1000.0
+        };
+        let is = turns_of(&cbor);
+        assert!((is / turns - 1.0).abs() < 0.05, "{batch}, {delta_steps}: {is} turns");
+        // Nobody looks into what is opaque.
+        let is = turns_of(&opaque);
+        assert!((is - if batch == 256 { 1.0 } else { 2.0 }).abs() < 0.05, "{batch}: {is} turns");
+    }
 }

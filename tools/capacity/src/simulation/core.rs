@@ -67,6 +67,8 @@ pub(super) struct Core {
     pub ringing_ns: f64,
     looked_ns: f64,
     in_flight_bytes: f64,
+    /// Steps of validation that were begun and that turns have not yet had room for.
+    steps_owed: f64,
     /// The turn in which each publisher was read last; of a few, by remainder.
     read_at: Vec<u64>,
     turn: u64,
@@ -106,6 +108,7 @@ impl Core {
             ringing_ns: 0.0,
             looked_ns: f64::NEG_INFINITY,
             in_flight_bytes: 0.0,
+            steps_owed: 0.0,
             read_at: if seat.serves_sessions { vec![0; READ_PLACES] } else { Vec::new() },
             turn: 0,
         }
@@ -195,9 +198,13 @@ impl World<'_> {
         if it.lines.left == 0 {
             it.of_round_bytes = 0.0;
         }
-        let is_ahead = it.of_round_bytes >= bound.bytes_per_send / 4.0;
-        if it.lines.left > 0 && is_ahead && it.held_turns < bound.held_turns {
+        let is_ahead = it.lines.left > 0 && it.of_round_bytes >= bound.bytes_per_send / 4.0;
+        it.steps_owed = (it.steps_owed - bound.steps).max(0.0);
+        let is_checking = bound.steps > 0.0 && it.steps_owed >= bound.steps;
+        if (is_ahead || is_checking) && it.held_turns < bound.held_turns {
             it.held_turns += 1;
+            // A turn that checks what was read is the one in which nothing is read.
+            it.has_read &= !is_checking;
             turn.has_worked = true;
             return;
         }
@@ -299,6 +306,7 @@ impl World<'_> {
     fn judge(&mut self, turn: &mut Turn, batch: u32, from: u16) {
         self.spend(turn, Stage::Validation, from);
         self.spend(turn, Stage::Upkeep, from);
+        self.cores[usize::from(turn.core)].steps_owed += self.game.times.batch_steps;
         let document = self.batches[batch as usize].document as usize;
         let number = self.cores[usize::from(turn.core)].turn;
         if std::mem::replace(&mut self.grown_at[document], number) != number {
