@@ -15,7 +15,7 @@ use crate::prelude::{
 };
 
 /// Bytes of a delta's entry in the table of lengths.
-const ENTRY_BYTES: usize = 2;
+pub(crate) const ENTRY_BYTES: usize = 2;
 
 /// Bytes of the smallest batch: one delta of one byte.
 pub(crate) const IMAGE_BYTES_MIN: usize = (HEADER_BYTES + ENTRY_BYTES + 1).next_multiple_of(8);
@@ -148,11 +148,8 @@ impl Usual {
         let image = bytes.get(..length as usize)?;
         let (beginning, last) = (image.first_chunk::<IMAGE_BYTES_MIN>()?, image.last_chunk()?);
         let header = beginning.first_chunk::<HEADER_BYTES>()?;
-        let owners = u64::from(read_u32(header, DOCUMENT + 4))
-            | read_u64(header, FIRST_SEQUENCE)
-            | read_u64(header, TIME_US)
-            | read_u64(header, ORIGIN);
-        let unusual = owners | ((word & !FLAGS) >> 32 ^ USUAL >> 32) | u64::from(length % 8);
+        let unusual =
+            owners_fields(header) | ((word & !FLAGS) >> 32 ^ USUAL >> 32) | u64::from(length % 8);
         let producer_sequence = read_u64(header, PRODUCER_SEQUENCE);
         if unusual != 0 || length > self.bytes_max || producer_sequence == 0 {
             return None;
@@ -277,11 +274,7 @@ pub(crate) fn check_crc(image: &[u8], header: &[u8; HEADER_BYTES]) -> Result<(),
 /// Reads the writer's fields and demands that the owner's are still zero.
 #[inline]
 fn inbound(header: &[u8; HEADER_BYTES]) -> Result<Inbound, ImageError> {
-    let owners = u64::from(read_u32(header, DOCUMENT + 4))
-        | read_u64(header, FIRST_SEQUENCE)
-        | read_u64(header, TIME_US)
-        | read_u64(header, ORIGIN);
-    if owners != 0 {
+    if owners_fields(header) != 0 {
         return Err(ImageError::OwnerField);
     }
     let producer_sequence = read_u64(header, PRODUCER_SEQUENCE);
@@ -290,6 +283,15 @@ fn inbound(header: &[u8; HEADER_BYTES]) -> Result<Inbound, ImageError> {
     }
     let handle = read_u32(header, DOCUMENT);
     Ok(Inbound { handle, producer_sequence, count: read_u32(header, COUNT) })
+}
+
+/// The owner's fields, laid over each other: 0 if each of them is still zero.
+#[inline(always)]
+pub(crate) fn owners_fields(header: &[u8; HEADER_BYTES]) -> u64 {
+    u64::from(read_u32(header, DOCUMENT + 4))
+        | read_u64(header, FIRST_SEQUENCE)
+        | read_u64(header, TIME_US)
+        | read_u64(header, ORIGIN)
 }
 
 #[inline]

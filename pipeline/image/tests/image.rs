@@ -2,6 +2,8 @@
 //! and every planted fault is told.
 
 use deltaworks_image::builder::{info, set_handle, set_producer_sequence, write_batch};
+use deltaworks_image::crc::crc32c;
+use deltaworks_image::header::{COUNT, PAYLOAD_CRC};
 use deltaworks_image::view::ALIKE_MAX;
 use deltaworks_image::{
     BatchBuilder, BuildError, DocumentId, HEADER_BYTES, Image, ImageError, InRun, Inbound, Kind,
@@ -78,6 +80,53 @@ fn a_run_is_taken_up_to_the_first_message_that_is_no_batch() {
             assert_eq!((walked.bytes, walked.deltas), (end - 8, deltas));
         }
     }
+}
+
+/// Behind a right one an image is told right exactly if it is alone, whichever of its bits is another, and
+/// also if its checksum was made anew behind that.
+#[test]
+fn behind_one_alike_every_flipped_bit_is_told_as_alone() {
+    for delta_bytes in (1..=12).chain([33, 46, 60, 69, 70, 71, 72, 73, 78, 79, 90]) {
+        let image = batch(&[&vec![7; delta_bytes]]);
+        for bit in 0..image.len() * 8 {
+            let mut bad = image.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let mut sealed = bad.clone();
+            let crc = crc32c(&sealed[COUNT..]);
+            sealed[PAYLOAD_CRC..COUNT].copy_from_slice(&crc.to_le_bytes());
+            for other in [&bad, &sealed] {
+                let right = if check_batch(other, &LIMITS).is_ok() { 4 } else { 2 };
+                let all = [&image, &image, other, &image].map(|it| &it[..]).concat();
+                let mut run = [InRun::default(); 5];
+                let mut heard = Vec::new();
+                let walked = check_run(&all, 8, &LIMITS, &mut run, |handle| heard.push(handle));
+                assert_eq!(walked.images, right, "{delta_bytes} {bit}");
+                assert_eq!(walked.deltas as usize, right, "{delta_bytes} {bit}");
+                assert_eq!(walked.bytes as usize, right * image.len());
+                for (place, (found, heard)) in run.iter().zip(&heard).enumerate() {
+                    let of = Image::parse(&all[place * image.len()..][..image.len()]).unwrap();
+                    let (offset, bytes) = (8 + place * image.len(), image.len() as u32);
+                    let handle = of.handle();
+                    let expected = InRun { offset: offset as u32, bytes, handle, count: 1 };
+                    assert_eq!((*found, *heard), (expected, handle), "{delta_bytes} {bit}");
+                }
+                assert_eq!(heard.len(), right);
+            }
+        }
+    }
+}
+
+/// The number 0 is no batch's, wherever it stands.
+#[test]
+fn behind_one_alike_the_number_zero_is_none() {
+    let numbered = |number| {
+        let mut builder = BatchBuilder::new(LIMITS);
+        builder.append(&[7; 46]).unwrap();
+        builder.finish(7, number).unwrap()
+    };
+    let all = [numbered(1), numbered(0)].concat();
+    let mut run = [InRun::default(); 4];
+    assert_eq!(check_run(&all, 0, &LIMITS, &mut run, |_| ()).images, 1);
 }
 
 fn stamped(deltas: &[&[u8]]) -> Vec<u8> {
