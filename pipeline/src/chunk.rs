@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 
 use deltaworks_image::header::HEADER_BYTES;
-use deltaworks_runtime::chunk_memory::{ByteRange, ChunkId, ChunkMemory};
+use deltaworks_runtime::chunk_memory::{ByteRange, ChunkId, ChunkMemory, ChunkPlace};
 use deltaworks_runtime::prefetch::{prefetch, prefetch_to_write};
 use deltaworks_runtime::sync::Arc;
 
@@ -25,6 +25,9 @@ use deltaworks_runtime::sync::Arc;
 /// and length in units of 8 bytes).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImageRange(u64);
+
+/// The bits of its word that tell the offset.
+const OFFSET: u64 = 0x3_ffff << 16;
 
 impl ImageRange {
     /// Packs a range. Offset and length are multiples of 8, the length below 512 KiB.
@@ -62,12 +65,33 @@ impl ImageRange {
     /// Length.
     #[inline]
     pub fn bytes(self) -> u32 {
-        ((self.0 & 0xffff) as u32) * 8
+        self.words() * 8
+    }
+
+    /// Length in units of 8 bytes.
+    #[inline]
+    pub(crate) fn words(self) -> u32 {
+        (self.0 & 0xffff) as u32
     }
 
     #[inline]
     fn byte_range(self) -> ByteRange {
         ByteRange { chunk: self.chunk(), offset: self.offset_bytes(), bytes: self.bytes() }
+    }
+}
+
+/// Images of one chunk that have one length, and where that is.
+#[derive(Clone, Copy, Debug)]
+pub struct RowOfImages<'a> {
+    like: ImageRange,
+    chunk: ChunkPlace<'a>,
+}
+
+impl<'a> RowOfImages<'a> {
+    /// Those that are like one.
+    #[inline(always)]
+    pub fn of(like: ImageRange, memory: &'a ChunkMemory) -> Self {
+        Self { like, chunk: memory.place_of(like.chunk()) }
     }
 }
 
@@ -106,6 +130,16 @@ impl Landed {
         // descriptor is answered, which the holder does after it has let go of this value; so
         // nobody writes these bytes while &self is borrowed.
         unsafe { memory.slice(self.range.byte_range()) }
+    }
+
+    /// As [`Self::bytes_mut`], if it lies in the chunk of the row and is as long as its images.
+    #[inline(always)]
+    pub fn bytes_in<'a>(&'a mut self, row: &RowOfImages<'a>) -> Option<&'a mut [u8]> {
+        if (self.range.0 ^ row.like.0) & !OFFSET != 0 {
+            return None;
+        }
+        // SAFETY: as in `bytes_mut`; it is the same range.
+        Some(unsafe { row.chunk.slice_mut(self.range.offset_bytes(), row.like.bytes()) })
     }
 
     /// Asks for the lines of its header, which another core has written, to be stamped, and for its last one,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use deltaworks_image::view::{Alike, Image};
-use deltaworks_schema::{Kind, Machine as SchemaMachine, Progress, Schema as TypedSchema};
+use deltaworks_schema::{Kind, Machine as SchemaMachine, Overlay, Progress, Schema as TypedSchema};
 
 pub use deltaworks_schema::{SchemaError, ValidationError};
 
@@ -207,23 +207,38 @@ impl Default for Machine {
     }
 }
 
-/// A look at images of one delta, of one collection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Look<'a> {
-    schema: &'a TypedSchema,
-    image_bytes_max: usize,
+/// A look at deltas of one length, each the only one of its batch.
+pub(crate) enum Look<'a> {
+    /// Any bytes will do.
+    Opaque,
+    Typed(Overlay<'a>),
 }
 
 impl Look<'_> {
-    /// The steps of `image`, whose check has not begun, if it has one delta and is valid, as far as one look at it
-    /// tells. `None` says nothing: that is [`Collection::check`]'s.
+    /// Whether the delta is valid, as far as it tells.
     #[inline(always)]
-    pub(crate) fn steps(&self, image: &Image<'_>, machine: &mut Machine) -> Option<u32> {
-        let delta = image.only_delta()?;
-        if image.bytes().len() > self.image_bytes_max {
-            return None;
+    pub fn accepts(&self, delta: &[u8]) -> bool {
+        match self {
+            Self::Opaque => true,
+            Self::Typed(overlay) => overlay.fits(delta),
         }
-        machine.schema.steps_at_once(self.schema, delta)
+    }
+
+    /// The steps of each that it accepts.
+    #[inline(always)]
+    pub fn steps(&self) -> u32 {
+        match self {
+            Self::Opaque => 1,
+            Self::Typed(overlay) => overlay.steps(),
+        }
+    }
+
+    /// So many were accepted.
+    #[inline(always)]
+    pub fn count(&mut self, deltas: u32) {
+        if let Self::Typed(overlay) = self {
+            overlay.count(deltas);
+        }
     }
 }
 
@@ -235,17 +250,26 @@ pub(crate) enum Outcome {
 }
 
 impl Collection {
-    /// How images of one delta are looked at whose checks may take `steps` steps each; none if no look tells
-    /// anything of them.
-    #[inline]
-    pub(crate) fn look(&self, steps: u32) -> Option<Look<'_>> {
-        let is_enough =
-            steps >= SchemaMachine::STEPS_AT_ONCE && self.limits.deltas_per_batch_max > 0;
+    /// A way to look at images of one delta, which all have `image_bytes`, whose checks have not begun and may take
+    /// `steps` steps each; none if no look tells anything of them. What it does not accept is
+    /// [`Collection::check`]'s.
+    #[inline(always)]
+    pub(crate) fn look<'a>(
+        &self,
+        machine: &'a mut Machine,
+        image_bytes: usize,
+        delta_bytes: usize,
+        steps: u32,
+    ) -> Option<Look<'a>> {
+        let is_enough = steps >= SchemaMachine::STEPS_AT_ONCE
+            && self.limits.deltas_per_batch_max > 0
+            && image_bytes <= self.limits.image_bytes_max as usize;
         match &self.schema {
-            Schema::Typed(schema) if is_enough => {
-                Some(Look { schema, image_bytes_max: self.limits.image_bytes_max as usize })
-            }
-            _ => None,
+            _ if !is_enough => None,
+            Schema::Opaque => Some(Look::Opaque),
+            Schema::Typed(schema) => machine.schema.overlay(schema, delta_bytes).map(Look::Typed),
+            #[cfg(feature = "testing")]
+            Schema::Busy { .. } => None,
         }
     }
 
@@ -403,7 +427,7 @@ impl Collections {
 
 #[cfg(test)]
 mod tests {
-    use deltaworks_image::BatchBuilder;
+    use deltaworks_image::{BatchBuilder, OneDelta};
 
     use super::*;
 
@@ -430,6 +454,19 @@ mod tests {
         builder.finish(1, 1).expect("an image")
     }
 
+    /// The steps of an image of one delta, if one look accepts it.
+    fn at_once(
+        collection: &Collection,
+        image: &Image<'_>,
+        machine: &mut Machine,
+        steps: u32,
+    ) -> Option<u32> {
+        let (model, bytes) = (OneDelta::of(image)?, image.bytes());
+        let look = collection.look(machine, bytes.len(), model.delta_bytes(), steps)?;
+        let (_, delta) = model.image(bytes).expect("it is like itself");
+        look.accepts(delta).then(|| look.steps())
+    }
+
     /// The first invalid delta, and the steps that were taken, when a slice has so many.
     fn told(collection: &Collection, deltas: &[Vec<u8>], slice: u32) -> (Option<u32>, u32) {
         let image = image(deltas);
@@ -442,8 +479,7 @@ mod tests {
         loop {
             let mut steps = slice;
             if check.is_fresh()
-                && let Some(look) = collection.look(steps)
-                && let Some(at_once) = look.steps(&image, &mut machine)
+                && let Some(at_once) = at_once(collection, &image, &mut machine, steps)
             {
                 assert_eq!(deltas.len(), 1);
                 return (None, taken + at_once);
@@ -536,8 +572,7 @@ mod tests {
             let image = Image::parse(&image).expect("an image");
             let (mut machine, mut steps) = (Machine::default(), 1_000);
             machine.schema.check(typed(&collection), &delta(0, 5), &mut { u32::MAX });
-            let look = collection.look(steps).expect("of a schema");
-            assert_eq!(look.steps(&image, &mut machine), None);
+            assert_eq!(at_once(&collection, &image, &mut machine, steps), None);
             let mut check = BatchCheck::default();
             let outcome = collection.check(&image, &mut machine, &mut check, &mut steps);
             assert!(matches!(outcome, Outcome::Invalid(BatchRefusal::BeyondCollection)));

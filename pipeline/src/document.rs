@@ -247,8 +247,8 @@ pub(crate) struct Document {
     pub readers: u64,
     pub head_block: u32,
     pub tail_block: u32,
-    /// The chunk of the newest node.
-    pub last_chunk: u32,
+    /// What all other cores know it by; beside its generation, with which it is one word.
+    pub slot: u32,
     pub generation: u32,
     /// Bytes of the images appended, published or not.
     pub appended: Position,
@@ -256,8 +256,8 @@ pub(crate) struct Document {
     pub head_index: u8,
     pub tail_index: u8,
     pub flags: u16,
-    /// What all other cores know it by.
-    pub slot: u32,
+    /// The chunk of the newest node.
+    pub last_chunk: u32,
 }
 
 const _: () = assert!(size_of::<Document>() == 64);

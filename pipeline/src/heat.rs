@@ -265,6 +265,19 @@ impl Heat {
         self.countdown < 0
     }
 
+    /// How many batches of one delta can come before one of them is to be measured.
+    #[inline]
+    pub fn singles_ahead(&self) -> usize {
+        (self.countdown.max(0) / (1 + UNITS_PER_BATCH)) as usize
+    }
+
+    /// Takes so many of these off the countdown.
+    #[inline]
+    pub fn accept_singles(&mut self, batches: u32) {
+        self.countdown -= i64::from(batches) * (1 + UNITS_PER_BATCH);
+        debug_assert!(self.countdown >= 0, "none of them was to be measured");
+    }
+
     /// Notes the document whose batch took the countdown below zero.
     #[cold]
     pub fn find(&mut self, slot: u32, generation: u32) {

@@ -12,6 +12,7 @@
 //!                 └── resend      └── refusal              └── ack, credit, chunk answered
 //! ```
 
+mod alike;
 mod answers;
 mod aside;
 mod coming;
@@ -25,6 +26,7 @@ mod lending;
 mod moves;
 mod placing;
 mod retiring;
+mod touched;
 mod turn_steps;
 mod usual;
 
@@ -37,6 +39,7 @@ use lanes::Lanes;
 use moves::Moves;
 pub(crate) use placing::Standing;
 
+use touched::Touched;
 use turn_steps::TurnSteps;
 use usual::Row;
 
@@ -135,7 +138,7 @@ pub struct Validation {
     arrivals: Vec<Arrival>,
     /// Places of documents that grew in this turn, and of producers that are owed an ack: a pair for each batch
     /// that was appended. What of both is still to be done is told by their flags.
-    touched: Vec<(u32, u32)>,
+    touched: Touched,
     /// How many of them were published, and how many in front are of an earlier turn.
     published: usize,
     kept: usize,
@@ -195,7 +198,7 @@ impl Validation {
             ),
             machines: (0..limits.machines_per_worker).map(|_| Box::default()).collect(),
             arrivals: Vec::with_capacity(ARRIVALS_AT_ONCE),
-            touched: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
+            touched: Touched::with_room(2 * ARRIVALS_AT_ONCE),
             published: 0,
             kept: 0,
             elsewhere: Vec::with_capacity(2 * ARRIVALS_AT_ONCE),
@@ -453,7 +456,9 @@ impl Validation {
         self.planted.append(|| cold[index].as_ref().map_or("", |cold| &cold.name));
         // From here on the batch stands: before it a panic is laid to it, behind it nothing may
         // panic. What was written so far lies behind the document's last node.
-        stand(arrival, document, producer, &fields, &mut self.touched, &mut self.heat);
+        self.touched.push((arrival.place, arrival.producer));
+        stand(arrival, document, producer, &fields, range.bytes());
+        warm(&mut self.heat, document, fields.count);
         if info.is_some()
             && let Some(Some(cold)) = registry.cold.get_mut(index)
         {
@@ -593,25 +598,28 @@ impl Validation {
     }
 }
 
-/// What a batch whose node and stamp are written changes of its document and its producer. Does not panic; behind it the
-/// image is nobody's to write.
+/// What a batch whose node and stamp are written changes of its document and its producer, which are noted as touched.
+/// Does not panic; behind it the image is nobody's to write.
 #[inline(always)]
 fn stand(
     arrival: &mut Arrival,
     document: &mut Document,
     producer: &mut Producer,
     fields: &Fields,
-    touched: &mut Vec<(u32, u32)>,
-    heat: &mut Heat,
+    image_bytes: u32,
 ) {
-    let range = core::mem::replace(&mut arrival.landed, Landed::nothing()).publish();
+    core::mem::replace(&mut arrival.landed, Landed::nothing()).publish();
     producer.last = fields.number;
     producer.last_sequence = document.next_sequence;
-    document.grow(fields.count, range.bytes());
+    document.grow(fields.count, image_bytes);
     document.flags |= GREW;
     producer.flags |= TOUCHED;
-    touched.push((arrival.place, arrival.producer));
-    if heat.accepts(fields.count) {
+}
+
+/// Counts a batch of so many deltas among those that make a document hot.
+#[inline(always)]
+fn warm(heat: &mut Heat, document: &Document, deltas: u32) {
+    if heat.accepts(deltas) {
         heat.find(document.slot, document.generation);
     }
 }

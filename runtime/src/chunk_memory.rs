@@ -228,6 +228,18 @@ impl ChunkMemory {
         unsafe { self.memory.base().add((chunk.0 as usize) << self.shift) }
     }
 
+    /// A chunk of which several ranges are needed.
+    ///
+    /// # Panics
+    /// If there is no such chunk.
+    #[inline(always)]
+    pub fn place_of(&self, chunk: ChunkId) -> ChunkPlace<'_> {
+        let at = self.start(ByteRange { chunk, offset: 0, bytes: 0 });
+        // SAFETY: inside of the mapping, by the look that `start` has taken.
+        let base = unsafe { self.memory.base().add(at) };
+        ChunkPlace { memory: self, at, base, bytes: self.chunk_bytes as u32 }
+    }
+
     #[inline(always)]
     fn start(&self, range: ByteRange) -> usize {
         let end = u64::from(range.offset) + u64::from(range.bytes);
@@ -287,6 +299,36 @@ impl ChunkMemory {
                 range.bytes as usize,
             )
         }
+    }
+}
+
+/// One chunk of a memory, whose place was looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkPlace<'a> {
+    memory: &'a ChunkMemory,
+    at: usize,
+    base: NonNull<u8>,
+    bytes: u32,
+}
+
+impl<'a> ChunkPlace<'a> {
+    /// Its bytes from `offset` on, to be written, as [`ChunkMemory::slice_mut`] gives them. A comparison and an
+    /// addition.
+    ///
+    /// # Panics
+    /// If they are not inside of the chunk.
+    ///
+    /// # Safety
+    /// That of [`ChunkMemory::slice_mut`].
+    #[inline(always)]
+    pub unsafe fn slice_mut(&self, offset: u32, bytes: u32) -> &'a mut [u8] {
+        let end = u64::from(offset) + u64::from(bytes);
+        assert!(end <= u64::from(self.bytes), "a byte range outside of its chunk");
+        let (offset, bytes) = (offset as usize, bytes as usize);
+        self.memory.memory.will_write(self.at + offset, bytes);
+        // SAFETY: inside of the mapping, which lives as long as the memory; zeros at first, so
+        // initialised; the caller promises that it alone has these bytes.
+        unsafe { core::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), bytes) }
     }
 }
 

@@ -34,4 +34,4 @@ pub use header::{DELTA_BYTES_MAX, DocumentId, HEADER_BYTES};
 pub use prelude::{ImageError, Kind, Limits, PRELUDE_BYTES, Prelude, VERSION};
 pub use run::{InRun, Walked, check_run};
 pub use stamp::{Stamp, Stamping, note_received, received_ns, stamp, stamping};
-pub use view::{Deltas, Image};
+pub use view::{Deltas, Image, OneDelta};

@@ -175,6 +175,49 @@ impl<'a> Image<'a> {
     }
 }
 
+/// What batches of one delta have in common that are equally long: a model, which others are held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OneDelta {
+    prelude: u64,
+    delta_bytes: usize,
+}
+
+impl OneDelta {
+    /// That of an image; none if it is no batch of one delta.
+    #[inline(always)]
+    pub fn of(image: &Image<'_>) -> Option<Self> {
+        if image.kind != Kind::Batch {
+            return None;
+        }
+        let delta_bytes = image.only_delta()?.len();
+        let prelude = read_u64(image.header, 0);
+        Some(Self { prelude, delta_bytes })
+    }
+
+    /// The length of the delta.
+    #[inline]
+    pub fn delta_bytes(&self) -> usize {
+        self.delta_bytes
+    }
+
+    /// Another such image and its delta, whose `bytes` passed [`check_batch`] before; none if it is not alike.
+    ///
+    /// [`check_batch`]: crate::check::check_batch
+    #[inline(always)]
+    pub fn image<'a>(&self, bytes: &'a [u8]) -> Option<(Image<'a>, &'a [u8])> {
+        let header = bytes.first_chunk::<IMAGE_BYTES_MIN>()?.first_chunk()?;
+        // Length and padding of a batch of one delta tell how long that is.
+        if read_u64(header, 0) != self.prelude || read_u32(header, COUNT) != 1 {
+            return None;
+        }
+        let delta = bytes.get(ONLY_DELTA..ONLY_DELTA + self.delta_bytes)?;
+        Some((Image { bytes, header, kind: Kind::Batch }, delta))
+    }
+}
+
+/// Where the only delta of a batch begins.
+const ONLY_DELTA: usize = HEADER_BYTES + 2;
+
 /// The deltas of a batch, first to last.
 #[derive(Clone, Debug)]
 pub struct Deltas<'a> {

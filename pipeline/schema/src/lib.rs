@@ -43,7 +43,7 @@ pub mod samples;
 pub use compile::{Schema, SchemaError, SchemaFlaw};
 pub use fault::{Code, ValidationError};
 pub use kind::{Kind, KindError};
-pub use machine::{Machine, Progress};
+pub use machine::{Machine, Overlay, Progress};
 pub use reach::{Unreachable, reach};
 
 /// Longest delta that is checked, in bytes.

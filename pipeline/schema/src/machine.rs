@@ -20,7 +20,7 @@ use crate::frame::{Frame, Inside};
 use crate::head::{self, BREAK, Head, INDEFINITE};
 use crate::kind::Kind;
 use crate::program::{ANY, Program};
-use crate::stencil::Stencils;
+use crate::stencil::{self, Stencils};
 use crate::text::{self, BYTES_PER_STEP};
 use crate::{DELTA_BYTES_MAX, DEPTH_MAX, OTHER_KEYS_UNORDERED_MAX, flat, straight};
 
@@ -55,6 +55,37 @@ pub struct Machine {
     others: [[u16; OTHER_KEYS_UNORDERED_MAX]; DEPTH_MAX],
     hints: flat::Hints,
     stencils: Stencils,
+}
+
+/// Deltas of one length that are looked at one after the other: see [`Machine::overlay`].
+#[derive(Debug)]
+pub struct Overlay<'a> {
+    inner: stencil::Overlay<'a>,
+    phase: &'a mut Phase,
+}
+
+impl Overlay<'_> {
+    /// Whether the delta, which has the length, is valid, as far as one look tells: [`Machine::check`] would accept
+    /// it, with as many steps as [`Machine::STEPS_AT_ONCE`]. `false` says nothing.
+    #[inline(always)]
+    pub fn fits(&self, delta: &[u8]) -> bool {
+        self.inner.fits(delta)
+    }
+
+    /// The steps that [`Machine::check`] would take off for each.
+    #[inline(always)]
+    pub fn steps(&self) -> u32 {
+        self.inner.steps()
+    }
+
+    /// So many fitted, and were taken for valid.
+    #[inline(always)]
+    pub fn count(&mut self, deltas: u32) {
+        if deltas > 0 {
+            self.inner.count(deltas);
+            *self.phase = Phase::Done(Progress::Valid);
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,30 +211,14 @@ impl Machine {
         taken.is_some()
     }
 
-    /// Whether the delta is valid, as far as a look tells that calls nothing; then it takes off what
-    /// [`Machine::check`] would have. `false` says nothing, and takes nothing.
-    #[inline(always)]
-    pub fn is_alike(&mut self, schema: &Schema, bytes: &[u8], steps: &mut u32) -> bool {
-        if *steps >= Self::STEPS_AT_ONCE
-            && let Some(taken) = self.steps_at_once(schema, bytes)
-        {
-            *steps -= taken;
-            return true;
-        }
-        false
-    }
-
-    /// How many steps must be left for [`Machine::steps_at_once`].
+    /// How many steps must be left for an [`Overlay`] to tell anything.
     pub const STEPS_AT_ONCE: u32 = flat::STEPS_MAX;
 
-    /// The same, for whoever knows that there are as many: what it would take off.
+    /// A way to look at deltas of `delta_bytes` each, one after the other; none if none is known that calls nothing.
     #[inline(always)]
-    pub fn steps_at_once(&mut self, schema: &Schema, bytes: &[u8]) -> Option<u32> {
-        let taken = self.stencils.accept_at_once(schema, bytes);
-        if taken.is_some() {
-            self.phase = Phase::Done(Progress::Valid);
-        }
-        taken
+    pub fn overlay(&mut self, schema: &Schema, delta_bytes: usize) -> Option<Overlay<'_>> {
+        let Self { stencils, phase, .. } = self;
+        Some(Overlay { inner: stencils.overlay(schema, delta_bytes)?, phase })
     }
 
     /// Goes on with the check of one delta for at most `steps` steps, and takes off those that it

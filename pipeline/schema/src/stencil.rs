@@ -126,18 +126,16 @@ impl Stencils {
         None
     }
 
-    /// The same, where that takes no look at a long text.
+    /// The stencil of deltas of `delta_bytes`, to be laid over one after the other; none if there is none, or if one of
+    /// its values is a long text.
     #[inline(always)]
-    pub(crate) fn accept_at_once(&mut self, schema: &Schema, bytes: &[u8]) -> Option<u32> {
-        let slot = &mut self.0[bytes.len() % SLOTS];
-        if slot.stencil.bytes == bytes.len()
-            && slot.owner == address(schema)
-            && slot.stencil.fits_at_once(bytes)
-        {
-            slot.hits = slot.hits.wrapping_add(1);
-            return Some(slot.stencil.steps);
+    pub(crate) fn overlay(&mut self, schema: &Schema, delta_bytes: usize) -> Option<Overlay<'_>> {
+        let Slot { stencil, owner, hits, .. } = &mut self.0[delta_bytes % SLOTS];
+        if stencil.bytes != delta_bytes || *owner != address(schema) {
+            return None;
         }
-        None
+        let apart = stencil.near()?;
+        Some(Overlay { stencil, apart, hits })
     }
 
     /// What `count` deltas cost in all that have `delta_bytes` each and stand back to back, if that is not more
@@ -181,6 +179,51 @@ impl Stencils {
     }
 }
 
+/// A stencil none of whose values is a long text, and deltas of its length.
+#[derive(Debug)]
+pub(crate) struct Overlay<'a> {
+    stencil: &'a Stencil,
+    apart: Near<'a>,
+    hits: &'a mut u32,
+}
+
+/// What of a stencil is looked at apart.
+#[derive(Clone, Copy, Debug)]
+enum Near<'a> {
+    /// One word; most have one of them, or none.
+    Word {
+        at: u16,
+        shift: u32,
+        mask: u64,
+        words: &'a Words,
+    },
+    All,
+}
+
+impl Overlay<'_> {
+    /// Whether a delta of this length is accepted. Calls nothing.
+    #[inline(always)]
+    pub(crate) fn fits(&self, bytes: &[u8]) -> bool {
+        self.stencil.lanes_fit(bytes)
+            && match self.apart {
+                Near::Word { at, shift, mask, words } => has(words, bytes, at, shift, mask),
+                Near::All => self.stencil.aparts().all(|apart| apart.holds_at_once(bytes)),
+            }
+    }
+
+    /// What each that is accepted costs.
+    #[inline(always)]
+    pub(crate) fn steps(&self) -> u32 {
+        self.stencil.steps
+    }
+
+    /// So many were accepted.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, accepted: u32) {
+        *self.hits = self.hits.wrapping_add(accepted);
+    }
+}
+
 #[inline(always)]
 fn address(schema: &Schema) -> usize {
     Arc::as_ptr(&schema.identity).addr()
@@ -214,10 +257,15 @@ impl Stencil {
         self.lanes_fit(bytes) && self.aparts().all(|apart| apart.holds(program, bytes))
     }
 
-    /// Whether it fits, and none of its values is a long text; without a call, so that nothing is put aside.
+    /// What is looked at apart, if none of it is a long text.
     #[inline(always)]
-    fn fits_at_once(&self, bytes: &[u8]) -> bool {
-        self.lanes_fit(bytes) && self.aparts().all(|apart| apart.holds_at_once(bytes))
+    fn near(&self) -> Option<Near<'_>> {
+        match &self.apart[..self.apart_count.min(APART_MAX)] {
+            [Apart::Word { at, shift, mask, words }] => {
+                Some(Near::Word { at: *at, shift: *shift, mask: *mask, words })
+            }
+            apart => apart.iter().all(Apart::is_near).then_some(Near::All),
+        }
     }
 
     /// The values that are looked at apart.
@@ -328,14 +376,18 @@ impl Apart {
         }
     }
 
+    /// Whether all that is looked at is in one word.
+    #[inline(always)]
+    fn is_near(&self) -> bool {
+        matches!(self, Self::NotAll { .. } | Self::Word { .. })
+    }
+
     /// Whether it holds, and is in one word.
     #[inline(always)]
     fn holds_at_once(&self, bytes: &[u8]) -> bool {
         match self {
             Self::NotAll { at, mask } => word(bytes, *at) & mask != *mask,
-            Self::Word { at, shift, mask, words } => {
-                words.has((word(bytes, *at) & mask) >> (shift % 64))
-            }
+            Self::Word { at, shift, mask, words } => has(words, bytes, *at, *shift, *mask),
             _ => false,
         }
     }
@@ -363,6 +415,12 @@ impl Apart {
             _ => false,
         }
     }
+}
+
+/// Whether the masked word that begins at `at`, shifted to its beginning, is one of `words`.
+#[inline(always)]
+fn has(words: &Words, bytes: &[u8], at: u16, shift: u32, mask: u64) -> bool {
+    words.has((word(bytes, at) & mask) >> (shift % 64))
 }
 
 #[inline(always)]
@@ -409,9 +467,13 @@ mod tests {
             let fits_all = stencil.fits_all(program, &row.concat());
             assert_eq!(fits_all, fits && stencil.fits(program, delta), "{bent:02x?}");
         }
-        let is_near = |apart: &Apart| matches!(apart, Apart::NotAll { .. } | Apart::Word { .. });
-        let are_near = stencil.aparts().all(is_near);
-        assert_eq!(stencil.fits_at_once(bent), fits && are_near, "{bent:02x?}");
+        let mut hits = 0;
+        let apart = stencil.near();
+        assert_eq!(apart.is_some(), stencil.aparts().all(Apart::is_near));
+        if let Some(apart) = apart {
+            let overlay = Overlay { stencil, apart, hits: &mut hits };
+            assert_eq!(overlay.fits(bent), fits, "{bent:02x?}");
+        }
         fits
     }
 

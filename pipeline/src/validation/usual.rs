@@ -11,19 +11,21 @@ use std::collections::VecDeque;
 use deltaworks_image::{Image, Stamp, Stamping, received_ns, stamping};
 use deltaworks_runtime::clock::Now;
 
+use super::alike::Next;
 use super::counts::Counting;
 use super::turn_steps::TurnSteps;
-use super::{Arrival, Fields, Machine, Validation, lengthen, stand};
+use super::{Arrival, Fields, Machine, Validation, lengthen, stand, warm};
 use crate::collection::{BatchCheck, Collection, Outcome};
-use crate::document::{GREW, LIVE};
+use crate::document::{Document, GREW, LIVE};
 use crate::heat::Heat;
-use crate::producer::BOUND;
+use crate::message::SessionId;
+use crate::producer::{BOUND, Producer};
 use crate::registry::Registry;
 use crate::stream::Node;
 
 /// A document with one of these flags has batches that must wait, are refused, or are not only appended:
 /// all but those that are known to ask nothing.
-const MINDED: u16 = !(LIVE | GREW);
+pub(super) const MINDED: u16 = !(LIVE | GREW);
 
 /// What the check of a batch may cost, and what it has come to.
 #[derive(Default)]
@@ -66,6 +68,26 @@ pub(super) struct Books<'a> {
 }
 
 impl Row {
+    /// The row of batches with images in a chunk, and of a collection: this one, or a new one behind it.
+    #[inline(always)]
+    pub fn of(&mut self, of: (u32, u16), books: Books<'_>) -> &mut Self {
+        if (self.chunk, self.collection) != of {
+            self.end(books);
+            (self.chunk, self.collection) = of;
+        }
+        self
+    }
+
+    /// Counts batches of one delta, each with an image of so many bytes that was accepted for so many steps.
+    #[inline(always)]
+    pub fn add_alike(&mut self, batches: u32, image_bytes: u32, steps: u32) {
+        self.batches += batches;
+        self.deltas += batches;
+        self.bytes += u64::from(batches) * u64::from(image_bytes);
+        self.alike += batches;
+        self.steps += batches * steps;
+    }
+
     /// Ends the row: counts it, then begins it anew. A panic in between comes again when the row is ended
     /// behind it, and so is laid to no batch.
     #[inline(never)]
@@ -85,6 +107,24 @@ impl Row {
     }
 }
 
+/// 0 if a batch of a session, which runs on a core, is the next one of the producer that the session writes as, and its
+/// document has none of the flags `minded`.
+#[inline(always)]
+pub(super) fn unusual(
+    (session, core): (SessionId, u16),
+    document: &Document,
+    producer: &Producer,
+    image: &Image<'_>,
+    minded: u16,
+) -> u64 {
+    u64::from(document.flags & minded)
+        | u64::from(!producer.flags & BOUND)
+        | u64::from(producer.session ^ session.0)
+        | u64::from(producer.core ^ core)
+        | u64::from(producer.handle ^ image.handle())
+        | ((producer.last + 1) ^ image.producer_sequence())
+}
+
 #[inline(never)]
 fn try_on(collection: &Collection, bytes: &[u8], machine: &mut Machine, share: u32) -> Trial {
     let mut trial = Trial { share, steps: share, ..Trial::default() };
@@ -93,29 +133,30 @@ fn try_on(collection: &Collection, bytes: &[u8], machine: &mut Machine, share: u
     trial
 }
 
-/// Usual batches that are judged, and who judges them.
+/// Batches that may be usual, and who judges them.
 struct Judging<'a> {
     validation: &'a mut Validation,
     arrivals: &'a mut [Arrival],
+    apart: bool,
     begun: &'a mut usize,
     machine: &'a mut Machine,
     now: Now,
 }
 
 impl Stamping for Judging<'_> {
-    type Output = Option<Trial>;
+    type Output = (usize, Option<Trial>);
 
     #[inline(always)]
-    fn work(self, stamp: impl Fn(&mut [u8], Stamp)) -> Option<Trial> {
-        let Self { validation, arrivals, begun, machine, now } = self;
-        validation.judge_usual_with(arrivals, begun, machine, now, stamp)
+    fn work(self, stamp: impl Fn(&mut [u8], Stamp)) -> (usize, Option<Trial>) {
+        let Self { validation, arrivals, apart, begun, machine, now } = self;
+        validation.judge_others_with(arrivals, apart, begun, machine, now, stamp)
     }
 }
 
 impl Validation {
     /// Judges `arrivals` up to one that is not usual, which `begun` counts, too: what its check has come
-    /// to. `None` if all were. A function of its own, so that its registers are its own, too.
-    #[inline(never)]
+    /// to. `None` if all were.
+    #[inline]
     pub(super) fn judge_usual(
         &mut self,
         arrivals: &mut [Arrival],
@@ -123,79 +164,98 @@ impl Validation {
         machine: &mut Machine,
         now: Now,
     ) -> Option<Trial> {
-        stamping(Judging { validation: self, arrivals, begun, machine, now })
+        let mut rest = arrivals;
+        while !rest.is_empty() {
+            let alike = self.judge_alike(rest, begun, machine, now);
+            rest = &mut rest[alike.judged..];
+            if alike.next != Next::Alike {
+                let apart = alike.next == Next::Apart;
+                let (judged, trial) = self.judge_others(rest, apart, begun, machine, now);
+                if trial.is_some() {
+                    return trial;
+                }
+                rest = &mut rest[judged..];
+            }
+        }
+        None
+    }
+
+    /// Judges batches that may be usual, the first of which is not alike with others: it, and those behind it, up to
+    /// one that has one delta if the first is `apart`. Returns how many, and what the check of the last has come to if it is not usual. A
+    /// function of its own, so that its registers are its own, too.
+    #[inline(never)]
+    fn judge_others(
+        &mut self,
+        arrivals: &mut [Arrival],
+        apart: bool,
+        begun: &mut usize,
+        machine: &mut Machine,
+        now: Now,
+    ) -> (usize, Option<Trial>) {
+        stamping(Judging { validation: self, arrivals, apart, begun, machine, now })
     }
 
     #[inline(always)]
-    fn judge_usual_with(
+    fn judge_others_with(
         &mut self,
         arrivals: &mut [Arrival],
+        apart: bool,
         begun: &mut usize,
         machine: &mut Machine,
         now: Now,
         stamp: impl Fn(&mut [u8], Stamp),
-    ) -> Option<Trial> {
+    ) -> (usize, Option<Trial>) {
         let Registry { documents, producers, blocks, shared, cold, collections, .. } =
             &mut self.registry;
         let (documents, producers) = (&mut **documents, producers.entries());
         let minded = MINDED | self.closed;
-        let share = self.limits.steps_per_batch;
-        let mut look = collections.get(self.row.collection).look(share);
+        let mut judged = 0;
         for arrival in arrivals {
             *begun += 1;
             let place = arrival.place as usize;
             let document = &mut documents[place];
             let producer = &mut producers[arrival.producer as usize];
-            let range = arrival.landed.range();
+            let (range, of) = (arrival.landed.range(), (arrival.session, arrival.core));
             let bytes = arrival.landed.bytes_mut(&self.memory);
             let Some(image) = Image::batch_checked_before(bytes) else {
-                return Some(Trial::default());
+                return (judged, Some(Trial::default()));
             };
-            let number = image.producer_sequence();
-            let unusual = u64::from(document.flags & minded)
-                | u64::from(!producer.flags & BOUND)
-                | u64::from(producer.session ^ arrival.session.0)
-                | u64::from(producer.core ^ arrival.core)
-                | u64::from(producer.handle ^ image.handle())
-                | ((producer.last + 1) ^ number);
-            if unusual != 0 {
-                return Some(Trial::default());
+            let (number, count) = (image.producer_sequence(), image.count());
+            if apart && count == 1 && judged > 0 {
+                *begun -= 1;
+                break;
             }
-            let row = &mut self.row;
+            if unusual(of, document, producer, &image, minded) != 0 {
+                return (judged, Some(Trial::default()));
+            }
             let chunk = range.chunk().0;
-            if row.chunk != chunk || row.collection != document.collection {
-                row.end(Books {
+            let row = self.row.of(
+                (chunk, document.collection),
+                Books {
                     answered: &mut self.answered,
                     answered_chunks: &mut self.answered_chunks,
                     counts: &mut self.counts,
                     turn: &mut self.turn,
                     heat: &mut self.heat,
-                });
-                (row.chunk, row.collection) = (chunk, document.collection);
-                look = collections.get(document.collection).look(share);
-            }
+                },
+            );
 
             let name = || cold[place].as_ref().map_or("", |cold| &*cold.name);
             self.planted.check(name);
-            if let Some(steps) = look.and_then(|look| look.steps(&image, machine)) {
-                row.alike += 1;
-                row.steps += steps;
-            } else {
-                let collection = collections.get(document.collection);
-                let trial = try_on(collection, bytes, machine, self.turn.share(share, row.steps));
-                if !matches!(trial.outcome, Some(Outcome::Valid)) {
-                    return Some(trial);
-                }
-                self.turn.take(trial.used());
-                self.heat.steps += u64::from(trial.used());
+            let share = self.turn.share(self.limits.steps_per_batch, row.steps);
+            let trial = try_on(collections.get(document.collection), bytes, machine, share);
+            if !matches!(trial.outcome, Some(Outcome::Valid)) {
+                return (judged, Some(trial));
             }
+            self.turn.take(trial.used());
+            self.heat.steps += u64::from(trial.used());
 
-            let count = image.count();
             let first_sequence = document.next_sequence;
             let node = Node { range, first_sequence };
             if !blocks.try_write(document.tail_block, document.tail_index, node) {
                 if !lengthen(document, blocks, shared) {
-                    return Some(Trial { outcome: Some(Outcome::Valid), ..Trial::default() });
+                    let outcome = Some(Outcome::Valid);
+                    return (judged, Some(Trial { outcome, ..Trial::default() }));
                 }
                 blocks.write(document.tail_block, document.tail_index, node);
             }
@@ -213,13 +273,16 @@ impl Validation {
             self.planted.append(name);
             // From here on the batch stands, as in `append`: nothing may panic.
             let fields = Fields { number, count, is_info: false };
-            stand(arrival, document, producer, &fields, &mut self.touched, &mut self.heat);
+            self.touched.push((arrival.place, arrival.producer));
+            stand(arrival, document, producer, &fields, range.bytes());
+            warm(&mut self.heat, document, count);
             producer.credit_bytes += range.bytes();
             row.batches += 1;
             row.deltas += count;
             row.bytes += u64::from(range.bytes());
+            judged += 1;
         }
-        None
+        (judged, None)
     }
 
     /// Ends the row of usual batches that were not counted yet.

@@ -130,8 +130,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "resend taken for a usual batch",
         file: "pipeline/src/validation/usual.rs",
-        text: "((producer.last + 1) ^ number);",
-        replacement: "((producer.last + 1) ^ number.max(producer.last + 1));",
+        text: "((producer.last + 1) ^ image.producer_sequence())",
+        replacement: "((producer.last + 1) ^ image.producer_sequence().max(producer.last + 1))",
     },
     Mutant {
         fault: "what must be minded is not: batches of such documents are taken for usual ones",
