@@ -95,6 +95,13 @@ impl Position {
         Self(self.0.wrapping_add((bytes / 8) as u32))
     }
 
+    /// The position behind an image.
+    #[inline]
+    #[must_use]
+    pub(crate) fn after_image(self, range: ImageRange) -> Self {
+        Self(self.0.wrapping_add(range.words()))
+    }
+
     /// The position `bytes` before.
     #[inline]
     #[must_use]
@@ -168,10 +175,13 @@ impl NodeMemory {
     /// Where its image lies.
     #[inline]
     pub fn range(&self, block: u32, index: u8) -> ImageRange {
-        let words = &self.blocks[block as usize].nodes[index as usize];
-        // Acquire: pairs with `BlockPool::point`; the bytes of a copy are seen. Those of the
-        // first place were published by the tail. On x86 the same instruction as Relaxed.
-        ImageRange::from_word(words[0].load(Ordering::Acquire))
+        range_of(&self.blocks[block as usize].nodes[index as usize])
+    }
+
+    /// The same, if `index` is one of the block's places.
+    #[inline(always)]
+    pub(crate) fn find_range(&self, block: u32, index: u8) -> Option<ImageRange> {
+        Some(range_of(self.blocks.get(block as usize)?.nodes.get(index as usize)?))
     }
 
     /// Asks for the cache line of `block` that holds the node at `index`; for that of its head where no
@@ -218,6 +228,13 @@ impl NodeMemory {
             place = Place { node: place.node + room, block: self.next(place.block), index: 0 };
         }
     }
+}
+
+#[inline(always)]
+fn range_of(words: &[AtomicU64; 2]) -> ImageRange {
+    // Acquire: pairs with `BlockPool::point`; the bytes of a copy are seen. Those of the
+    // first place were published by the tail. On x86 the same instruction as Relaxed.
+    ImageRange::from_word(words[0].load(Ordering::Acquire))
 }
 
 /// Where the node at `index` stands in its block; behind the last, where the block begins. It is computed:
@@ -384,7 +401,7 @@ impl BlockPool {
     /// the retirement of the old one's chunk, for which it is asked behind this.
     pub fn point(&mut self, block: u32, index: u8, range: ImageRange) {
         let word = &self.memory.blocks[block as usize].nodes[index as usize][0];
-        // Release: publishes the copied bytes; pairs with the Acquire in `NodeMemory::range`.
+        // Release: publishes the copied bytes; pairs with the Acquire in `range_of`.
         word.store(range.to_word(), Ordering::Release);
     }
 

@@ -35,9 +35,10 @@ impl OwnMarks<'_> {
             None => subscriptions.head(slot),
         };
         subscriptions.prefetch(head);
-        self.heads[self.count] = head;
-        self.count += 1;
-        if self.count == 2 * GROUP {
+        let count = self.count;
+        self.heads[count] = head;
+        self.count = count + 1;
+        if count + 1 == 2 * GROUP {
             self.make_group_ready();
         }
     }
@@ -136,6 +137,7 @@ impl Propagation {
     fn make_usual_ready<const OWN: bool, const LATER: bool>(&mut self, heads: &[u32]) -> usize {
         let Self { subscriptions, outlets, nodes, .. } = self;
         let (entries, lists) = subscriptions.apart();
+        let outlets = &mut outlets[..];
         let mut count = 0;
         for &place in heads {
             // Nobody's place is that of no subscription.

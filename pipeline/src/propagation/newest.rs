@@ -8,6 +8,7 @@ use deltaworks_runtime::chunk_memory::ChunkMemory;
 
 use super::{Group, PARTS, Propagation};
 use crate::chunk::{ImageRange, published};
+use crate::document::SharedDocument;
 use crate::message::{Policy, SessionId};
 use crate::stream::{NO_BLOCK, NodeMemory, Place};
 use crate::subscription::{Lists, NO_SUBSCRIPTION, NOT_READY, Subscription};
@@ -57,7 +58,7 @@ impl Propagation {
                 }
             };
             entry.place = Place { node: at.node + 1, block: at.block, index: at.index + 1 };
-            entry.position = entry.position.after(u64::from(range.bytes()));
+            entry.position = entry.position.after_image(range);
             if entry.policy == Policy::Wait {
                 progressed.push(entry.slot);
             }
@@ -126,8 +127,22 @@ pub(super) fn find_newest(
         return None;
     }
     debug_assert!(node >= entry.live_from(), "what was there before it is history");
+    let at = Place { node, block, index };
+    if let Some(range) = nodes.find_range(block, index) {
+        return Some((at, range));
+    }
+    Some(find_in_next(at, shared, nodes))
+}
+
+/// The same, where the node's block is not known yet: it is the document's first, or follows.
+#[inline(never)]
+fn find_in_next(
+    Place { node, block, index }: Place,
+    shared: &SharedDocument,
+    nodes: &NodeMemory,
+) -> (Place, ImageRange) {
     let block = if block == NO_BLOCK { shared.first_block() } else { block };
     let at = Place { node, block, index };
     let at = nodes.normalise(at);
-    Some((at, nodes.range(at.block, at.index)))
+    (at, nodes.range(at.block, at.index))
 }

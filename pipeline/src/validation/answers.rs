@@ -51,11 +51,20 @@ impl Validation {
             }
             let has_ended = document.flags & DROPPED != 0;
             document.flags &= !GREW;
-            let own_shared = at_home.get((place as usize).wrapping_sub(guests));
-            let shared = own_shared.unwrap_or_else(|| shared.get(document.slot));
-            shared.publish(document.nodes, document.appended, has_ended);
-            if document.readers & own != 0 {
-                mark(document.slot, own_shared);
+            let publish = |shared: &SharedDocument| {
+                shared.publish(document.nodes, document.appended, has_ended);
+            };
+            // Two ways, so that nothing is asked twice.
+            if let Some(shared) = at_home.get((place as usize).wrapping_sub(guests)) {
+                publish(shared);
+                if document.readers & own != 0 {
+                    mark(document.slot, Some(shared));
+                }
+            } else {
+                publish(shared.get(document.slot));
+                if document.readers & own != 0 {
+                    mark(document.slot, None);
+                }
             }
             // Who is read here alone needs no bitmap, and no fence.
             if document.readers & !own != 0 {
@@ -146,8 +155,9 @@ impl Validation {
         let (core, producers) = (self.core, self.registry.producers.entries());
         debug_assert!(self.published == self.touched.len(), "tails are published first");
         let (kept_before, mut kept) = (self.kept, 0);
-        for at in 0..self.touched.len() {
-            let pair = self.touched[at];
+        let touched = &mut self.touched[..];
+        for at in 0..touched.len() {
+            let pair = touched[at];
             // A document that was dropped has none.
             let Some(producer) = producers.get_mut(pair.1 as usize) else { continue };
             if producer.core == core {
@@ -168,7 +178,7 @@ impl Validation {
                 && (at < kept_before || producer.flags & KEPT == 0)
             {
                 producer.flags |= KEPT;
-                self.touched[kept] = pair;
+                touched[kept] = pair;
                 kept += 1;
             }
         }
