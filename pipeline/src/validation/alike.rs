@@ -153,8 +153,13 @@ impl Validation {
             let producer = &mut producers[arrival.producer as usize];
             let unusual = unusual(of, document, producer, &image, minded)
                 | u64::from(document.collection ^ collection);
-            if unusual != 0 || !alike.look.accepts(delta) {
+            if unusual != 0 {
                 next = Next::Apart;
+                break;
+            }
+            if !alike.look.accepts(delta) {
+                // Where one does not fit, those behind it may not either: they are not looked up each.
+                next = Next::Any;
                 break;
             }
             let number = image.producer_sequence();
@@ -191,6 +196,6 @@ impl Validation {
         }
         let judged = alike.batches as usize;
         // None may have been begun, where the first is one to be measured.
-        Judged { judged, next: if judged == 0 { Next::Apart } else { next } }
+        Judged { judged, next: if judged == 0 && next == Next::Alike { Next::Apart } else { next } }
     }
 }
