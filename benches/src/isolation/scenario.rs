@@ -527,7 +527,7 @@ impl Disturbing {
                     fleet.write(writer, 1);
                 }
             }
-            Disturbance::Moves { .. } if self.before.is_some() => self.await_promotion(world)?,
+            Disturbance::Moves { .. } if self.ends_at_ns > 0 => self.await_promotion(world)?,
             Disturbance::Moves { round_trips } => self.go_on_moving(world, 2 * round_trips)?,
             Disturbance::Storm { sessions } => {
                 self.leave(world);
@@ -653,3 +653,6 @@ impl Disturbing {
         Done { moves, sessions: u64::from(self.came), dear_batches, overtakes }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,8 +142,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         fault: "alike: a delta that does not fit is taken for valid",
         file: "pipeline/src/validation/alike.rs",
-        text: "if unusual != 0 || !alike.look.accepts(delta) {",
-        replacement: "if unusual != 0 || (!alike.look.accepts(delta) && false) {",
+        text: "if !alike.look.accepts(delta) {",
+        replacement: "if !alike.look.accepts(delta) && false {",
     },
     Mutant {
         fault: "alike: a batch of another collection is judged by that of the first",
