@@ -4,7 +4,7 @@
 //! machine, with this code? The harness without sockets is run over cells, and its time is laid to
 //! what happened in each; sleeping, looks and bare sockets are timed by themselves. `--check` forecasts
 //! a grid of other cells by the simulation that plans machines, runs them in the same rounds, and tells both,
-//! at the speed that the machine had meanwhile.
+//! and how fast the machine was meanwhile.
 //! Not measured: more than two cores, memory of another node, a network.
 //!
 //! ```text
@@ -225,6 +225,10 @@ fn sample(
     let of_kept = |cell: &Cell| kept.iter().filter(|it| it.cell == *cell).cloned().collect();
     let mut samples: Vec<Vec<Sample>> = cells.iter().map(of_kept).collect();
     let is_kept: Vec<bool> = samples.iter().map(|it| !it.is_empty()).collect();
+    if is_kept.contains(&false) {
+        // Rounds of another run are none of this one's.
+        samples.iter_mut().flatten().for_each(|it| it.round = None);
+    }
     // Cells whose samples do not agree get some more, not all at once: what disturbs lasts a while.
     let is_long = options.seconds * 1000.0 >= 2.0 * cell::WINDOWS_ENOUGH as f64;
     let more = if is_long { MORE_ROUNDS } else { 0 };

@@ -166,8 +166,7 @@ pub const FIGURES: [Figure; 24] = [
         title: "Foretold and measured: rates",
         question: "Does the simulation that plans larger machines foretell this one, from what its stages cost in the same run?",
         not_measured: "machines that are not here. Foretold are other cells than those that the costs were fitted to; rates are of \
-            milliseconds in which nobody disturbed the threads. What is foretold is told for the speed that the machine had in the \
-            round that counts, by fitted cells that were run right before and behind; samples are of all rounds.",
+            milliseconds in which nobody disturbed the threads; the fastest of the samples counts.",
         scenario: "capacity",
         metric: "deltas",
         unit: "1/s",

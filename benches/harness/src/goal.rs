@@ -452,16 +452,16 @@ impl Run<'_> {
         };
         let told = furthest(of("error")).zip(furthest(of("memory_error"))).map(|(rate, memory)| {
             let within = of("is_within").iter().sum::<f64>();
-            let unscaled = of("unscaled_error");
-            let as_it_was = unscaled.iter().filter(|it| it.abs() <= FORECAST_ERROR_MAX).count();
-            let as_it_was = match unscaled.is_empty() {
+            let in_round = of("round_error");
+            let at_speed = in_round.iter().filter(|it| it.abs() <= FORECAST_ERROR_MAX).count();
+            let at_speed = match in_round.is_empty() {
                 true => String::new(),
                 false => {
-                    format!("; {as_it_was} if it is not asked how fast the machine was meanwhile")
+                    format!("; {at_speed} at the speed that fitted cells had beside them")
                 }
             };
             format!(
-                "{within:.0} of {} cells; the furthest {:+.0} %, of memory {:+.0} %{as_it_was}",
+                "{within:.0} of {} cells; the furthest {:+.0} %, of memory {:+.0} %{at_speed}",
                 all.len(),
                 rate * 100.0,
                 memory * 100.0

@@ -101,7 +101,7 @@ struct CapacityLine {
     predicted_deltas_per_second: f64,
     samples: Vec<f64>,
     error: f64,
-    unscaled_error: f64,
+    round_error: f64,
     predicted_bytes: f64,
     measured_bytes: f64,
     memory_error: f64,
@@ -146,7 +146,7 @@ fn capacity(line: &str) -> Result<Vec<Told>, String> {
     let within = f64::from(u8::from(line.within));
     let errors = [
         ("error", line.error),
-        ("unscaled_error", line.unscaled_error),
+        ("round_error", line.round_error),
         ("memory_error", line.memory_error),
         ("is_within", within),
     ];
@@ -270,7 +270,7 @@ mod tests {
         let line = r#"{"schema":1,"scenario":"capacity",
             "cell":{"cores":1,"documents":100,"batch":8,"delta_bytes":46,"read_bytes":65536},
             "predicted_deltas_per_second":31.2e6,"measured_deltas_per_second":30.1e6,
-            "samples":[29.8e6,30.1e6],"error":0.036,"unscaled_error":0.21,"predicted_bytes":5e6,"measured_bytes":6e6,
+            "samples":[29.8e6,30.1e6],"error":0.036,"round_error":0.21,"predicted_bytes":5e6,"measured_bytes":6e6,
             "memory_error":-0.167,"saturates_first":"validation","measured_first":"validation",
             "cpu_share":0.99,"within":false,"verified":true}"#;
         let mut entries = entries(Extent::Quick, 1.0).into_iter();
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(of("measured", "deltas"), [29.8e6, 30.1e6]);
         let foretold = &told[0];
         let more = |name: &str| foretold.sample.as_ref().map(|it| it.more[name]);
-        assert_eq!((more("is_within"), more("unscaled_error")), (Some(0.0), Some(0.21)));
+        assert_eq!((more("is_within"), more("round_error")), (Some(0.0), Some(0.21)));
         assert_eq!(foretold.series.cell.len(), 3, "the same cell on every machine");
         assert!(read(&entry, "", &line.replace("29.8e6,30.1e6", "")).is_err());
     }

@@ -2,8 +2,9 @@
 //!
 //! The whole walk is compiled for a CPU that has an instruction for checksums, so that none of them is a
 //! call. It stops at the first message that is no whole and right batch, and does not say why: see
-//! [`check_prelude`](crate::check_prelude) and [`check_behind`](crate::check_behind). Batches of one delta
-//! that are as long as the one before are held against it: what both say alike is right.
+//! [`check_prelude`](crate::check_prelude) and [`check_behind`](crate::check_behind). Batches of one delta,
+//! up to 128 bytes, that are as long as those in front are held against the first of these: what both say alike is
+//! right.
 
 #![cfg_attr(
     target_arch = "x86_64",

@@ -354,7 +354,7 @@ pub struct TurnBound {
     pub bytes: f64,
     /// Images of one document in one send.
     pub images_per_send: u32,
-    /// Bytes of one send, about.
+    /// Bytes of one document in one send to its first readers; half of that in rounds.
     pub bytes_per_send: f64,
     /// Steps of validation in a turn; a core that is behind with them reads nothing. 0: it is not known.
     #[serde(default)]
@@ -605,14 +605,14 @@ impl Costs {
             turn: TurnBound {
                 read_bytes: 65_536.0,
                 reception_cost: 40_000.0,
-                held_turns: 16,
+                held_turns: 32,
                 messages: 512,
                 sends: 16,
                 sends_per_session: 4,
                 parts_per_send: 64,
                 bytes: 131_072.0,
                 images_per_send: 256,
-                bytes_per_send: 65_536.0,
+                bytes_per_send: 130_320.0,
                 steps: 0.0,
                 delta_steps: 0.0,
             },

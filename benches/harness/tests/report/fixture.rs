@@ -205,7 +205,7 @@ fn capacity(making: &mut Making) {
     for (batch, rate, error, is_within) in [(1, 5e6, 0.04, 1.0), (32, 31e6, -0.22, 0.0)] {
         let cell = json!({"cores": 1, "documents": 10_000, "batch": batch});
         let foretold = ("foretold", "validation first", Role::Limit);
-        let errors = [("error", error), ("unscaled_error", 0.2), ("memory_error", 0.1)];
+        let errors = [("error", error), ("round_error", 0.2), ("memory_error", 0.1)];
         let more = [&errors[..], &[("is_within", is_within)]].concat();
         let deltas = ("deltas", "1/s", HIGHER);
         let bytes = ("live", "bytes", LOWER);

@@ -96,7 +96,7 @@ fn who_is_ahead_is_told_and_goals_are_judged() {
                 .measured
                 .as_deref()
                 .is_some_and(|it| { it.starts_with("1 of 2 cells") && it.contains("-2") })
-            && forecasts.measured.as_ref().is_some_and(|it| it.contains("; 0 if it is not asked"))
+            && forecasts.measured.as_ref().is_some_and(|it| it.contains("; 0 at the speed"))
     );
     let rate = goals.iter().find(|it| it.what.contains("10,000 documents")).expect("a goal");
     assert!(rate.roofline.is_none(), "no bound without the limit: {rate:?}");
