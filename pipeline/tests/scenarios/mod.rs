@@ -142,6 +142,7 @@ scenarios! {
     ],
     schema: [
         one_bad_delta_refuses_the_whole_batch,
+        one_bad_batch_among_many_alike_is_refused,
         a_large_batch_is_checked_in_slices,
         an_info_travels_in_order_and_is_kept,
         a_collection_has_limits_of_its_own,

@@ -5,7 +5,7 @@ use deltaworks_image::{Limits, builder};
 use deltaworks_pipeline::collection::{
     Collection, CollectionLimits, Collections, Overload, Schema,
 };
-use deltaworks_pipeline::inline::{Event, Inline, InlineConfig};
+use deltaworks_pipeline::inline::{Event, Inline, InlineConfig, batch};
 use deltaworks_pipeline::message::{BatchRefusal, From, OpenRefusal, Policy};
 use deltaworks_schema::{Kind, Schema as TypedSchema};
 
@@ -71,6 +71,63 @@ pub(crate) fn one_bad_delta_refuses_the_whole_batch() {
     let got: Vec<u64> =
         received(&world.events(subscriber)).iter().map(|(_, sequence, _)| *sequence).collect();
     assert_eq!(got, [1, 2]);
+}
+
+/// Batches of one delta that are alike are judged by what was looked up for the first of them: a delta that does not fit is
+/// refused among them, and so is one of a document whose collection wants something else, at the same length.
+pub(crate) fn one_bad_batch_among_many_alike_is_refused() {
+    let of = |name: &str, text: &str| {
+        let json = format!(
+            r#"{{"properties": {{"id": {{"type": "uint32"}}, "{text}": {{"type": "string"}}}}}}"#
+        );
+        Collection {
+            name: name.to_owned(),
+            schema: Schema::Typed(TypedSchema::compile(Kind::Cbor, &json).expect("a schema")),
+            overload: Overload::default(),
+            limits: CollectionLimits::default(),
+        }
+    };
+    let collections = Collections::new(vec![of("notes", "text"), of("names", "name")]);
+    let mut world = Inline::new(InlineConfig::fused(1, collections));
+    let peer = world.connect(0).expect("room");
+    let (note_writer, _) = open(&mut world, peer, writing("notes/1", 1));
+    let (name_writer, _) = open(&mut world, peer, writing("names/1", 1));
+    let good = |number: u64| note(33 + (number % 7) as u8, b"the good text");
+    let mut refused = Vec::new();
+    let mut bytes = Vec::new();
+    for number in 1..=60 {
+        let mut delta = good(number);
+        if number % 13 == 12 {
+            // As long as the others, and no text.
+            let last = delta.len() - 1;
+            delta[last] = 0xff;
+            refused.push((note_writer.handle, number));
+        }
+        bytes.extend(batch(note_writer.handle, number, &[&delta]));
+    }
+    // What notes take for valid, to a document of names.
+    for number in 1..=20 {
+        bytes.extend(batch(note_writer.handle, 60 + number, &[&good(number)]));
+        bytes.extend(batch(name_writer.handle, number, &[&good(number)]));
+        refused.push((name_writer.handle, number));
+    }
+    world.send(peer, &bytes);
+    world.run();
+    let events = world.events(peer);
+    let mut told: Vec<(u32, u64)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Refused(refusal) => {
+                assert!(matches!(refusal.reason, BatchRefusal::Invalid { delta: 0, .. }));
+                Some((refusal.handle, refusal.producer_sequence))
+            }
+            _ => None,
+        })
+        .collect();
+    told.sort_unstable();
+    refused.sort_unstable();
+    assert_eq!(told, refused);
+    assert_eq!(acknowledged(&events, note_writer.handle).0, 80);
 }
 
 /// A batch of many large maps takes more steps than its share: others go on, the verdict is right.

@@ -140,24 +140,6 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "u64::from(document.flags & minded & 0)",
     },
     Mutant {
-        fault: "alike: a delta that does not fit is taken for valid",
-        file: "pipeline/src/validation/alike.rs",
-        text: "if !alike.look.accepts(delta) {",
-        replacement: "if !alike.look.accepts(delta) && false {",
-    },
-    Mutant {
-        fault: "alike: a batch of another collection is judged by that of the first",
-        file: "pipeline/src/validation/alike.rs",
-        text: "| u64::from(document.collection ^ collection);",
-        replacement: "| u64::from((document.collection ^ collection) & 0);",
-    },
-    Mutant {
-        fault: "alike: of all that stand the first alone is noted",
-        file: "pipeline/src/validation/alike.rs",
-        text: "*self.touched += self.batches as usize;",
-        replacement: "*self.touched += (self.batches as usize).min(1);",
-    },
-    Mutant {
         fault: "a row of usual batches is answered short of one",
         file: "pipeline/src/validation/usual.rs",
         text: "*answered += self.batches;",
