@@ -196,9 +196,9 @@ impl Validation {
         None
     }
 
-    /// Judges batches that may be usual, the first of which is not alike with others: it, and those behind it, up to
-    /// one that has one delta if the first is `apart`. Returns how many, and what the check of the last has come to if it is not usual. A
-    /// function of its own, so that its registers are its own, too.
+    /// Judges batches that may be usual, the first of which is not alike with others: it, and those behind
+    /// it, up to one that has one delta if the first is `apart`. How many, and what the check of one that is
+    /// not usual has come to. A function of its own, so that its registers are its own, too.
     #[inline(never)]
     fn judge_others(
         &mut self,
